@@ -1,1 +1,16 @@
+"""Neural networks behind the pair `init` / `apply`; the only package that imports Flax."""
 
+from ssl_jax.models.mlp import KERNEL_INITS, mlp
+from ssl_jax.models.network import Network, Variables
+from ssl_jax.models.resnet import CONV_INITS, STEMS, names, resnet
+
+__all__ = [
+  'CONV_INITS',
+  'KERNEL_INITS',
+  'STEMS',
+  'Network',
+  'Variables',
+  'mlp',
+  'names',
+  'resnet',
+]
