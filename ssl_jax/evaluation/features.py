@@ -1,0 +1,60 @@
+"""Features of a whole data set from a function of one batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def extract(
+  apply: Callable[[Any], Any],
+  images_uint8: Any,
+  *,
+  batch_size: int = 512,
+  sharding: jax.sharding.Sharding | None = None,
+) -> np.ndarray:
+  """Runs `apply` over all images, in batches of one constant size, and gathers the features.
+
+  The last batch is filled up with copies of the last image whose features are dropped again, so
+  that a jitted `apply` compiles once for data sets of every length. `apply` must therefore treat
+  images independently of each other: batch statistics belong frozen (`train=False`).
+
+  Args:
+    apply: from `uint8 [batch_size, height, width, channel]` to `[batch_size, dim]` of any float
+      dtype; usually jitted.
+    images_uint8: `uint8 [n, height, width, channel]` on the host or on the device, or any source
+      with a length whose `source[indices]` is such an array.
+    batch_size: images a call of `apply`; with `sharding`, a multiple of the shards.
+    sharding: where a batch is put before the call, such as `NamedSharding(mesh, P('data'))`.
+
+  Returns:
+    `float32 [n, dim]` on the host.
+
+  Raises:
+    ValueError: there are no images, `batch_size` is not positive, or `apply` returns something
+      other than one vector an image.
+  """
+  count = len(images_uint8)
+  if count == 0:
+    raise ValueError('images_uint8: found 0 images, must be at least 1')
+  if batch_size < 1:
+    raise ValueError(f'batch_size: found {batch_size}, must be at least 1')
+
+  parts: list[np.ndarray] = []
+  running = None
+  for start in range(0, count, batch_size):
+    batch = images_uint8[np.minimum(np.arange(start, start + batch_size), count - 1)]
+    if sharding is not None:
+      batch = jax.device_put(batch, sharding)
+    features = apply(batch)
+    if features.ndim != 2 or features.shape[0] != batch_size:
+      raise ValueError(
+        f'apply: found features of shape {tuple(features.shape)}, must be ({batch_size}, dim)'
+      )
+    # The copy to the host waits for one batch while the device already works on the next.
+    if running is not None:
+      parts.append(np.asarray(running, np.float32))
+    running = features
+  parts.append(np.asarray(running, np.float32))
+  return np.concatenate(parts)[:count]

@@ -1,0 +1,61 @@
+"""Feature extraction: order, padding, one compilation, sharding."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ssl_jax import evaluation
+
+
+def images(count):
+  return np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+
+
+def pixels(batch):
+  return batch.reshape(len(batch), -1).astype(jnp.float32) / 255
+
+
+class ExtractTest(chex.TestCase):
+  @parameterized.product(count=(1, 7, 8, 21), on_device=(False, True))
+  def test_equals_one_call_on_everything(self, count, on_device):
+    batch = jnp.asarray(images(count)) if on_device else images(count)
+    features = evaluation.extract(jax.jit(pixels), batch, batch_size=8)
+    self.assertIsInstance(features, np.ndarray)
+    self.assertEqual(features.dtype, np.float32)
+    np.testing.assert_allclose(features, pixels(images(count)), rtol=1e-6)
+
+  def test_compiles_once_for_every_length(self):
+    apply = jax.jit(chex.assert_max_traces(pixels, n=1))
+    for count in (3, 8, 20):
+      chex.assert_shape(evaluation.extract(apply, images(count), batch_size=8), (count, 48))
+
+  def test_bfloat16_features_come_back_as_float32(self):
+    apply = jax.jit(lambda batch: pixels(batch).astype(jnp.bfloat16))
+    features = evaluation.extract(apply, images(5), batch_size=4)
+    self.assertEqual(features.dtype, np.float32)
+    np.testing.assert_allclose(features, pixels(images(5)), rtol=1e-2)
+
+  def test_sharded_batches(self):
+    mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, P('data'))
+    seen = []
+
+    def apply(batch):
+      seen.append(batch.sharding)
+      return pixels(batch)
+
+    features = evaluation.extract(apply, images(20), batch_size=16, sharding=sharding)
+    self.assertEqual(seen, [sharding, sharding])
+    np.testing.assert_allclose(features, pixels(images(20)), rtol=1e-6)
+
+  def test_errors(self):
+    with self.assertRaisesRegex(ValueError, r'^images_uint8: found 0 images'):
+      evaluation.extract(pixels, images(0))
+    with self.assertRaisesRegex(ValueError, r'^batch_size: found 0'):
+      evaluation.extract(pixels, images(2), batch_size=0)
+    with self.assertRaisesRegex(ValueError, r'^apply: found features of shape \(4, 4, 4, 3\)'):
+      evaluation.extract(lambda batch: batch, images(2), batch_size=4)
