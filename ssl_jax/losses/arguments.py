@@ -1,0 +1,72 @@
+"""Checks of what callers pass to a loss, made while tracing: one-line ValueErrors."""
+
+import math
+import operator
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def check_embeddings(**named: chex.Array) -> None:
+  """Requires float arrays `[batch, dim]` of one shape, `batch` and `dim` at least 1.
+
+  Raises:
+    ValueError: naming the argument, its shape or dtype, and what is allowed.
+  """
+  first_name, first_shape = '', None
+  for name, array in named.items():
+    shape, dtype = jnp.shape(array), jnp.result_type(array)
+    if not jnp.issubdtype(dtype, jnp.floating):
+      raise ValueError(f'{name}: found dtype {dtype}, must be a floating-point dtype')
+    if len(shape) != 2 or 0 in shape:
+      raise ValueError(f'{name}: found shape {shape}, must be [batch, dim], neither of them 0')
+    if first_shape is None:
+      first_name, first_shape = name, shape
+    elif shape != first_shape:
+      raise ValueError(f'{name}: found shape {shape}, must be {first_shape}, that of {first_name}')
+
+
+def check_number(
+  name: str, value: Any, *, minimum: float, exclusive: bool = False, traced: bool = False
+) -> None:
+  """Requires a finite number >= `minimum`, or > `minimum` where `exclusive`.
+
+  Args:
+    name: the argument's name, for the message.
+    value: what was passed.
+    minimum: the least value allowed.
+    exclusive: whether `minimum` itself is refused.
+    traced: whether a traced scalar (of a schedule, say) is accepted; its value cannot be checked.
+
+  Raises:
+    ValueError: naming the argument, its value and what is allowed.
+  """
+  allowed = f'{">" if exclusive else ">="} {minimum:g} and finite'
+  if isinstance(value, jax.core.Tracer):
+    if traced and not jnp.shape(value):
+      return
+    raise ValueError(
+      f'{name}: found {value.aval}, must be a {"scalar" if traced else "Python"} number'
+    )
+  try:
+    number = float(value)
+  except (TypeError, ValueError):
+    raise ValueError(f'{name}: found {value!r}, must be a number {allowed}') from None
+  if not math.isfinite(number) or number < minimum or (exclusive and number == minimum):
+    raise ValueError(f'{name}: found {value}, must be {allowed}')
+
+
+def check_whole(name: str, value: Any, *, minimum: int) -> None:
+  """Requires a whole number >= `minimum`.
+
+  Raises:
+    ValueError: naming the argument, its value and what is allowed.
+  """
+  try:
+    number = operator.index(value)
+  except TypeError:
+    number = minimum - 1
+  if number < minimum:
+    raise ValueError(f'{name}: found {value!r}, must be a whole number >= {minimum}')

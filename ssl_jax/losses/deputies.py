@@ -1,0 +1,73 @@
+"""Which negatives stand for all of them: the deputy of the truncated triplet loss, by rank.
+
+Rank 1 is the most similar (hardest) negative. Ties may fall in any order: values are unaffected.
+"""
+
+import dataclasses
+
+from ssl_jax.losses import arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class RankWindow:
+  """The mean over the negatives of rank `low` to `high`, both included and counted from 1.
+
+  `RankWindow(1, 1)` is the hardest negative, `RankWindow(k, k)` the paper's rank-k, and
+  `RankWindow(2, 2 * k + 1)` its smoothed-rank-k. The released code, hence the default of
+  `truncated_triplet`, has 2 to 10 (nine values, which no k gives).
+
+  Raises:
+    ValueError: unless 1 <= low <= high.
+  """
+
+  low: int
+  high: int
+
+  def __post_init__(self) -> None:
+    for name in ('low', 'high'):
+      arguments.check_whole(f'deputy.{name}', getattr(self, name), minimum=1)
+    if self.low > self.high:
+      raise ValueError(f'deputy: found {self}, must have 1 <= low <= high')
+
+  def ranks(self, num_negatives: int) -> tuple[int, int]:
+    """The window among `num_negatives`; ValueError where there are fewer than `high`."""
+    if num_negatives < self.high:
+      raise ValueError(
+        f'deputy: found {self} with {num_negatives} negatives in a group of {num_negatives + 1}, '
+        f'must have high <= {num_negatives}, or a group of at least {self.high + 1}'
+      )
+    return self.low, self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class MedianRank:
+  """The median negative: rank ⌊(m - 1) / 2⌋ + 1 of m, of the two middle ones the more similar.
+
+  This is the lower median of the distances, never the mean of two. It is the deputy of the first
+  versions of the paper.
+  """
+
+  def ranks(self, num_negatives: int) -> tuple[int, int]:
+    """The rank of the median among `num_negatives`, twice; ValueError where there is none."""
+    if num_negatives < 1:
+      raise ValueError(
+        'deputy: found MedianRank() without negatives, must have a group of at least 2'
+      )
+    rank = (num_negatives - 1) // 2 + 1
+    return rank, rank
+
+
+@dataclasses.dataclass(frozen=True)
+class AllRanks:
+  """The mean over all negatives: nothing is truncated."""
+
+  def ranks(self, num_negatives: int) -> tuple[int, int]:
+    """The window from 1 to `num_negatives`; ValueError where there are none."""
+    if num_negatives < 1:
+      raise ValueError(
+        'deputy: found AllRanks() without negatives, must have a group of at least 2'
+      )
+    return 1, num_negatives
+
+
+Deputy = RankWindow | MedianRank | AllRanks

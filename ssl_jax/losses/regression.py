@@ -1,0 +1,39 @@
+"""Losses that regress a target embedding and use no negatives."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.normalize import l2_normalize
+
+
+def cosine_regression(
+  prediction: chex.Array, target: chex.Array, *, axis_name: AxisName = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Squared distance of normalised embeddings, 2 - 2 cos, averaged over the batch: one direction.
+
+  Source: BYOL, Grill et al., NeurIPS 2020, equation 2.
+
+  >>> import jax.numpy as jnp
+  >>> loss, metrics = cosine_regression(jnp.array([[3.0, 0.0]]), jnp.array([[3.0, 4.0]]))
+  >>> print(f'{loss:.2f} {metrics["positive_similarity"]:.2f}')
+  0.80 0.60
+
+  Args:
+    prediction: `[batch, dim]`, any float dtype; carries the gradient.
+    target: `[batch, dim]`; its gradient is stopped.
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
+
+  Returns:
+    The loss in [0, 4], and `positive_similarity`, the mean cosine.
+
+  Raises:
+    ValueError: the shapes differ or a dtype is not floating-point.
+  """
+  arguments.check_embeddings(prediction=prediction, target=target)
+  target = jax.lax.stop_gradient(l2_normalize(target))
+  similarity = jnp.mean(jnp.sum(l2_normalize(prediction) * target, axis=-1))
+  metrics = collectives.device_mean({'positive_similarity': similarity}, axis_name)
+  return 2 - 2 * metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
