@@ -1,0 +1,39 @@
+# `make quickstart` and `make test` do all the set-up they need. PYTHON chooses the interpreter, VENV the folder.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: quickstart test fast-test lint types benchmark clean
+
+quickstart: $(VENV)/.installed
+	$(RUN) experiments/run.py --flagfile=experiments/flags/photographs/quickstart.flags --run_dir=runs/quickstart
+
+test: $(VENV)/.installed-dev lint types
+	$(RUN) -m pytest
+
+fast-test: $(VENV)/.installed-dev
+	$(RUN) -m pytest -m 'not slow'
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(VENV)/bin/mypy
+
+benchmark: $(VENV)/.installed
+	$(RUN) benchmarks/throughput.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python requirements.txt setup.cfg $(CONSTRAINTS)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e . $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache build *.egg-info

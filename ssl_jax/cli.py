@@ -1,0 +1,106 @@
+"""The command line: flags to a configuration, a task, and one line for whatever the user can get
+wrong."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from ssl_jax.flag_help import help_text
+from ssl_jax.flag_parsing import UsageError
+
+_PROGRAM = 'python experiments/run.py'
+_USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the task that the flags describe and returns the exit status.
+
+  0: done; 1: the loss stopped being finite; 2: a flag, a file or a folder is at fault; 130 and 143:
+  a signal ended the run.
+  SSL_JAX_TRACEBACK=1 shows where an error came from.
+  """
+  argv = list(sys.argv[1:] if argv is None else argv)
+  try:
+    return _run(argv)
+  except (UsageError, OSError) as error:
+    return _complain(error, _USAGE)
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    return _INTERRUPTED
+  except RuntimeError as error:
+    if type(error).__module__.startswith('ssl_jax.'):
+      return _complain(error, _FAILED)
+    raise
+
+
+def _run(argv: list[str]) -> int:
+  from ssl_jax import config as config_lib
+
+  wanted = _wanted_help(argv)
+  if wanted is not None:
+    others = [argument for argument in argv if not argument.lstrip('-').startswith(('help', 'h='))]
+    chosen = {'method': config_lib.parse([a for a in others if a.startswith('-')]).method.name}
+    print(help_text(config_lib.parser(), wanted, chosen, _PROGRAM))
+    return 0
+  config = config_lib.parse(argv)
+  _prepare(config)
+
+  from ssl_jax import tasks
+
+  return {'pretrain': tasks.pretrain}[config.task](config)
+
+
+def _wanted_help(argv: list[str]) -> str | None:
+  """'' for `--help`, 'SECTION' for `--help=SECTION` and `--help SECTION`, None without."""
+  for index, argument in enumerate(argv):
+    name, equals, section = argument.partition('=')
+    if name in ('--help', '-h', '-help', '--helpfull', '--helpshort'):
+      following = argv[index + 1] if index + 1 < len(argv) else ''
+      if not equals and following and not following.startswith('-'):
+        section = following
+      return 'all' if name == '--helpfull' else section
+  return None
+
+
+def _prepare(config) -> None:
+  """Settings of JAX that must stand before the first use of a device."""
+  if config.devices.deterministic:
+    flags = os.environ.get('XLA_FLAGS', '')
+    os.environ['XLA_FLAGS'] = f'{flags} --xla_gpu_deterministic_ops=true'.strip()
+  import jax
+
+  from ssl_jax.tasks.assembly import start_devices
+
+  if config.devices.compile_cache and not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    folder = pathlib.Path(config.devices.compile_cache).expanduser()
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UsageError(
+        f'--devices.compile_cache: {folder} cannot be made ({error.strerror})'
+      ) from error
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+  try:
+    start_devices(config)
+    jax.devices()
+  except RuntimeError as error:
+    reason = str(error).strip().splitlines()[0]
+    raise UsageError(
+      f'--devices.platform: {config.devices.platform} cannot be used ({reason})'
+    ) from error
+
+
+def _complain(error: BaseException, status: int) -> int:
+  if os.environ.get('SSL_JAX_TRACEBACK'):
+    traceback.print_exception(error)
+  line = ' '.join(str(error).split())
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    line = f'{error.filename}: {error.strerror}'
+  print(f'ssl-jax: {line}', file=sys.stderr)
+  return status

@@ -1,0 +1,5 @@
+"""What `--task` can be: each task joins the floors below into one job."""
+
+from ssl_jax.tasks.pretrain import pretrain
+
+__all__ = ['pretrain']

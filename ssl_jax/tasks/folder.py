@@ -1,0 +1,56 @@
+"""The folder of a run: its configuration, its lock, and what it must not be mistaken for."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Iterator
+
+from ssl_jax import config as config_lib
+from ssl_jax.config import Config
+from ssl_jax.flag_parsing import UsageError
+
+CONFIG = 'config.flags'
+METRICS = 'metrics.jsonl'
+CHECKPOINTS = 'checkpoints'
+REPORT = 'report.html'
+RESULT = 'result.json'
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Iterator[pathlib.Path]:
+  """The run's folder, made if need be, for one process group at a time.
+
+  Raises:
+    UsageError: the folder belongs to a run with another configuration (the differing flags are
+    named) or is in use.
+    OSError: it cannot be made or written.
+  """
+  folder = pathlib.Path(config.run_folder)
+  refuse_other_configuration(folder, config)
+  folder.mkdir(parents=True, exist_ok=True)
+  if config.devices.process:
+    yield folder
+    return
+  with (folder / '.lock').open('w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UsageError(f'--run_dir: {folder} is in use by another process') from error
+    yield folder
+
+
+def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
+  """Raises UsageError when the folder was made with flags that decide another outcome."""
+  stored = folder / CONFIG
+  if not stored.is_file():
+    return
+  try:
+    old = config_lib.parse([f'--flagfile={stored}'])
+  except UsageError as error:
+    raise UsageError(
+      f'--run_dir: {stored} cannot be read ({error}); take another folder'
+    ) from error
+  if lines := config_lib.differences(old, config):
+    raise UsageError(f'--run_dir: {folder} holds a run with other flags: {"; ".join(lines)}')

@@ -1,0 +1,195 @@
+"""Pre-training, from pixels to a report: read it from top to bottom."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import signal
+from collections.abc import Iterator
+
+import jax
+
+from ssl_jax import config as config_lib
+from ssl_jax.config import Config
+from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
+from ssl_jax.tasks import folder, pictures, summary
+from ssl_jax.tasks.assembly import Assembly, assemble, refusals_are_the_users
+from ssl_jax.tasks.probing import Probe
+from ssl_jax.training import Checkpoints, Preemption, TrainState, loop, mesh, state, step
+from ssl_jax.training.atomic import atomic_write
+
+
+def pretrain(config: Config) -> int:
+  """Pre-trains, or goes on where the run in the folder stands, and returns the exit status.
+
+  Raises:
+    UsageError: a setting is refused.
+    OSError: data cannot be read, or the folder cannot be written.
+    NonFiniteLossError: the loss stopped being a number.
+  """
+  with folder.opened(config) as run_dir, Preemption() as preemption:
+    stopwatch = Stopwatch()
+    main = jax.process_index() == 0
+    say = speak if main else silent
+
+    # -- Parts: everything that can be refused is refused here. ------------------------------------
+    with stopwatch.phase('data'):
+      parts = assemble(config, report=say)
+    say(f'data      {parts.dataset.describe()}')
+    say(f'devices   {describe_devices(parts)}')
+    checkpoints = Checkpoints(
+      run_dir / folder.CHECKPOINTS,
+      keep_last=config.checkpoint.keep_last,
+      keep_best=config.checkpoint.keep_best,
+      report=say,
+    )
+    with stopwatch.phase('compile'), refusals_are_the_users():
+      initial = state.create(
+        parts.method, parts.optimizer, config.seed, config.view_size, parts.mesh
+      )
+    checkpoints.check_space(initial)
+
+    # -- Resume: the newest checkpoint whose files are what they were. -----------------------------
+    with stopwatch.phase('checkpoint'):
+      restored = checkpoints.restore(initial)
+    current, done = restored if restored else (initial, 0)
+    writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard) if main else None
+    if writer:
+      atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config))
+      writer.truncate_after(done if restored else -1)
+    if restored:
+      say(f'resume    from step {done} of {parts.total_steps}')
+
+    # -- Baselines: the same protocol on the untrained encoder and on pixels. ----------------------
+    probe = Probe(parts)
+    measures_knn = probe.possible and 'knn' in config.protocols
+    baselines: dict[str, float] = {}
+    if measures_knn:
+      with stopwatch.phase('evaluation'):
+        baselines = baseline_accuracies(probe, initial, run_dir / folder.METRICS)
+      if writer and not restored:
+        writer.write(0, {f'knn_{name}': value for name, value in baselines.items()})
+    del initial
+
+    # -- Compile: once for the whole run.
+    # -----------------------------------------------------------
+    with stopwatch.phase('data'):
+      images = mesh.put(parts.dataset.train.images, mesh.replicated(parts.mesh))
+    accumulation = config.optimizer.accumulation_steps
+    with stopwatch.phase('compile'), refusals_are_the_users():
+      update = step.make_update(
+        parts.method, parts.optimizer, parts.schedule, parts.recipe, parts.mesh, accumulation
+      )
+      shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
+      train_step, fresh_meter = step.compile_step(update, current, images, parts.mesh, shape)
+
+    # -- Train.
+    # -------------------------------------------------------------------------------------
+    every_knn = parts.steps_of(config.knn.every_epochs) if measures_knn else 0
+    every_save = config.checkpoint.every_steps
+    plan = loop.Plan(
+      total=parts.total_steps,
+      report=config.report.every_steps,
+      settle=(every_knn, every_save),
+      per_call=config.devices.steps_per_call,
+    )
+    boundaries = loop.run(
+      train_step,
+      fresh_meter,
+      current,
+      images,
+      parts.order,
+      plan,
+      parts.mesh,
+      accumulation_steps=accumulation,
+      should_stop=preemption.agree,
+      feeding=lambda: stopwatch.phase('data'),
+    )
+    accuracy: float | None = None
+    stopped = False
+    output = None if main else io.StringIO()
+    with Progress(parts.total_steps, parts.images_per_step, done, stream=output) as progress:
+      for at in timed(boundaries, stopwatch):
+        current, stopped = at.state, at.stopped
+        for interval in at.intervals:
+          if writer:
+            writer.write(interval.step, interval.metrics)
+          progress.update(interval.step, interval.metrics)
+        if not at.settled:
+          continue
+        accuracy = None
+        ends = at.step == plan.total
+        if measures_knn and (ends or (every_knn and at.step % every_knn == 0)) and not stopped:
+          with stopwatch.phase('evaluation'):
+            accuracy = probe.knn(current)
+          if writer:
+            writer.write(at.step, {'knn': accuracy})
+          progress.update(at.step, {'knn': accuracy})
+        due = every_save and (at.step % every_save == 0 or accuracy is not None)
+        if due or stopped or ends:
+          with stopwatch.phase('checkpoint'):
+            checkpoints.save(at.step, current, score=accuracy)
+      with stopwatch.phase('checkpoint'):
+        checkpoints.finish()
+    if stopped:
+      at_step = int(jax.device_get(current.step))
+      say(f'stopped   at step {at_step} of {plan.total}, saved; the same command goes on')
+      return 128 + (preemption.signum or signal.SIGTERM)
+
+    # -- Result: the last epoch, beside the baselines. ---------------------------------------------
+    if measures_knn and accuracy is None:  # the run had already ended
+      with stopwatch.phase('evaluation'):
+        accuracy = probe.knn(current)
+    if not writer:
+      return 0
+    writer.close()
+    knn = {} if accuracy is None else {'trained': accuracy, **baselines}
+    result = summary.summarize(parts, probe.k, knn, stopwatch.totals(), run_dir / folder.METRICS)
+    atomic_write(run_dir / folder.RESULT, json.dumps(result, indent=2) + '\n')
+    for line in summary.lines(result):
+      say(line)
+    if config.report.html:
+      page = pictures.write_page(run_dir / folder.REPORT, parts, probe, current, result)
+      say(f'report    {page}')
+    return 0
+
+
+def silent(line: str) -> None:
+  """What every process but the first says."""
+  del line
+
+
+def speak(line: str) -> None:
+  """Prints at once, so that a log shows how far a run got."""
+  print(line, flush=True)
+
+
+def describe_devices(parts: Assembly) -> str:
+  """One line: how many devices of which kind share a batch."""
+  size = parts.mesh.size
+  kind = parts.mesh.devices.flat[0].device_kind
+  return (
+    f'{size} x {kind}, {parts.config.data.batch_size // size} images of each batch on every one'
+  )
+
+
+def baseline_accuracies(
+  probe: Probe, initial: TrainState, metrics: pathlib.Path
+) -> dict[str, float]:
+  """kNN of the untrained encoder and of pixels, read back where a former start measured it."""
+  names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
+  for row in read_metrics(metrics) if metrics.exists() else []:
+    if row['step'] == 0 and names.keys() <= row.keys():
+      return {short: row[name] for name, short in names.items()}
+  return {'random_init': probe.knn(initial), 'pixels': probe.knn_of_pixels()}
+
+
+def timed(boundaries: Iterator[loop.Boundary], stopwatch: Stopwatch) -> Iterator[loop.Boundary]:
+  """The boundaries, the time between them counted as steps."""
+  while True:
+    with stopwatch.phase('step'):
+      at = next(boundaries, None)
+    if at is None:
+      return
+    yield at

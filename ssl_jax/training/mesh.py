@@ -1,0 +1,49 @@
+"""The devices of a run as one axis, `data`, along which batches are split and everything else is
+copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = 'data'
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+  """A mesh of `devices` (default: all of every process) along the one axis `data`."""
+  devices = jax.devices() if devices is None else devices
+  # make_mesh would default to Explicit axes, under which z @ z.T of sharded embeddings does not
+  # trace.
+  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Every device holds the whole array."""
+  return NamedSharding(mesh, P())
+
+
+def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+  """Dimension `axis` is split over the devices."""
+  return NamedSharding(mesh, P(*([None] * axis), AXIS))
+
+
+def put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """Places a host array, known whole to every process, as one global array."""
+  if jax.process_count() == 1:
+    return jax.device_put(array, sharding)
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def put_tree(tree: Any, sharding: NamedSharding) -> Any:
+  """`put` for every leaf."""
+  return jax.tree.map(lambda leaf: put(np.asarray(leaf), sharding), tree)
+
+
+def check_batch(mesh: Mesh, batch_size: int, name: str = 'data.batch_size') -> None:
+  """Raises ValueError when the devices cannot share a batch evenly."""
+  if batch_size % mesh.size:
+    raise ValueError(f'{name}: found {batch_size}, must be a multiple of the {mesh.size} devices')

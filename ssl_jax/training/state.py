@@ -1,0 +1,78 @@
+"""Everything that decides the future of a run, as one pytree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from ssl_jax.methods import Method
+from ssl_jax.training import mesh as mesh_lib
+
+# Independent streams of random numbers, all from the run's one root key.
+INIT, VIEWS, METHOD = 0, 1, 2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """The state between two optimizer steps.
+
+  Attributes:
+    step: int32 scalar, optimizer steps done.
+    params: float32 tree, one sub-tree a network.
+    stats: float32 tree, batch statistics of the online networks.
+    target: float32 tree, the moving average of some sub-trees of `params`; empty without one.
+    extra: whatever else the method carries (a queue, a centre).
+    opt_state: the optimizer's state.
+    key: typed PRNG key, the root of every random number.
+  """
+
+  step: jax.Array
+  params: Any
+  stats: Any
+  target: Any
+  extra: Any
+  opt_state: Any
+  key: jax.Array
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """What a method is applied with."""
+    return {'params': self.params, 'stats': self.stats, 'target': self.target, 'extra': self.extra}
+
+
+def create(
+  method: Method, optimizer: optax.GradientTransformation, seed: int, size: int, mesh: Mesh
+) -> TrainState:
+  """The state at step 0, a function of the seed alone, copied to every device of `mesh`.
+
+  Args:
+    method: bound to its encoder.
+    optimizer: whose state is initialised from the parameters.
+    seed: of the root key.
+    size: side of a view in pixels.
+    mesh: the devices.
+  """
+
+  def init(key: jax.Array) -> TrainState:
+    # Two images: batch statistics of one would be degenerate, and no parameter depends on the
+    # number.
+    images = jnp.zeros((2, size, size, 3), jnp.float32)
+    variables = method.init(jax.random.fold_in(key, INIT), images)
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=variables['params'],
+      stats=variables['stats'],
+      target=variables['target'],
+      extra=variables['extra'],
+      opt_state=optimizer.init(variables['params']),
+      key=key,
+    )
+
+  key = jax.random.key(seed)
+  return jax.jit(init, out_shardings=mesh_lib.replicated(mesh))(key)

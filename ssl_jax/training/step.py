@@ -1,0 +1,139 @@
+"""The one compiled program of a run: gather images, augment, differentiate, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from ssl_jax import views
+from ssl_jax.methods import Method
+from ssl_jax.training import mesh as mesh_lib
+from ssl_jax.training import meter as meter_lib
+from ssl_jax.training.meter import Meter
+from ssl_jax.training.state import METHOD, VIEWS, TrainState
+
+StepFunction = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_update(
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  recipe: views.Recipe,
+  mesh: Mesh,
+  accumulation_steps: int = 1,
+) -> StepFunction:
+  """One optimizer step, `update(state, images, indices) -> (state, metrics)`, not yet compiled.
+
+  `images` is uint8 `[n, height, width, 3]`, the whole data set; `indices` is int32
+  `[accumulation_steps, batch]`. Each of the batches
+  has its own batch statistics and negatives; the gradient is the mean of theirs. `metrics` are
+  float32 scalars, means over the batches.
+  """
+
+  def batch_loss(
+    params: Any, state: TrainState, stats: Any, extra: Any, batch: jax.Array, index: jax.Array
+  ) -> Any:
+    stream = lambda number: jax.random.fold_in(jax.random.fold_in(state.key, number), index)
+    pixels = views.apply(recipe, stream(VIEWS), batch)
+    variables = {'params': params, 'stats': stats, 'target': state.target, 'extra': extra}
+    return method.loss(variables, pixels, index, stream(METHOD))
+
+  def update(
+    state: TrainState, images: jax.Array, indices: jax.Array
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    stats, extra = state.stats, state.extra
+    gradients: Any = None
+    totals: dict[str, jax.Array] = {}
+    # Unrolled: inside a loop XLA's CPU convolution gradients are 10 to 20 times slower (jax-
+    # ml/jax#12868).
+    for part in range(accumulation_steps):
+      index = state.step * accumulation_steps + part
+      rows = indices[part]
+      if part:
+        # Holds the next forward pass back until this gradient exists, or memory would grow with the
+        # number of parts.
+        rows, gradients = jax.lax.optimization_barrier((rows, gradients))
+      batch = jax.lax.with_sharding_constraint(images[rows], mesh_lib.split(mesh))
+      (loss, (new, metrics)), part_gradients = jax.value_and_grad(batch_loss, has_aux=True)(
+        state.params, state, stats, extra, batch, index
+      )
+      stats, extra = new['stats'], new['extra']
+      gradients = (
+        part_gradients if gradients is None else jax.tree.map(jnp.add, gradients, part_gradients)
+      )
+      for name, value in {**metrics, 'loss': loss}.items():
+        totals[name] = totals.get(name, 0.0) + jnp.asarray(value, jnp.float32)
+    gradients = jax.tree.map(lambda g: g / accumulation_steps, gradients)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {name: value / accumulation_steps for name, value in totals.items()}
+    metrics['gradient_norm'] = optax.global_norm(gradients).astype(jnp.float32)
+    metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
+    target = state.target
+    if method.target_network == 'ema':
+      momentum = method.target_momentum((state.step + 1) * accumulation_steps - 1)
+      average = lambda old, new: momentum * old + (1 - momentum) * new
+      target = jax.tree.map(average, target, {name: params[name] for name in target})
+      metrics['target_momentum'] = jnp.asarray(momentum, jnp.float32)
+    new_state = TrainState(state.step + 1, params, stats, target, extra, opt_state, state.key)
+    return new_state, metrics
+
+  return update
+
+
+def compile_step(
+  update: StepFunction,
+  state: TrainState,
+  images: jax.Array,
+  mesh: Mesh,
+  indices_shape: tuple[int, int, int],
+) -> tuple[Callable[..., tuple[TrainState, Meter]], Callable[[], Meter]]:
+  """Compiles `update` for the whole run.
+
+  Args:
+    update: from `make_update`.
+    state: a state of the run, for its shapes.
+    images: the data set on the devices.
+    mesh: the devices.
+    indices_shape: (steps per call, accumulation steps, batch).
+
+  Returns:
+    `step(state, meter, images, indices, count)`, which runs the first `count` (int32 scalar on the
+    device) of the given steps in one
+    call and gives state and meter back in the donated buffers, and `fresh_meter()`.
+  """
+  same, rows = mesh_lib.replicated(mesh), mesh_lib.split(mesh, axis=2)
+  indices_type = jax.ShapeDtypeStruct(indices_shape, jnp.int32, sharding=rows)
+  count_type = jax.ShapeDtypeStruct((), jnp.int32, sharding=same)
+  _, metrics = jax.eval_shape(
+    update, state, images, jax.ShapeDtypeStruct(indices_shape[1:], jnp.int32)
+  )
+  names = sorted(metrics)
+
+  def one(
+    state: TrainState, meter: Meter, images: jax.Array, rows: jax.Array
+  ) -> tuple[TrainState, Meter]:
+    new_state, metrics = update(state, images, rows)
+    return new_state, meter_lib.add(meter, state.step, metrics)
+
+  def step(
+    state: TrainState, meter: Meter, images: jax.Array, indices: jax.Array, count: jax.Array
+  ) -> tuple[TrainState, Meter]:
+    if indices_shape[0] == 1:
+      return one(state, meter, images, indices[0])
+    body = lambda i, carry: one(*carry, images, indices[i])
+    return jax.lax.fori_loop(0, count, body, (state, meter))
+
+  fresh_meter = jax.jit(lambda: meter_lib.empty(names), out_shardings=same)
+  compiled = (
+    jax.jit(step, donate_argnums=(0, 1), out_shardings=(same, same))
+    .lower(state, fresh_meter(), images, indices_type, count_type)
+    .compile()
+  )
+  return compiled, fresh_meter
