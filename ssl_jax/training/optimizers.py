@@ -1,0 +1,139 @@
+"""Update rules as Optax transformations; what weight decay leaves out is a parameter mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssl_jax.models.arguments import check_choice
+
+NAMES = ('sgd', 'lars', 'adamw', 'adam')
+EXCLUSIONS = ('none', 'norm_and_bias', 'legacy_downsample_gamma', 'legacy_regex')
+
+
+def build(
+  name: str,
+  *,
+  schedule: optax.ScalarOrSchedule,
+  momentum: float = 0.9,
+  nesterov: bool = False,
+  weight_decay: float = 0.0,
+  exclude: str = 'norm_and_bias',
+  trust_coefficient: float = 1e-3,
+  beta1: float = 0.9,
+  beta2: float = 0.999,
+  eps: float = 1e-8,
+  clip_norm: float = 0.0,
+) -> optax.GradientTransformation:
+  """An update rule.
+
+  * 'sgd', as in PyTorch: `d = g + weight_decay * w; v = momentum * v + d; w -= rate * v`.
+  * 'lars': `v = momentum * v + rate * ratio * (g + weight_decay * w); w -= v`, `ratio` as in
+    `scale_by_trust_ratio`; excluded parameters have `ratio` 1, so they move at the full rate.
+  * 'adam': weight decay is added to the gradient, as in 'sgd'.
+  * 'adamw': weight decay is decoupled, `w -= rate * weight_decay * w` (Loshchilov, Hutter, 2019).
+
+  Args:
+    name: one of the above.
+    schedule: the learning rate, constant or by the number of updates done.
+    momentum: of 'sgd' and 'lars'.
+    nesterov: look ahead, 'sgd' and 'lars'.
+    weight_decay: of the parameters that are not excluded.
+    exclude: which parameters have neither weight decay nor LARS's ratio, see `adapted`.
+    trust_coefficient: of 'lars'.
+    beta1, beta2, eps: of 'adam' and 'adamw'.
+    clip_norm: scale gradients down to this global norm before anything else; 0 does not.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+  check_choice('name', name, NAMES)
+  check_choice('exclude', exclude, EXCLUSIONS)
+  for argument, number in (('momentum', momentum), ('beta1', beta1), ('beta2', beta2)):
+    if not 0 <= number < 1:
+      raise ValueError(f'{argument}: found {number}, must be at least 0 and below 1')
+  for argument, number in (('weight_decay', weight_decay), ('clip_norm', clip_norm)):
+    if not 0 <= number < float('inf'):
+      raise ValueError(f'{argument}: found {number}, must be 0 or more and finite')
+  for argument, number in (('trust_coefficient', trust_coefficient), ('eps', eps)):
+    if not 0 < number < float('inf'):
+      raise ValueError(f'{argument}: found {number}, must be above 0 and finite')
+
+  mask = lambda params: adapted(params, exclude)
+  decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
+  rate = optax.scale_by_learning_rate(schedule)
+  adam = optax.scale_by_adam(beta1, beta2, eps)
+  trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
+  rules = {
+    'sgd': lambda: (decay, trace, rate),
+    'lars': lambda: (scale_by_trust_ratio(trust_coefficient, weight_decay, exclude), rate, trace),
+    'adam': lambda: (decay, adam, rate),
+    'adamw': lambda: (adam, decay, rate),
+  }
+  clip = (optax.clip_by_global_norm(clip_norm),) if clip_norm else ()
+  return optax.chain(*clip, *rules[name]())
+
+
+def adapted(params: chex.ArrayTree, exclude: str = 'norm_and_bias') -> Any:
+  """Which parameters have weight decay and LARS's ratio: a tree of bools like `params`.
+
+  Args:
+    params: the parameters; only names and ranks are looked at.
+    exclude: what is left out.
+      'none': nothing.
+      'norm_and_bias': every parameter of rank 0 or 1.
+      'legacy_downsample_gamma': the same, but the gains of the encoder's shortcut norms stay in, as
+        the regular expression of Wang et al. (ICCV 2021) has it.
+      'legacy_regex': the same, and the gains of the norms of all networks but `params['encoder']`
+        stay in too, as the regular expression of Ge et al. (IEEE TIP 2023) has it.
+
+  Raises:
+    ValueError: `exclude` is none of these.
+  """
+  check_choice('exclude', exclude, EXCLUSIONS)
+
+  def stays(path: tuple[Any, ...], param: chex.Array) -> bool:
+    if exclude == 'none' or jnp.ndim(param) > 1:
+      return True
+    names = [str(getattr(entry, 'key', entry)) for entry in path]
+    if exclude == 'norm_and_bias' or names[-1] != 'scale':
+      return False
+    return 'shortcut_norm' in names or (exclude == 'legacy_regex' and 'encoder' not in names)
+
+  return jax.tree_util.tree_map_with_path(stays, params)
+
+
+def scale_by_trust_ratio(
+  trust_coefficient: float = 1e-3, weight_decay: float = 0.0, exclude: str = 'norm_and_bias'
+) -> optax.GradientTransformation:
+  """`ratio * (g + weight_decay * w)`, the core of LARS, for every parameter that is not excluded.
+
+  `ratio = trust_coefficient * |w| / (|g| + weight_decay * |w|)`, as You et al. (2017) write it and
+  the official code of Wang et al. (ICCV 2021) and Ge et al. (IEEE TIP 2023) computes it.
+  `optax.lars` divides by `|g + weight_decay * w|` instead (the same without weight decay) and takes
+  a ratio of 1 where a norm is 0. Here a parameter that is all 0 gets no update, and so never leaves
+  0: exclude biases. Where the denominator is 0 the update is 0. Excluded parameters pass unchanged.
+  """
+
+  def update(
+    updates: chex.ArrayTree, state: optax.EmptyState, params: chex.ArrayTree | None = None
+  ) -> tuple[chex.ArrayTree, optax.EmptyState]:
+    if params is None:
+      raise ValueError('params: found None, must be given: LARS needs their norms')
+
+    def scale(adapt: bool, grad: chex.Array, param: chex.Array) -> chex.Array:
+      if not adapt:
+        return grad
+      param_norm, grad_norm = (jnp.sqrt(jnp.sum(jnp.square(x))) for x in (param, grad))
+      denominator = grad_norm + weight_decay * param_norm
+      safe = jnp.where(denominator > 0, denominator, 1)
+      ratio = jnp.where(denominator > 0, trust_coefficient * param_norm / safe, 0)
+      return ratio * (grad + weight_decay * param)
+
+    return jax.tree.map(scale, adapted(params, exclude), updates, params), state
+
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -1,0 +1,136 @@
+"""The learning rate, and the momentum of a moving average, as functions of the step.
+
+A learning-rate schedule takes the number of optimizer updates done (as Optax counts) and returns a
+float scalar, so it also yields the learning rate for the metrics. Its settings count batches: with
+`steps_per_update` batches accumulated into an update, update `n` happens during batch
+`n * steps_per_update + steps_per_update - 1` and has the learning rate of that batch.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssl_jax.models.arguments import check_choice, check_positive
+
+UNITS = ('step', 'epoch')
+
+
+def warmup_cosine(
+  base: float,
+  *,
+  total_steps: int,
+  warmup_steps: int = 0,
+  warmup_ratio: float = 1e-4,
+  epoch_steps: int | None = None,
+  steps_per_update: int = 1,
+  final: float = 0.0,
+  warmup_unit: str = 'step',
+  cosine_after_warmup: bool = True,
+) -> optax.Schedule:
+  """Linear warm-up times half a cosine: `ramp * (final + (base - final) * (1 + cos(pi x)) / 2)`.
+
+  `ramp` grows linearly from `warmup_ratio` at batch 0 to 1 at batch `warmup_steps`. `x` grows from
+  0 to 1 over the run, or over the part of it after the warm-up. Three common forms:
+
+  * a warm-up per batch, then the cosine per batch over the rest: the defaults;
+  * the cosine per epoch over the whole run, under a warm-up per batch (Wang et al., ICCV 2021):
+    `epoch_steps=..., cosine_after_warmup=False`;
+  * warm-up per epoch, then the cosine per epoch over the rest (Ge et al., IEEE TIP 2023):
+    `epoch_steps=..., warmup_unit='epoch'`.
+
+  Args:
+    base: the learning rate after warm-up.
+    total_steps: batches of the run; later updates have the learning rate `final`.
+    warmup_steps: batches of warm-up. A run that is shorter ends before it reaches `base`.
+    warmup_ratio: the ramp at batch 0.
+    epoch_steps: batches of an epoch. Given, the cosine is constant within an epoch.
+    steps_per_update: batches accumulated into one update.
+    final: the learning rate at the end.
+    warmup_unit: 'epoch' makes the ramp constant within an epoch too; needs `epoch_steps`.
+    cosine_after_warmup: whether `x` starts to grow after the warm-up rather than at batch 0.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+  _check_warmup(base, warmup_steps, warmup_ratio, steps_per_update)
+  check_positive('total_steps', total_steps)
+  check_choice('warmup_unit', warmup_unit, UNITS)
+  if epoch_steps is not None:
+    check_positive('epoch_steps', epoch_steps)
+  elif warmup_unit == 'epoch':
+    raise ValueError("epoch_steps: found None, must be given with warmup_unit='epoch'")
+  if not 0 <= final <= base:
+    raise ValueError(f'final: found {final}, must be between 0 and base {base}')
+  start = warmup_steps if cosine_after_warmup else 0
+
+  def schedule(count: chex.Numeric) -> jax.Array:
+    batch = jnp.asarray(count) * steps_per_update + steps_per_update - 1
+    epoch = batch if epoch_steps is None else batch // epoch_steps * epoch_steps
+    ramp = _ramp(epoch if warmup_unit == 'epoch' else batch, warmup_steps, warmup_ratio)
+    return ramp * (final + (base - final) * _half_cosine(epoch - start, total_steps - start))
+
+  return schedule
+
+
+def constant(
+  base: float, *, warmup_steps: int = 0, warmup_ratio: float = 1e-4, steps_per_update: int = 1
+) -> optax.Schedule:
+  """`base` at every update, after a linear warm-up; arguments as in `warmup_cosine`.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+  _check_warmup(base, warmup_steps, warmup_ratio, steps_per_update)
+
+  def schedule(count: chex.Numeric) -> jax.Array:
+    batch = jnp.asarray(count) * steps_per_update + steps_per_update - 1
+    return base * _ramp(batch, warmup_steps, warmup_ratio)
+
+  return schedule
+
+
+def ema_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
+  """`1 - (1 - base) (cos(pi step / total_steps) + 1) / 2`, which grows from `base` to 1.
+
+  The target becomes `momentum * target + (1 - momentum) * online` (Grill et al., NeurIPS 2020).
+
+  Args:
+    step: counter, 0 to `total_steps`; where it starts is the caller's. May be traced.
+    total_steps: its value at the end.
+    base: the momentum at 0.
+
+  Raises:
+    ValueError: `base` is outside [0, 1] or `total_steps` below 1.
+  """
+  if not 0 <= base <= 1:
+    raise ValueError(f'base: found {base}, must be between 0 and 1')
+  check_positive('total_steps', total_steps)
+  return 1 - (1 - base) * _half_cosine(jnp.asarray(step), total_steps)
+
+
+def _check_warmup(base: float, steps: int, ratio: float, steps_per_update: int) -> None:
+  if not 0 <= base < float('inf'):
+    raise ValueError(f'base: found {base}, must be 0 or more and finite')
+  if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+    raise ValueError(f'warmup_steps: found {steps!r}, must be an integer of at least 0')
+  if not 0 <= ratio <= 1:
+    raise ValueError(f'warmup_ratio: found {ratio}, must be between 0 and 1')
+  check_positive('steps_per_update', steps_per_update)
+
+
+def _ramp(step: jax.Array, warmup_steps: int, ratio: float) -> jax.Array:
+  if not warmup_steps:
+    return jnp.ones((), float)
+  done = jnp.asarray(jnp.clip(step, 0, warmup_steps), float)
+  return (done + ratio * (warmup_steps - done)) / warmup_steps
+
+
+def _half_cosine(step: jax.Array, total: int) -> jax.Array:
+  # (1 + cos(pi x)) / 2 = sin²(pi (1 - x) / 2): the sum would cancel near the end, where the value
+  # is tiny, and 1 - x is exact in integers.
+  total = max(total, 1)
+  left = jnp.asarray(jnp.clip(total - step, 0, total), float) / total
+  return jnp.sin(0.5 * jnp.pi * left) ** 2
