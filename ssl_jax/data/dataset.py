@@ -1,0 +1,87 @@
+"""What a data set is: training images, test images, and the names of their classes."""
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+
+class Source(Protocol):
+  """What training asks of any source of images, in memory or streamed.
+
+  `labels` is int32 [n], or None when the images carry none. `source[indices]` takes int [batch] and
+  returns uint8 [batch, height, width, 3]; which images belong together in a batch, and when, is the
+  business of `Order` alone, so that a source holds no position and needs no checkpoint.
+  """
+
+  @property
+  def labels(self) -> np.ndarray | None: ...
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, indices: np.ndarray) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArraySource:
+  """A source that lies in memory.
+
+  Args:
+    images: uint8 [n, height, width, 3].
+    labels: int32 [n], counted from 0, or None.
+
+  Raises:
+    ValueError: an array has another type or shape.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray | None = None
+
+  def __post_init__(self):
+    images, labels = self.images, self.labels
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+      raise ValueError(
+        f'images: found {images.dtype} {list(images.shape)}, allowed uint8 [n, height, width, 3]'
+      )
+    if labels is not None and (labels.dtype != np.int32 or labels.shape != images.shape[:1]):
+      raise ValueError(
+        f'labels: found {labels.dtype} {list(labels.shape)},'
+        f' allowed int32 [{len(images)}], one an image'
+      )
+
+  def __len__(self) -> int:
+    return len(self.images)
+
+  def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+    return self.images[indices]
+
+  def subset(self, indices: np.ndarray) -> 'ArraySource':
+    """The images at `indices` (int [k] or bool [n]) and their labels, in that order."""
+    labels = None if self.labels is None else self.labels[indices]
+    return ArraySource(self.images[indices], labels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+  """Training and test images of one size.
+
+  Args:
+    name: where the images come from, as the user wrote it.
+    train: what is trained on.
+    test: what is evaluated on; of length 0 when nothing is held out.
+    class_names: the name of each label; empty when no image has a label.
+  """
+
+  name: str
+  train: ArraySource
+  test: ArraySource
+  class_names: tuple[str, ...] = ()
+
+  def describe(self) -> str:
+    """One line for people: source, number of images, their size, classes."""
+    height, width = self.train.images.shape[1:3]
+    classes = f'{len(self.class_names)} classes' if self.class_names else 'no labels'
+    return (
+      f'{self.name}: {len(self.train):,} training and {len(self.test):,} test images'
+      f' of {width}x{height} pixels, {classes}'
+    )

@@ -1,0 +1,105 @@
+"""From the name of a data source to a data set in memory."""
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from ssl_jax.data.dataset import Dataset
+from ssl_jax.data.digits import load_digits
+from ssl_jax.data.folder import load_folder
+from ssl_jax.data.npz import load_npz
+from ssl_jax.data.photographs import load_photographs
+from ssl_jax.data.subset import long_tail_indices
+
+SOURCES = ('photographs', 'digits', 'npz:PATH', 'folder:PATH')
+
+
+def load(
+  source: str,
+  *,
+  image_size: int = 32,
+  imbalance_factor: float = 1.0,
+  train_limit: int = 0,
+  test_fraction: float = 0.1,
+  on_error: str = 'skip',
+  seed: int = 0,
+  report: Callable[[str], None] = print,
+) -> Dataset:
+  """Loads a data set whose images all fit in memory.
+
+  Args:
+    source: 'photographs' (patches of pictures inside scikit-image and scikit-learn), 'digits'
+      (scikit-learn's), 'npz:PATH' or 'folder:PATH'.
+    image_size: width and height of every image, in pixels; others are resized.
+    imbalance_factor: below 1, training keeps the long-tailed subset of `long_tail_indices`.
+    train_limit: training keeps the first so many images, in stored order and after the long tail;
+      0 keeps all.
+    test_fraction: share of the images held out for testing, where the source brings no test images.
+    on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
+    seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
+      set.
+    report: called with one line for each thing a user should know.
+
+  Returns:
+    The data set: uint8 images [n, image_size, image_size, 3], int32 labels [n] or None.
+
+  Raises:
+    ValueError: an argument, or what a file holds, is not allowed.
+    OSError: a file is missing or damaged.
+  """
+  _check(image_size, imbalance_factor, train_limit, test_fraction, on_error, seed)
+  kind, colon, path = source.partition(':')
+  if path.startswith('~'):
+    path = str(pathlib.Path(path).expanduser())
+  match kind, bool(colon):
+    case 'photographs', False:
+      dataset = load_photographs(image_size)
+    case 'digits', False:
+      dataset = load_digits(image_size, test_fraction, seed)
+    case 'npz', True if path:
+      dataset = load_npz(path, image_size, test_fraction, seed)
+    case 'folder', True if path:
+      dataset = load_folder(path, image_size, test_fraction, on_error, seed, report)
+    case _:
+      raise ValueError(
+        f'data.source: found {source!r}{_nearest(source)}; allowed {", ".join(SOURCES)}'
+      )
+  train = dataset.train
+  if imbalance_factor != 1:
+    train = train.subset(long_tail_indices(train.labels, imbalance_factor))
+  if train_limit:
+    train = train.subset(np.arange(min(train_limit, len(train))))
+  return dataclasses.replace(dataset, train=train)
+
+
+def _nearest(source: str) -> str:
+  if source.endswith('.npz') and ':' not in source:
+    return f", did you mean 'npz:{source}'"
+  if source and pathlib.Path(source).is_dir():
+    return f", did you mean 'folder:{source}'"
+  names = {name.partition(':')[0]: name for name in SOURCES}
+  close = difflib.get_close_matches(source.partition(':')[0].lower(), names, n=1, cutoff=0.5)
+  return f', did you mean {names[close[0]]!r}' if close else ''
+
+
+def _check(
+  image_size: int,
+  imbalance_factor: float,
+  train_limit: int,
+  test_fraction: float,
+  on_error: str,
+  seed: int,
+) -> None:
+  for name, value, is_allowed, allowed in (
+    ('image_size', image_size, image_size >= 1, '1 or more'),
+    ('imbalance_factor', imbalance_factor, 0 < imbalance_factor <= 1, 'above 0, at most 1 (off)'),
+    ('train_limit', train_limit, train_limit >= 0, '0 (all images) or more'),
+    ('test_fraction', test_fraction, 0 <= test_fraction < 1, '0 or more, below 1'),
+    ('on_error', on_error, on_error in ('skip', 'fail'), 'skip or fail'),
+    ('seed', seed, 0 <= seed < 2**63, '0 to 2**63 - 1'),
+  ):
+    if not is_allowed:
+      raise ValueError(f'data.{name}: found {value!r}, allowed {allowed}')

@@ -1,0 +1,151 @@
+"""Arrays in a NumPy .npz file."""
+
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from ssl_jax.data.dataset import ArraySource, Dataset
+from ssl_jax.data.resizing import resize_images
+from ssl_jax.data.subset import held_out
+
+# A stray huge label would otherwise become as many class names.
+MAX_CLASSES = 65_536
+
+
+def load_npz(path: str, image_size: int, test_fraction: float, seed: int) -> Dataset:
+  """Reads `train_images` and, where present, `train_labels`, `test_images`, `test_labels`,
+  `classes`.
+
+  Images are uint8 [n, height, width, 3], or grey: [n, height, width, 1] or [n, height, width].
+  Another size than `image_size` is resized (shorter side, then central square; bicubic,
+  antialiased). Labels are integers [n] counted from 0, `classes` their names; without it the names
+  are the numbers. Without `test_images`, `test_fraction` of the images (of each class) is held out.
+  Other arrays are ignored, and nothing is ever unpickled.
+
+  Raises:
+    ValueError: an array is missing, or has another type, shape or range than these.
+    OSError: the file cannot be read, is no .npz file, or is damaged.
+  """
+  arrays = _read(path)
+  train_labels = _labels(path, arrays, 'train')
+  test_labels = _labels(path, arrays, 'test')
+  classes = _classes(path, arrays, [x for x in (train_labels, test_labels) if x is not None])
+  train = ArraySource(resize_images(_images(path, arrays, 'train'), image_size), train_labels)
+  if 'test_images' in arrays:
+    test = ArraySource(resize_images(_images(path, arrays, 'test'), image_size), test_labels)
+  else:
+    mask = held_out(train.labels, len(train), test_fraction, seed)
+    train, test = train.subset(~mask), train.subset(mask)
+  return Dataset(f'npz:{path}', train, test, classes)
+
+
+_NAMES = ('train_images', 'train_labels', 'test_images', 'test_labels', 'classes')
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+  if not pathlib.Path(path).exists():
+    raise FileNotFoundError(
+      f'{path}: there is no such file; data.source=npz:PATH allows a .npz file'
+    )
+  if not pathlib.Path(path).is_file():
+    raise OSError(f'{path}: found no regular file; data.source=npz:PATH allows a .npz file')
+  try:
+    is_zip = zipfile.is_zipfile(path)
+    with np.load(path, allow_pickle=False) if is_zip else _no_npz(path) as archive:
+      found = sorted(archive.files)
+      if 'train_images' not in found:
+        raise ValueError(
+          f"{path}: array 'train_images' is missing; found {', '.join(found) or 'no array'};"
+          f' allowed {", ".join(_NAMES)}'
+        )
+      return {name: _member(path, archive, name) for name in _NAMES if name in found}
+  except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    raise OSError(f'{path}: the .npz file is damaged: {_line(error)}') from error
+
+
+def _no_npz(path: str):
+  size = pathlib.Path(path).stat().st_size
+  raise OSError(
+    f'{path}: found {size:,} bytes that are no complete .npz (zip) file;'
+    ' allowed what numpy.savez writes'
+  )
+
+
+def _member(path: str, archive, name: str) -> np.ndarray:
+  try:
+    array = archive[name]
+  except (zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, MemoryError) as error:
+    raise OSError(f"{path}: array '{name}' is damaged: {_line(error)}") from error
+  except ValueError as error:
+    if 'allow_pickle' in str(error):
+      raise ValueError(
+        f"{path}: array '{name}' holds pickled Python objects, which are never loaded;"
+        ' allowed plain arrays'
+      ) from error
+    raise OSError(f"{path}: array '{name}' is damaged: {_line(error)}") from error
+  # numpy hands out the raw bytes of a member that is no array.
+  if not isinstance(array, np.ndarray):
+    raise OSError(f"{path}: member '{name}' is no NumPy array; allowed what numpy.savez writes")
+  return array
+
+
+def _line(error: BaseException) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
+  name = f'{split}_images'
+  images = arrays[name]
+  grey = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
+  if images.dtype != np.uint8 or not (grey or (images.ndim == 4 and images.shape[-1] == 3)):
+    raise ValueError(
+      f"{path}: array '{name}': found {images.dtype} {list(images.shape)},"
+      ' allowed uint8 [n, height, width, 3], [n, height, width, 1] or [n, height, width]'
+    )
+  if 0 in images.shape[int(split == 'test') :]:
+    raise ValueError(
+      f"{path}: array '{name}': found {list(images.shape)}, which holds no pixel;"
+      ' allowed at least one image of one pixel'
+    )
+  if grey:
+    images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
+  return images
+
+
+def _labels(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray | None:
+  name = f'{split}_labels'
+  if name not in arrays:
+    return None
+  if f'{split}_images' not in arrays:
+    raise ValueError(f"{path}: array '{name}' is there, but '{split}_images' is missing")
+  labels, images = arrays[name], arrays[f'{split}_images']
+  if labels.dtype.kind not in 'iu' or labels.shape != images.shape[:1]:
+    raise ValueError(
+      f"{path}: array '{name}': found {labels.dtype} {list(labels.shape)},"
+      f" allowed integers {list(images.shape[:1])}, one an image of '{split}_images'"
+    )
+  if labels.size and not (labels.min() >= 0 and labels.max() < MAX_CLASSES):
+    raise ValueError(
+      f"{path}: array '{name}': found labels from {labels.min()} to {labels.max()},"
+      f' allowed 0 to {MAX_CLASSES - 1}'
+    )
+  return labels.astype(np.int32)
+
+
+def _classes(path: str, arrays: dict[str, np.ndarray], labels: list[np.ndarray]) -> tuple[str, ...]:
+  if not labels:
+    return ()
+  needed = max((int(x.max()) + 1 for x in labels if x.size), default=0)
+  if 'classes' not in arrays:
+    return tuple(str(label) for label in range(needed))
+  classes = arrays['classes']
+  if classes.dtype.kind not in 'US' or classes.ndim != 1 or len(classes) < needed:
+    raise ValueError(
+      f"{path}: array 'classes': found {classes.dtype} {list(classes.shape)},"
+      f' allowed a string for each of the {needed} labels'
+    )
+  if classes.dtype.kind == 'S':
+    classes = np.char.decode(classes, 'utf-8', 'backslashreplace')
+  return tuple(str(name) for name in classes)

@@ -1,0 +1,75 @@
+"""The order of images over a run, computed from the seed and the epoch alone."""
+
+import dataclasses
+import operator
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Order:
+  """Which images form batch `i` of an endless run.
+
+  Every epoch visits the images in a fresh random order and drops the last partial batch. The order
+  is a function of (seed, epoch), so a run resumes at any batch with nothing restored, on any number
+  of devices. One epoch's permutation is kept: batches asked for in sequence cost one slice each.
+
+  Args:
+    seed: at least 0.
+    length: number of images.
+    batch_size: images a batch, between 1 and `length`.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+
+  seed: int
+  length: int
+  batch_size: int
+  _epoch: tuple[int, np.ndarray] | None = dataclasses.field(
+    default=None, init=False, repr=False, compare=False
+  )
+
+  def __post_init__(self):
+    if self.seed < 0:
+      raise ValueError(f'seed: found {self.seed}, allowed 0 or more')
+    if self.batch_size < 1:
+      raise ValueError(f'data.batch_size: found {self.batch_size}, allowed 1 or more')
+    if self.batch_size > self.length:
+      raise ValueError(
+        f'data.batch_size: found {self.batch_size}, but there are only {self.length} training'
+        f' images; allowed 1 to {self.length}'
+      )
+
+  @property
+  def batches_per_epoch(self) -> int:
+    return self.length // self.batch_size
+
+  def permutation(self, epoch: int) -> np.ndarray:
+    """int32 [length]: all images, in the order of `epoch` (counted from 0)."""
+    # One assignment and one read keep this right when two threads share the order.
+    kept = self._epoch
+    if kept is not None and kept[0] == epoch:
+      return kept[1]
+    # Raw bits of a bit generator are the one random stream NumPy promises never to change, and a
+    # resumed run must find the order it left, also after an upgrade.
+    bits = np.random.PCG64([self.seed, epoch]).random_raw(self.length)
+    permutation = np.argsort(bits, kind='stable').astype(np.int32)
+    permutation.setflags(write=False)
+    self._epoch = (epoch, permutation)
+    return permutation
+
+  def batch(self, index: int) -> np.ndarray:
+    """int32 [batch_size]: the images of batch `index` of the run (counted from 0), read-only.
+
+    It is batch `index % batches_per_epoch` of epoch `index // batches_per_epoch`.
+
+    Raises:
+      ValueError: `index` is negative.
+    """
+    index = operator.index(index)
+    if index < 0:
+      raise ValueError(f'index: found {index}, allowed 0 or more')
+    epoch, position = divmod(index, self.batches_per_epoch)
+    start = position * self.batch_size
+    return self.permutation(epoch)[start : start + self.batch_size]

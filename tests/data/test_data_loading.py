@@ -1,0 +1,90 @@
+"""The names of data sources and the options they share."""
+
+import pathlib
+import sys
+from unittest import mock
+
+import numpy as np
+from absl.testing import parameterized
+
+from ssl_jax import data
+from tests.data.temporary_folder import TemporaryFolderTest
+
+
+class LoadTest(TemporaryFolderTest):
+  @parameterized.parameters(
+    ('photograph', ", did you mean 'photographs'"),
+    ('Digits', ", did you mean 'digits'"),
+    ('folders:/x', ", did you mean 'folder:PATH'"),
+    ('npz', ", did you mean 'npz:PATH'"),
+    ('npz:', ", did you mean 'npz:PATH'"),
+    ('folder:', ", did you mean 'folder:PATH'"),
+    ('digits:8', ", did you mean 'digits'"),
+    ('/a/b.npz', ", did you mean 'npz:/a/b.npz'"),
+    ('/', ", did you mean 'folder:/'"),
+    ('qqqq', ''),
+    ('', ''),
+  )
+  def test_unknown_source(self, source, hint):
+    with self.assertRaises(ValueError) as caught:
+      data.load(source)
+    self.assertEqual(
+      str(caught.exception),
+      f'data.source: found {source!r}{hint}; allowed photographs, digits, npz:PATH, folder:PATH',
+    )
+
+  @parameterized.parameters(
+    ({'image_size': 0}, 'data.image_size: found 0, allowed 1 or more'),
+    (
+      {'imbalance_factor': 0.0},
+      'data.imbalance_factor: found 0.0, allowed above 0, at most 1 (off)',
+    ),
+    (
+      {'imbalance_factor': float('nan')},
+      'data.imbalance_factor: found nan, allowed above 0, at most 1 (off)',
+    ),
+    ({'train_limit': -1}, 'data.train_limit: found -1, allowed 0 (all images) or more'),
+    ({'test_fraction': 1.0}, 'data.test_fraction: found 1.0, allowed 0 or more, below 1'),
+    ({'on_error': 'ignore'}, "data.on_error: found 'ignore', allowed skip or fail"),
+    ({'seed': -1}, 'data.seed: found -1, allowed 0 to 2**63 - 1'),
+  )
+  def test_wrong_options(self, options, message):
+    with self.assertRaises(ValueError) as caught:
+      data.load('digits', **options)
+    self.assertEqual(str(caught.exception), message)
+
+  def test_long_tail_on_training_images_alone_then_the_limit(self):
+    whole = data.load('digits', image_size=8)
+    tailed = data.load('digits', image_size=8, imbalance_factor=0.1)
+    np.testing.assert_array_equal(tailed.test.images, whole.test.images)
+    sizes = np.bincount(tailed.train.labels)
+    largest = np.bincount(whole.train.labels).max()
+    expected = data.long_tail_counts(largest, 10, 0.1)
+    np.testing.assert_array_equal(sizes, np.minimum(expected, np.bincount(whole.train.labels)))
+    limited = data.load('digits', image_size=8, imbalance_factor=0.1, train_limit=50)
+    np.testing.assert_array_equal(limited.train.images, tailed.train.images[:50])
+    np.testing.assert_array_equal(limited.train.labels, tailed.train.labels[:50])
+    self.assertLen(data.load('digits', image_size=8, train_limit=10**6).train, len(whole.train))
+
+  def test_long_tail_needs_labels(self):
+    path = self.folder / 'a.npz'
+    np.savez(path, train_images=np.zeros((9, 4, 4, 3), np.uint8))
+    with self.assertRaisesRegex(
+      ValueError, r'^data\.imbalance_factor: found 0\.5 on images without'
+    ):
+      data.load(f'npz:{path}', imbalance_factor=0.5)
+
+  def test_without_pillow(self):
+    path = self.folder / 'a.npz'
+    np.savez(path, train_images=np.zeros((9, 4, 4, 3), np.uint8))
+    with mock.patch.dict(sys.modules, {'PIL': None}):
+      self.assertLen(data.load(f'npz:{path}', image_size=4, test_fraction=0).train, 9)
+      for source in (f'npz:{path}', f'folder:{self.folder}', 'photographs', 'digits'):
+        with self.assertRaisesRegex(ValueError, r'^data\.source: this source needs Pillow: pip'):
+          data.load(source, image_size=5)
+
+  def test_tilde_is_the_home_folder(self):
+    with self.assertRaisesRegex(
+      OSError, f'^{pathlib.Path.home()}/no_such.npz: there is no such file'
+    ):
+      data.load('npz:~/no_such.npz')

@@ -1,0 +1,57 @@
+"""Sources in memory and the one line that describes a data set."""
+
+import chex
+import numpy as np
+from absl.testing import parameterized
+
+from ssl_jax import data
+
+
+def _source(length, labelled=True):
+  images = np.arange(length * 12, dtype=np.uint8).reshape(length, 2, 2, 3)
+  return data.ArraySource(images, np.arange(length, dtype=np.int32) if labelled else None)
+
+
+class ArraySourceTest(chex.TestCase):
+  def test_is_a_source(self):
+    source: data.Source = _source(5)
+    self.assertLen(source, 5)
+    indices = np.array([3, 0, 3], np.int32)
+    np.testing.assert_array_equal(source[indices], _source(5).images[indices])
+    np.testing.assert_array_equal(source.labels[indices], [3, 0, 3])
+
+  def test_subset_keeps_images_and_labels_together(self):
+    part = _source(5).subset(np.array([4, 1]))
+    np.testing.assert_array_equal(part.images, _source(5).images[[4, 1]])
+    np.testing.assert_array_equal(part.labels, [4, 1])
+    self.assertIsNone(_source(5, labelled=False).subset(np.array([4, 1])).labels)
+
+  @parameterized.parameters(
+    (
+      np.zeros((2, 4, 4, 3), np.float32),
+      None,
+      r'^images: found float32 \[2, 4, 4, 3\], allowed uint8',
+    ),
+    (np.zeros((2, 4, 4, 1), np.uint8), None, r'^images: found uint8 \[2, 4, 4, 1\]'),
+    (
+      np.zeros((2, 4, 4, 3), np.uint8),
+      np.zeros(3, np.int32),
+      r'^labels: found int32 \[3\], allowed',
+    ),
+    (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), '^labels: found int64'),
+  )
+  def test_wrong_arrays(self, images, labels, message):
+    with self.assertRaisesRegex(ValueError, message):
+      data.ArraySource(images, labels)
+
+
+class DatasetTest(chex.TestCase):
+  def test_describe(self):
+    labelled = data.Dataset('npz:a.npz', _source(5), _source(3), ('a', 'b', 'c', 'd', 'e'))
+    self.assertEqual(
+      labelled.describe(), 'npz:a.npz: 5 training and 3 test images of 2x2 pixels, 5 classes'
+    )
+    bare = data.Dataset('folder:x', _source(5, False), _source(0, False))
+    self.assertEqual(
+      bare.describe(), 'folder:x: 5 training and 0 test images of 2x2 pixels, no labels'
+    )

@@ -1,0 +1,258 @@
+"""A folder of image files: layouts, what is held out, and files that are no images."""
+
+import os
+import shutil
+from unittest import mock
+
+import numpy as np
+from absl.testing import parameterized
+from PIL import Image
+
+from ssl_jax import data
+from ssl_jax.data import folder as folder_module
+from ssl_jax.data.folder_listing import hash_order
+from tests.data.temporary_folder import TemporaryFolderTest
+
+
+def _colour(number):
+  return (number % 256, 255 - number % 256, (7 * number) % 256)
+
+
+class FolderTest(TemporaryFolderTest):
+  def setUp(self):
+    super().setUp()
+    self.root = self.folder / 'images'
+    self.root.mkdir()
+    self.lines = []
+
+  def add(self, *names):
+    """Writes images of one colour each, which says by which number they were written."""
+    for name in names:
+      path = self.root / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      self.count = getattr(self, 'count', -1) + 1
+      Image.new('RGB', (4, 4), _colour(self.count)).save(path, format='PNG')
+
+  def add_classes(self, prefix='', classes=('cat', 'dog', 'eel'), each=10):
+    self.add(*(f'{prefix}{name}/{i:02d}.png' for name in classes for i in range(each)))
+
+  def load(self, **options):
+    self.lines.clear()
+    options = {'image_size': 4, 'report': self.lines.append, **options}
+    return data.load(f'folder:{self.root}', **options)
+
+  def numbers(self, source):
+    return source.images[:, 0, 0, 0].tolist()
+
+  def test_class_folders(self):
+    self.add_classes()
+    dataset = self.load()
+    self.assertEqual(dataset.class_names, ('cat', 'dog', 'eel'))
+    self.assertLen(dataset.train, 30 - len(dataset.test))
+    for source in (dataset.train, dataset.test):
+      self.assertEqual([number // 10 for number in self.numbers(source)], source.labels.tolist())
+      self.assertTrue((source.images == source.images[:, :1, :1]).all())
+    self.assertSameElements(self.numbers(dataset.train) + self.numbers(dataset.test), range(30))
+    self.assertEmpty(self.lines)
+    # The stored order mixes the classes, so that a limit keeps a sample of all.
+    self.assertLen(set(self.load(train_limit=12).train.labels.tolist()), 3)
+
+  def test_flat_and_unlabelled(self):
+    self.add(*(f'{i}.png' for i in range(20)))
+    dataset = self.load()
+    self.assertIsNone(dataset.train.labels)
+    self.assertIsNone(dataset.test.labels)
+    self.assertEqual(dataset.class_names, ())
+    self.assertSameElements(self.numbers(dataset.train) + self.numbers(dataset.test), range(20))
+
+  @parameterized.parameters('test', 'val')
+  def test_train_and_test_folders(self, name):
+    self.add_classes('train/')
+    self.add_classes(f'{name}/', classes=('dog', 'eel'), each=2)
+    dataset = self.load()
+    self.assertEqual((len(dataset.train), len(dataset.test)), (30, 4))
+    self.assertEqual(dataset.class_names, ('cat', 'dog', 'eel'))
+    self.assertCountEqual(dataset.test.labels, [1, 1, 2, 2])
+
+  def test_train_folder_alone_holds_out(self):
+    self.add_classes('train/')
+    dataset = self.load(test_fraction=0.3)
+    self.assertEqual(len(dataset.train) + len(dataset.test), 30)
+    self.assertBetween(len(dataset.test), 3, 16)
+
+  def test_unlabelled_training_with_labelled_test_images(self):
+    self.add(*(f'train/{i}.png' for i in range(5)))
+    self.add_classes('test/', each=1)
+    dataset = self.load()
+    self.assertIsNone(dataset.train.labels)
+    self.assertCountEqual(dataset.test.labels, [0, 1, 2])
+    self.assertEqual(dataset.class_names, ('cat', 'dog', 'eel'))
+
+  def test_ambiguous_layouts(self):
+    self.add_classes('test/')
+    self.assert_refused(ValueError, r'images: found test/ without train/; allowed both')
+    self.add_classes('train/', classes=('cat', 'dog'))
+    self.assert_refused(ValueError, r"test: found class 'eel', which train/ does not have; allowed")
+
+  def test_held_out_images_are_fixed_by_their_names(self):
+    self.add_classes(each=40)
+    first = self.load()
+    self.assertBetween(len(first.test), 4, 24)
+    moved = self.folder / 'elsewhere'
+    shutil.copytree(self.root, moved)
+    again = data.load(f'folder:{moved}/', image_size=4)
+    np.testing.assert_array_equal(again.train.images, first.train.images)
+    np.testing.assert_array_equal(again.test.images, first.test.images)
+    self.assertNotEqual(self.numbers(self.load(seed=1).test), self.numbers(first.test))
+    held = set(self.numbers(first.test))
+    self.add_classes(classes=('fox',), each=40)
+    grown = self.load()
+    self.assertSameElements(held, {number for number in self.numbers(grown.test) if number < 120})
+    # A larger share holds out the same images and more.
+    self.assertContainsSubset(held, self.numbers(self.load(test_fraction=0.4).test))
+
+  def test_hash_order_is_the_same_everywhere(self):
+    self.assertEqual(hash_order('cat/01.png'), GOLDEN_HASH)
+    self.assertEqual(hash_order('caf\u00e9.png'), hash_order('cafe\u0301.png'))
+    shares = np.array([hash_order(f'{i}.png', seed=3) / 2**64 for i in range(2000)])
+    np.testing.assert_allclose(np.histogram(shares, 4, (0, 1))[0], 500, atol=90)
+
+  @parameterized.parameters((2, 0.001, 1), (2, 0.999, 1), (1, 0.999, 0), (5, 0.0, 0))
+  def test_small_folders_keep_both_sides(self, images, fraction, held):
+    self.add(*(f'{i}.png' for i in range(images)))
+    self.assertLen(self.load(test_fraction=fraction).test, held)
+
+  def test_deeper_hidden_and_other_files(self):
+    self.add('cat/a/b/0.png', 'dog/1.PNG', 'dog/.2.png', '.git/3.png', 'dog/.hid/4.png', '5.png')
+    (self.root / 'dog' / 'notes.txt').write_text('x')
+    (self.root / 'README').write_text('x')
+    dataset = self.load(test_fraction=0)
+    self.assertCountEqual(self.numbers(dataset.train), [0, 1])
+    self.assertEqual(
+      self.lines,
+      [
+        f'{self.root}: ignored 2 files that are no images (1 .txt, 1 without extension)',
+        f'{self.root}: ignored 1 images beside the class folders, which have no class',
+      ],
+    )
+
+  def test_empty_and_twin_classes_are_reported(self):
+    self.add_classes(classes=('cat', 'Cat', 'dog'), each=2)
+    (self.root / 'empty').mkdir()
+    dataset = self.load(test_fraction=0)
+    self.assertEqual(dataset.class_names, ('Cat', 'cat', 'dog'))
+    self.assertEqual(
+      self.lines,
+      [
+        f'{self.root}/empty: holds no image; left out of the classes',
+        f"{self.root}: class folders 'Cat' and 'cat' differ only in spelling;"
+        ' they stay two classes',
+      ],
+    )
+
+  def test_links_are_followed_but_not_in_circles(self):
+    self.add_classes(classes=('cat', 'dog'), each=1)
+    outside = self.folder / 'outside'
+    shutil.copytree(self.root / 'cat', outside)
+    (self.root / 'eel').symlink_to(outside)
+    (self.root / 'cat' / 'up').symlink_to(self.root)
+    (self.root / 'dog' / 'itself').symlink_to(self.root / 'dog' / 'itself')
+    (self.root / 'dog' / 'here').symlink_to(self.root / 'dog')
+    dataset = self.load(test_fraction=0)
+    self.assertCountEqual(dataset.train.labels, [0, 1, 2])
+    links = [line for line in self.lines if 'a link to a folder it lies in' in line]
+    self.assertLen(links, 2)
+
+  def test_links_between_two_folders(self):
+    self.add('a/0.png', 'b/1.png')
+    (self.root / 'a' / 'x').symlink_to(self.root / 'b')
+    (self.root / 'b' / 'y').symlink_to(self.root / 'a')
+    self.assertLen(self.load(test_fraction=0).train, 4)
+
+  def test_names_that_are_no_unicode(self):
+    self.add(os.fsdecode(b'caf\xe9/\xff.png'), 'dog/1.png')
+    (self.root / os.fsdecode(b'caf\xe9/\xfe\n.jpg')).write_bytes(b'x')
+    dataset = self.load(test_fraction=0)
+    self.assertEqual(dataset.class_names, (r'caf\xe9', 'dog'))
+    self.assertLen(dataset.train, 2)
+    self.assertStartsWith(self.lines[0], rf'{self.root}/caf\xe9/\xfe\n.jpg: no image of a format')
+    '\n'.join(self.lines).encode('utf-8')
+
+  def test_damaged_files_are_skipped_and_reported(self):
+    self.add_classes(each=4)
+    (self.root / 'cat' / '00.png').write_text('text')
+    (self.root / 'dog' / '01.png').write_bytes(b'')
+    dataset = self.load(test_fraction=0)
+    self.assertLen(dataset.train, 10)
+    self.assertEqual([n // 4 for n in self.numbers(dataset.train)], dataset.train.labels.tolist())
+    self.assertLen(self.lines, 3)
+    text = f'{self.root}/cat/00.png: no image of a format that is read'
+    self.assertTrue(any(x.startswith(text) and x.endswith('; skipped') for x in self.lines))
+    self.assertIn(f'{self.root}/dog/01.png: empty file; skipped', self.lines)
+    self.assertEqual(self.lines[-1], f'{self.root}: skipped 2 of 12 image files')
+
+  def test_damaged_files_fail_when_asked_to(self):
+    self.add_classes()
+    (self.root / 'dog' / '01.png').write_bytes(b'')
+    message = r'dog/01\.png: empty file; data\.on_error=skip goes on without it$'
+    self.assert_refused(OSError, message, on_error='fail')
+
+  def test_unreadable_folder_counts_as_damage(self):
+    self.add_classes()
+    real = os.scandir
+
+    def scandir(path):
+      if str(path).rstrip('/').endswith('dog'):
+        raise PermissionError(13, 'Permission denied', path)
+      return real(path)
+
+    with mock.patch.object(os, 'scandir', scandir):
+      dataset = self.load(test_fraction=0)
+      self.assertEqual(dataset.class_names, ('cat', 'eel'))
+      denied = f'{self.root}/dog/: folder cannot be read: Permission denied; skipped'
+      self.assertEqual(self.lines[0], denied)
+      self.assert_refused(OSError, 'folder cannot be read', on_error='fail')
+
+  def test_nothing_to_train_on(self):
+    self.assert_refused(OSError, r'images: holds no image; allowed files ending in \.bmp \.gif')
+    (self.root / 'a.jpg').write_bytes(b'')
+    self.assert_refused(OSError, 'images: no training image is left; allowed at least one')
+
+  def test_no_folder(self):
+    (self.root / 'a').write_text('x')
+    for name, found in (('a', 'a file'), ('b', 'nothing')):
+      with self.assertRaisesRegex(OSError, f'{name}: found {found}; .* allows a folder$'):
+        data.load(f'folder:{self.root}/{name}')
+
+  def test_more_than_the_memory_is_refused_before_decoding(self):
+    self.add('0.png', '1.png')
+    message = (
+      r'2 images of 4000000x4000000 pixels need \d+\.\d GiB, allowed .*lower data\.image_size'
+    )
+    self.assert_refused(ValueError, message, image_size=4_000_000)
+
+  def test_bombs_are_refused_among_other_images_without_a_warning(self):
+    self.add_classes(classes=('cat',), each=3)
+    # Between Pillow's warning and its error.
+    Image.new('1', (12_000, 9_000)).save(self.root / 'cat' / 'bomb.png')
+    with mock.patch('warnings.showwarning') as shown:
+      dataset = self.load(test_fraction=0)
+    shown.assert_not_called()
+    self.assertLen(dataset.train, 3)
+    self.assertIn('refused as a decompression bomb', self.lines[0])
+
+  def test_result_does_not_depend_on_threads(self):
+    self.add_classes()
+    many = self.load()
+    with mock.patch.object(folder_module, '_MAX_THREADS', 1):
+      one = self.load()
+    np.testing.assert_array_equal(many.train.images, one.train.images)
+
+  def assert_refused(self, kind, message, **options):
+    with self.assertRaisesRegex(kind, message) as caught:
+      self.load(**options)
+    self.assertStartsWith(str(caught.exception), str(self.root))
+    self.assertNotIn('\n', str(caught.exception))
+
+
+GOLDEN_HASH = 15877141845115355372
