@@ -1,0 +1,161 @@
+"""Figures: valid PNGs of the promised size, from complete and from poor data."""
+
+import io
+import sys
+from unittest import mock
+
+import chex
+import numpy as np
+from absl.testing import parameterized
+
+from ssl_jax.reporting import figures
+from ssl_jax.reporting.figures import canvas, curves, embedding
+
+
+def decode(data):
+  """The picture as an array; Pillow refuses what is no complete PNG."""
+  from PIL import Image
+
+  image = Image.open(io.BytesIO(data), formats=['PNG'])
+  pixels = np.asarray(image.convert('RGB'))
+  chex.assert_shape(pixels, (None, canvas.WIDTH * canvas.DOTS_PER_INCH, 3))
+  return pixels
+
+
+def has_colour(pixels, colour):
+  wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+  return bool((np.abs(pixels.astype(int) - wanted).max(-1) < 3).any())
+
+
+def rows(count=12):
+  return [
+    {'step': step, 'time': 1.0, 'loss': 5 - step / 4, 'learning_rate': 0.1, 'gradient_norm': 1.0}
+    for step in range(count)
+  ]
+
+
+def images(*shape):
+  return np.random.default_rng(0).integers(0, 256, (*shape, 16, 16, 3), np.uint8)
+
+
+class CurvesTest(chex.TestCase):
+  @parameterized.parameters(1, 12, 400)
+  def test_loss_and_optimizer(self, count):
+    decode(figures.loss_curves([{**row, 'uniformity': 0.5, 'knn': 0.1} for row in rows(count)]))
+    decode(figures.optimizer_curves(rows(count)))
+
+  def test_more_parts_make_a_taller_figure(self):
+    parts = {f'part{index}': 1.0 for index in range(5)}
+    small = decode(figures.loss_curves(rows()))
+    large = decode(figures.loss_curves([{**row, **parts} for row in rows()]))
+    self.assertGreater(len(large), len(small))
+
+  def test_knn_draws_every_baseline(self):
+    history = [*rows(), {'step': 5, 'knn': 0.5}, {'step': 11, 'knn': float('nan')}]
+    alone = decode(figures.knn_curve(history))
+    self.assertTrue(has_colour(alone, canvas.PALETTE[0]))
+    self.assertFalse(has_colour(alone, canvas.PALETTE[1]))
+    both = decode(figures.knn_curve(history, {'random initialisation': 0.4, 'raw pixels': 0.4}))
+    self.assertTrue(has_colour(both, canvas.PALETTE[1]) and has_colour(both, canvas.PALETTE[2]))
+
+  def test_same_rows_same_bytes(self):
+    self.assertEqual(figures.loss_curves(rows()), figures.loss_curves(rows()))
+
+  def test_series_are_sorted_and_finite(self):
+    history = [{'step': 3, 'a': 1.0}, {'step': 1, 'a': 2.0}, {'step': 2, 'a': np.nan}, {'step': 4}]
+    steps, values = curves._series(history, 'a')
+    self.assertEqual((steps.tolist(), values.tolist()), ([1, 3], [2.0, 1.0]))
+
+  def test_smoothing_keeps_lines_and_ends(self):
+    line = np.arange(50.0)
+    np.testing.assert_allclose(curves._smooth(line, 7), line)
+    noisy = line + np.random.default_rng(0).normal(size=50)
+    smooth = curves._smooth(noisy, 7)
+    np.testing.assert_allclose(smooth[[0, -1]], noisy[[0, -1]])
+    self.assertLess(np.std(smooth[8:-8] - line[8:-8]), 0.5 * np.std(noisy - line))
+
+  def test_nothing_to_draw(self):
+    for draw in (figures.loss_curves, figures.knn_curve, figures.optimizer_curves):
+      with self.assertRaisesRegex(ValueError, r'^rows: found'):
+        draw([{'step': 1, 'time': 2.0}])
+
+
+class TsneTest(chex.TestCase):
+  def test_clusters_stay_apart(self):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = np.eye(3)[labels] + 0.05 * rng.normal(size=(60, 3))
+    points = embedding._place(features.astype(np.float32))
+    centres = np.stack([points[labels == label].mean(0) for label in range(3)])
+    nearest = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(1)
+    np.testing.assert_array_equal(nearest, labels)
+    pixels = decode(figures.tsne(features, labels, ['cat', 'dog']))  # the third class has no name
+    for colour in canvas.PALETTE[:3]:
+      self.assertTrue(has_colour(pixels, colour))
+
+  @parameterized.parameters(3, 4, 40)
+  def test_unlabelled_and_few_rows(self, count):
+    decode(figures.tsne(np.random.default_rng(0).normal(size=(count, 8)), max_points=20))
+
+  def test_collapsed_features_are_one_point(self):
+    features = np.ones((20, 8), np.float32)
+    np.testing.assert_array_equal(embedding._place(features), 0)
+    decode(figures.tsne(features, np.zeros(20, int)))
+
+  def test_more_classes_than_a_legend_holds(self):
+    features = np.random.default_rng(0).normal(size=(60, 4))
+    decode(figures.tsne(features, np.arange(60) % 40))
+
+  def test_errors(self):
+    with self.assertRaisesRegex(ValueError, r'^features: found shape \(2, 4\)'):
+      figures.tsne(np.zeros((2, 4)))
+    with self.assertRaisesRegex(ValueError, r'^features: found NaN'):
+      figures.tsne(np.full((9, 4), np.nan))
+    with self.assertRaisesRegex(ValueError, r'^labels: found shape \(8,\), must be \(9,\)'):
+      figures.tsne(np.zeros((9, 4)), np.zeros(8))
+
+
+class PicturesTest(chex.TestCase):
+  def test_contact_sheet_shows_each_image_and_view(self):
+    colours = ('#ff0000', '#00ff00', '#0000ff', '#ffff00')
+    solid = lambda colour: np.full(
+      (8, 8, 3), [int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.uint8
+    )
+    originals = np.stack([solid(colours[0])])
+    views = np.stack([np.stack([solid(colour) for colour in colours[1:]])]) / 255
+    pixels = decode(figures.contact_sheet(originals, views, ['first', 'second']))
+    for colour in colours:
+      self.assertTrue(has_colour(pixels, colour))
+
+  @parameterized.parameters((1, 2), (25, 3))
+  def test_contact_sheet_of_any_number(self, count, views):
+    decode(figures.contact_sheet(images(count), images(count, views), ['a rather long view name']))
+
+  def test_frames_tell_hits_from_misses(self):
+    black = lambda array: np.zeros_like(array)
+    queries, neighbours = black(images(2)), black(images(2, 4))
+    blue, orange = canvas.PALETTE[:2]
+    for hits, found in (
+      (None, (False, False)),
+      (np.ones((2, 4), bool), (True, False)),
+      (np.zeros((2, 4), bool), (False, True)),
+    ):
+      pixels = decode(figures.neighbour_grid(queries, neighbours, hits))
+      self.assertEqual((has_colour(pixels, blue), has_colour(pixels, orange)), found)
+
+  def test_errors(self):
+    with self.assertRaisesRegex(ValueError, r'^views: found 3 images, must be 2'):
+      figures.contact_sheet(images(2), images(3, 2))
+    with self.assertRaisesRegex(ValueError, r'^originals: found shape \(16, 16, 3\)'):
+      figures.contact_sheet(images(), images(1, 2))
+    with self.assertRaisesRegex(ValueError, r'^views: found values from .* must lie in \[0, 1\]'):
+      figures.contact_sheet(images(2), images(2, 2).astype(np.float32))
+    with self.assertRaisesRegex(ValueError, r'^hits: found shape \(2, 5\), must be \(2, 4\)'):
+      figures.neighbour_grid(images(2), images(2, 4), np.ones((2, 5)))
+
+
+class GlobalStateTest(chex.TestCase):
+  def test_pyplot_is_never_imported(self):
+    with mock.patch.dict(sys.modules, {'matplotlib.pyplot': None}):  # importing it would raise
+      figures.loss_curves(rows())
+      figures.contact_sheet(images(2), images(2, 2))
