@@ -38,7 +38,7 @@ class Progress:
     self._clock = clock
     self._last = (start_step, clock())
     self._warm: tuple[int, float] | None = None
-    self._knn: float | None = None
+    self._shown: dict[str, float] = {}
     self._bar = _open_bar(self._stream, total_steps, start_step)
 
   def update(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -46,28 +46,32 @@ class Progress:
 
     Args:
       step: steps done, of `total_steps`.
-      metrics: `loss`, `knn` (a fraction from 0 to 1; the last one given stays on show) and
-        `images_per_second` are shown where present, the others are not.
+      metrics: `loss`, `knn` (a fraction from 0 to 1) and `images_per_second` are shown, and stay on
+        show until the next ones come; the others are not.
     """
     now = self._clock()
     last_step, last_time = self._last
-    speed = metrics.get('images_per_second')
-    if speed is None and step > last_step and now > last_time:
+    if step > last_step and now > last_time:
       speed = (step - last_step) * self.images_per_step / (now - last_time)
+      self._shown['images_per_second'] = speed
+    shown = ('loss', 'knn', 'images_per_second')
+    self._shown |= {name: float(metrics[name]) for name in shown if name in metrics}
     from_step, from_time = self._warm or self._last
     left = None
     if step > from_step:
       left = (self.total_steps - step) * (now - from_time) / (step - from_step)
+    # Time spent without a step, on an evaluation, is no part of the next interval's speed.
+    self._last = (step, now)
     if step > last_step:
-      self._last = (step, now)
       self._warm = self._warm or self._last
-    self._knn = metrics.get('knn', self._knn)
 
-    parts = [f'loss {_significant(float(metrics["loss"]))}'] if 'loss' in metrics else []
-    if self._knn is not None:
-      parts.append(f'kNN {100 * float(self._knn):.1f} %')
-    if speed is not None:
-      parts.append(f'{float(speed):,.0f} images/s')
+    parts = []
+    if 'loss' in self._shown:
+      parts.append(f'loss {_significant(self._shown["loss"])}')
+    if 'knn' in self._shown:
+      parts.append(f'kNN {100 * self._shown["knn"]:.1f} %')
+    if 'images_per_second' in self._shown:
+      parts.append(f'{self._shown["images_per_second"]:,.0f} images/s')
     if left is not None:
       parts.append(f'ETA {format_duration(left)}')
     if self._bar is not None:

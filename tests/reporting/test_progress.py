@@ -62,11 +62,25 @@ class ProgressTest(chex.TestCase):
     progress.update(90, {'loss': 1.0})
     self.assertEqual(self.lines(), ['step 90/100  loss 1.000  10 images/s  ETA 0:10'])
 
-  def test_knn_stays_on_show_and_a_repeated_step_is_no_division_by_zero(self):
+  def test_an_evaluation_between_two_intervals(self):
     progress = Progress(100, 10, stream=self.stream, clock=self.clock)
-    progress.update(0, {'knn': 0.5})
-    progress.update(0, {'loss': float('nan')})
-    self.assertEqual(self.lines(), ['step 0/100  kNN 50.0 %', 'step 0/100  loss nan  kNN 50.0 %'])
+    for now, step, metrics in (
+      (0, 0, {'knn': 0.25}),
+      (10, 10, {'loss': 2.0}),
+      (70, 10, {'knn': 0.5}),
+      (80, 20, {'loss': float('nan')}),
+    ):
+      self.clock.now = now
+      progress.update(step, metrics)
+    self.assertEqual(
+      self.lines(),
+      [
+        'step 0/100  kNN 25.0 %',
+        'step 10/100  loss 2.000  kNN 25.0 %  10 images/s  ETA 1:30',
+        'step 10/100  loss 2.000  kNN 50.0 %  10 images/s',
+        'step 20/100  loss nan  kNN 50.0 %  10 images/s  ETA 9:20',
+      ],
+    )
 
   @parameterized.parameters(
     (4.1234, '4.123'), (-0.51239, '-0.5124'), (123.45, '123.5'), (0.0, '0.000'), (1e-9, '1.000e-09')
