@@ -1,0 +1,235 @@
+"""What every method is: networks, an embedding of the views, and an objective of embeddings."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import l2_normalize
+from ssl_jax.models import Network
+
+Variables = dict[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = None) -> Any:
+  """Declares a field that becomes the flag `--method.FIELD`.
+
+  Args:
+    default: a bool, int, float, str or tuple of numbers; values must be of its type.
+    help: one line for `--help`.
+    choices: the allowed values of a str.
+  """
+  metadata: dict[str, Any] = {'help': help}
+  if choices is not None:
+    metadata['choices'] = tuple(choices)
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Embeddings:
+  """For each view, what carries the gradient and what other views are compared with.
+
+  Attributes:
+    online: one `[batch, dim]` array a view, with gradient.
+    target: one `[batch, dim]` array a view: the view as a target. A method without a target network
+      has the online arrays here.
+  """
+
+  online: tuple[jax.Array, ...]
+  target: tuple[jax.Array, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+  """A self-supervised method; hashable, so it can be a static argument of `jit`.
+
+  Sub-classes give `name`, `check` (of their fields), `networks`, `embed` and `compare`.
+
+  Attributes:
+    encoder: the network that is trained; set by `bind`.
+    total_steps: forward batches of the run, for schedules; set by `bind`.
+  """
+
+  name: ClassVar[str]
+  # 'none', 'stop_gradient' (targets are the online networks' own), or 'ema'.
+  target_network: ClassVar[str] = 'none'
+  # The networks of which the target holds a moving average.
+  averaged_networks: ClassVar[tuple[str, ...]] = ()
+
+  encoder: Network | None = dataclasses.field(
+    default=None, kw_only=True, repr=False, metadata={'flag': False}
+  )
+  total_steps: int = dataclasses.field(default=0, kw_only=True, metadata={'flag': False})
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      if field.metadata.get('flag', True):
+        self._check_declaration(field)
+    self.check()
+
+  @abc.abstractmethod
+  def check(self) -> None:
+    """Raises a ValueError, by `require`, for a hyper-parameter outside its range."""
+
+  @abc.abstractmethod
+  def networks(self) -> Mapping[str, Network]:
+    """The online networks by name, 'encoder' first, each fed with the output of the one before."""
+
+  @abc.abstractmethod
+  def embed(
+    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    """Runs the networks on the views.
+
+    Args:
+      variables: see `init`.
+      views: float32 `[batch, 2, height, width, 3]`, normalised.
+      step: forward batches before this one.
+      key: typed PRNG key of this batch.
+
+    Returns:
+      The embeddings, and `{'stats': ..., 'extra': ...}` after the batch.
+
+    Raises:
+      ValueError: the views have another shape.
+    """
+
+  @abc.abstractmethod
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    """The loss of embeddings and its parts, float32 scalars."""
+
+  def bind(self, *, encoder: Network, total_steps: int) -> Self:
+    """The method with its encoder and the number of forward batches of the run."""
+    return dataclasses.replace(self, encoder=encoder, total_steps=total_steps)
+
+  def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
+    """Draws the variables, a function of the key and the method alone.
+
+    Args:
+      key: typed PRNG key.
+      images: float32 `[batch, height, width, 3]`; only the shape is looked at.
+
+    Returns:
+      `params` and `stats`, each with one sub-tree a network; `target`, copies of the sub-trees of
+      `params` that are averaged; and `extra`, whatever else decides the future.
+    """
+    params, stats = {}, {}
+    inputs = jnp.asarray(images)
+    for index, (name, network) in enumerate(self.networks().items()):
+      drawn = network.init(jax.random.fold_in(key, index), inputs)
+      params[name], stats[name] = drawn['params'], drawn['stats']
+      inputs = jnp.zeros((inputs.shape[0], network.out_features), network.out_dtype)
+    # Copies: a training state that is donated must not hold one buffer twice.
+    target = {name: jax.tree.map(jnp.copy, params[name]) for name in self.averaged_networks}
+    return {'params': params, 'stats': stats, 'target': target, 'extra': {}}
+
+  def objective(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    """The loss of embeddings.
+
+    Returns:
+      The loss, and metrics as float32 scalars: those of the method, and `feature_std`, the spread
+      of the normalised online embeddings: about 1 when they fill the sphere, 0 when they collapse.
+    """
+    loss, metrics = self.compare(embeddings, variables, step)
+    return loss, {**metrics, 'feature_std': feature_std(embeddings.online)}
+
+  def loss(
+    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[jax.Array, tuple[dict[str, Any], Metrics]]:
+    """`embed`, then `objective`: (loss, (new state, metrics))."""
+    embeddings, new_state = self.embed(variables, views, step, key)
+    loss, metrics = self.objective(embeddings, variables, step)
+    return loss, (new_state, metrics)
+
+  def target_momentum(self, step: chex.Numeric) -> jax.Array:
+    """The momentum of the moving average, for the update after forward batch `step` (from 0).
+
+    Raises:
+      ValueError: the method has no moving average, or is not bound.
+    """
+    raise ValueError(f'method.name: found {self.name}, which has no moving average')
+
+  def features(self, variables: Variables, images: chex.Array) -> jax.Array:
+    """The encoder's output with running statistics, for evaluation.
+
+    Args:
+      variables: see `init`.
+      images: float32 `[batch, height, width, 3]`, normalised.
+
+    Returns:
+      Float32 `[batch, encoder.out_features]`.
+    """
+    features, _ = self.run(
+      ('encoder',), variables['params'], variables['stats'], images, train=False
+    )
+    return features
+
+  def run(
+    self, names: Iterable[str], params: Any, stats: Any, x: chex.Array, *, train: bool = True
+  ) -> tuple[jax.Array, dict[str, Any]]:
+    """Feeds `x` through the named networks; returns the output and all statistics after it."""
+    networks, stats = self.networks(), dict(stats)
+    for name in names:
+      variables = {'params': params[name], 'stats': stats[name]}
+      x, stats[name] = networks[name].apply(variables, x, train=train)
+    return jnp.asarray(x), stats
+
+  def bound_encoder(self) -> Network:
+    """The encoder; ValueError where there is none yet."""
+    if self.encoder is None:
+      raise ValueError('method.encoder: found None, must be set by bind(encoder=..., ...)')
+    return self.encoder
+
+  def require(self, field: str, condition: bool, allowed: str) -> None:
+    """Raises `method.FIELD: found VALUE, must be ALLOWED` unless `condition`."""
+    if not condition:
+      raise ValueError(f'method.{field}: found {getattr(self, field)}, must be {allowed}')
+
+  def _check_declaration(self, field: dataclasses.Field) -> None:
+    value, kind = getattr(self, field.name), type(field.default)
+    numbers = (int, float) if kind is float else (kind,)
+    fits = isinstance(value, numbers) and (kind is bool or not isinstance(value, bool))
+    self.require(
+      field.name,
+      fits,
+      {'str': 'text', 'int': 'a whole number'}.get(kind.__name__, f'a {kind.__name__}'),
+    )
+    choices = field.metadata.get('choices')
+    if choices:
+      self.require(field.name, value in choices, f'one of {", ".join(choices)}')
+
+
+def check_views(views: chex.Array) -> None:
+  """Requires two views an image, `[batch, 2, height, width, channel]`; ValueError otherwise."""
+  shape = jnp.shape(views)
+  if len(shape) != 5 or shape[1] != 2:
+    raise ValueError(f'views: found shape {shape}, must be [batch, 2, height, width, channel]')
+
+
+def feature_std(embeddings: Iterable[jax.Array]) -> jax.Array:
+  """How far embeddings are from collapse, averaged over views; carries no gradient.
+
+  Args:
+    embeddings: `[batch, dim]` arrays.
+
+  Returns:
+    The standard deviation over the batch of each coordinate of the normalised embeddings, averaged
+    over coordinates and times sqrt(dim) (Chen and He, CVPR 2021, section 4.1).
+  """
+  spreads = []
+  for view in embeddings:
+    unit = l2_normalize(jax.lax.stop_gradient(view))
+    spreads.append(jnp.mean(jnp.std(unit, axis=0)) * unit.shape[-1] ** 0.5)
+  return jnp.mean(jnp.stack(spreads))

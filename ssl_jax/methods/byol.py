@@ -1,0 +1,27 @@
+"""BYOL: predict the target's embedding of the other view."""
+
+import dataclasses
+from typing import ClassVar
+
+import chex
+import jax
+
+from ssl_jax import losses
+from ssl_jax.methods.base import Embeddings, Metrics, Variables
+from ssl_jax.methods.online_target import OnlineTargetMethod, both_directions
+
+
+@dataclasses.dataclass(frozen=True)
+class BYOL(OnlineTargetMethod):
+  """The sum over both directions of 2 - 2 cos(prediction, target), in [0, 8].
+
+  Source: Grill et al., NeurIPS 2020.
+  """
+
+  name: ClassVar[str] = 'byol'
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    return both_directions(losses.cosine_regression, embeddings)

@@ -1,0 +1,88 @@
+"""The truncated triplet method: BYOL's networks, and a push away from a deputy negative."""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax import losses
+from ssl_jax.methods.base import Embeddings, Metrics, Variables, check_views, hyperparameter
+from ssl_jax.methods.online_target import OnlineTargetMethod, both_directions
+
+DEPUTIES = ('window', 'rank', 'median', 'hardest')
+
+
+@dataclasses.dataclass(frozen=True)
+class TruncatedTriplet(OnlineTargetMethod):
+  """The sum over both directions of `losses.truncated_triplet`.
+
+  Source: Wang et al., ICCV 2021; the defaults are those of the released code, except that negatives
+  are all others of the batch unless `group_size` is given (there 196 or 104, one GPU's batch), and
+  that images are not resized. There, at every forward pass they are, to a random side: 96 to 224
+  online, 128 to 224 for the target, of 224. Each side given here is compiled, so steps of 32 will
+  do: `online_resize=(96, 128, 160, 192, 224), target_resize=(128, 160, 192, 224)`.
+  """
+
+  name: ClassVar[str] = 'truncated_triplet'
+
+  deputy: str = hyperparameter('window', 'which negatives push', choices=DEPUTIES)
+  rank_low: int = hyperparameter(2, "first rank of deputy 'window', the hardest negative being 1")
+  rank_high: int = hyperparameter(10, "last rank of deputy 'window'")
+  rank: int = hyperparameter(5, "rank of deputy 'rank'")
+  gamma: float = hyperparameter(2.0, 'weight of the positive distance')
+  margin: float = hyperparameter(100.0, 'of the hinge; from (gamma + 1) * scale on it never closes')
+  scale: float = hyperparameter(2.0, 'distances are -scale times cosines')
+  group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
+  online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
+  target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
+
+  def check(self) -> None:
+    super().check()
+    self.require('rank_low', self.rank_low >= 1, '>= 1')
+    self.require('rank_high', self.rank_high >= self.rank_low, f'>= rank_low, {self.rank_low}')
+    self.require('rank', self.rank >= 1, '>= 1')
+    self.require('gamma', 0 <= self.gamma < float('inf'), '>= 0 and finite')
+    self.require('margin', 0 <= self.margin < float('inf'), '>= 0 and finite')
+    self.require('scale', 0 < self.scale < float('inf'), '> 0 and finite')
+    self.require('group_size', self.group_size >= 0, '>= 0')
+    for field in ('online_resize', 'target_resize'):
+      sides = getattr(self, field)
+      whole = all(isinstance(side, int) and side >= 1 for side in sides)
+      self.require(field, whole, 'whole numbers >= 1')
+
+  def sides(self, network: str) -> tuple[int, ...]:
+    return self.online_resize if network == 'online' else self.target_resize
+
+  def embed(
+    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    check_views(views)
+    limit = min(jnp.shape(views)[2:4])
+    for field in ('online_resize', 'target_resize'):
+      fits = all(side <= limit for side in getattr(self, field))
+      self.require(field, fits, f'at most {limit}, the side of a view')
+    return super().embed(variables, views, step, key)
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    loss = functools.partial(
+      losses.truncated_triplet,
+      deputy=self._deputy(),
+      gamma=self.gamma,
+      margin=self.margin,
+      scale=self.scale,
+      group_size=self.group_size or None,
+    )
+    return both_directions(loss, embeddings)
+
+  def _deputy(self) -> losses.Deputy:
+    if self.deputy == 'window':
+      return losses.RankWindow(self.rank_low, self.rank_high)
+    if self.deputy == 'rank':
+      return losses.RankWindow(self.rank, self.rank)
+    return losses.MedianRank() if self.deputy == 'median' else losses.RankWindow(1, 1)
