@@ -1,1 +1,43 @@
+"""Augmentation on the device: uint8 batches to float views, inside the compiled step."""
 
+from ssl_jax.views.apply import apply, denormalize, plain, transform
+from ssl_jax.views.blur import gaussian_blur
+from ssl_jax.views.color import (
+  adjust_brightness,
+  adjust_contrast,
+  adjust_hue,
+  adjust_saturation,
+  grayscale,
+  permute_channels,
+  solarize,
+)
+from ssl_jax.views.crop import INTERPOLATIONS, crop_resize, sample_boxes
+from ssl_jax.views.jitter import color_jitter
+from ssl_jax.views.presets import NAMES, recipe
+from ssl_jax.views.recipe import Recipe, View
+from ssl_jax.views.sample import Parameters, draw_parameters
+
+__all__ = [
+  'INTERPOLATIONS',
+  'NAMES',
+  'Parameters',
+  'Recipe',
+  'View',
+  'adjust_brightness',
+  'adjust_contrast',
+  'adjust_hue',
+  'adjust_saturation',
+  'apply',
+  'color_jitter',
+  'crop_resize',
+  'denormalize',
+  'draw_parameters',
+  'gaussian_blur',
+  'grayscale',
+  'permute_channels',
+  'plain',
+  'recipe',
+  'sample_boxes',
+  'solarize',
+  'transform',
+]

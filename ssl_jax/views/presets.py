@@ -1,0 +1,133 @@
+"""The view recipes of the papers, by name."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+
+from ssl_jax.views.recipe import CIFAR10_MEAN, CIFAR10_STD, Recipe, View
+
+_STANDARD_RATIO = (3 / 4, 4 / 3)
+
+# Chen et al., ICML 2020: colour distortion of strength 1.
+_SIMCLR = View(
+  crop_scale=(0.08, 1.0),
+  crop_ratio=_STANDARD_RATIO,
+  flip_prob=0.5,
+  jitter_prob=0.8,
+  brightness=0.8,
+  contrast=0.8,
+  saturation=0.8,
+  hue=0.2,
+  grayscale_prob=0.2,
+  blur_prob=0.5,
+)
+# Chen et al., arXiv 2003.04297.
+_MOCO_V2 = dataclasses.replace(
+  _SIMCLR, crop_scale=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1
+)
+# Grill et al., NeurIPS 2020, as trained by Wang et al., ICCV 2021: one view is always blurred, the
+# other rarely, and only that one is solarised.
+_BYOL_FIRST = dataclasses.replace(
+  _SIMCLR,
+  interpolation='bicubic',
+  brightness=0.4,
+  contrast=0.4,
+  saturation=0.2,
+  hue=0.1,
+  blur_prob=1.0,
+)
+_BYOL_SECOND = dataclasses.replace(_BYOL_FIRST, blur_prob=0.1, solarize_prob=0.2)
+_ICCL = tuple(
+  dataclasses.replace(view, crop_scale=(0.2, 1.0), interpolation='bilinear', permutation_prob=0.8)
+  for view in (_BYOL_FIRST, _BYOL_SECOND)
+)
+
+
+def _for_cifar(views: Sequence[View], strength: float = 1.0) -> dict:
+  """No blur (Chen et al., appendix B.9: images of 32 pixels), and CIFAR-10's normalisation."""
+  views = tuple(dataclasses.replace(_strengthen(view, strength), blur_prob=0.0) for view in views)
+  return {'views': views, 'mean': CIFAR10_MEAN, 'std': CIFAR10_STD}
+
+
+def _strengthen(view: View, strength: float) -> View:
+  fields = ('brightness', 'contrast', 'saturation', 'hue')
+  return dataclasses.replace(view, **{name: strength * getattr(view, name) for name in fields})
+
+
+_PRESETS: dict[str, Callable[[], dict]] = {
+  'simclr': lambda: {'views': (_SIMCLR, _SIMCLR)},
+  'moco_v2': lambda: {'views': (_MOCO_V2, _MOCO_V2)},
+  'byol': lambda: {'views': (_BYOL_FIRST, _BYOL_SECOND)},
+  'iccl': lambda: {'views': _ICCL},
+  'cifar_simclr': lambda: _for_cifar((_SIMCLR, _SIMCLR), strength=0.5),
+  'cifar_byol': lambda: _for_cifar((_BYOL_FIRST, _BYOL_SECOND)),
+  'cifar_iccl': lambda: _for_cifar(_ICCL),
+  'none': lambda: {'views': (View(), View())},
+}
+NAMES = tuple(_PRESETS)
+
+
+def recipe(
+  name: str,
+  *,
+  size: int,
+  crop_scale_min: float | None = None,
+  jitter_strength: float | None = None,
+  interpolation: str | None = None,
+  mean: Sequence[float] | None = None,
+  std: Sequence[float] | None = None,
+  plain: bool = False,
+) -> Recipe:
+  """A recipe by name; `None` keeps the preset's value.
+
+  Two views each. Crops are bilinear, but bicubic for `byol`; normalisation is ImageNet's, but
+  CIFAR-10's for the `cifar_` presets.
+
+  * `simclr`: Chen et al., ICML 2020; crop from 8 % of the area, strong jitter, blur at 0.5.
+  * `moco_v2`: Chen et al., 2020; crop from 20 %, jitter half as strong.
+  * `byol`: the asymmetric pair, also of the truncated triplet loss (Wang et al., ICCV 2021).
+  * `iccl`: the same pair with crops from 20 % and random permutations of the colour channels.
+  * `cifar_simclr`: `simclr` at jitter strength 0.5 without blur; `cifar_byol` and `cifar_iccl`: the
+    asymmetric pairs without blur.
+  * `none`: two un-augmented views.
+
+  Args:
+    name: one of `NAMES`.
+    size: side of the views in pixels.
+    crop_scale_min: least share of the area in a crop.
+    jitter_strength: multiplies brightness, contrast, saturation and hue.
+    interpolation: 'bilinear' or 'bicubic'.
+    mean, std: of the normalisation, in [0, 1] units, one value a channel.
+    plain: append the un-augmented image as the last view.
+
+  Raises:
+    ValueError: for an unknown name or a value out of range, naming the argument.
+  """
+  if name not in _PRESETS:
+    nearest = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.4)
+    hint = f'nearest: {", ".join(nearest)}; ' if nearest else ''
+    raise ValueError(f'view recipe is {name!r}; {hint}allowed: {", ".join(NAMES)}')
+  fields = _PRESETS[name]()
+  views = fields['views']
+  if crop_scale_min is not None:
+    if not 0 < crop_scale_min <= 1:
+      raise ValueError(f'crop_scale_min is {crop_scale_min!r}; allowed: above 0, at most 1')
+    views = tuple(
+      dataclasses.replace(view, crop_scale=(crop_scale_min, view.crop_scale[1])) for view in views
+    )
+  if jitter_strength is not None:
+    hue = max(view.hue for view in views)
+    limit = 0.5 / hue if hue else float('inf')
+    if not 0 <= jitter_strength <= limit:
+      raise ValueError(
+        f'jitter_strength is {jitter_strength!r}; allowed: 0 to {limit:g} (a hue of half a turn)'
+      )
+    views = tuple(_strengthen(view, jitter_strength) for view in views)
+  if interpolation is not None:
+    views = tuple(dataclasses.replace(view, interpolation=interpolation) for view in views)
+  fields['views'] = views
+  if mean is not None:
+    fields['mean'] = tuple(mean)
+  if std is not None:
+    fields['std'] = tuple(std)
+  return Recipe(size=size, plain=plain, **fields)

@@ -1,0 +1,130 @@
+"""What is done to each view of an image: frozen, hashable, checked when made."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from ssl_jax.views import crop
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """One view: operations in the order of the fields; the default is the un-augmented image.
+
+  A field ending in `_prob` is the probability that an image gets the operation.
+
+  Attributes:
+    crop_scale: least and greatest share of the image's area in the crop.
+    crop_ratio: least and greatest width / height of the crop; (1, 1) for both it and `crop_scale`
+      stands for the largest centred square.
+    interpolation: 'bilinear' or 'bicubic', antialiased.
+    flip_prob: horizontal mirror.
+    jitter_prob: the four that follow, together, in a random order.
+    brightness: the factor is uniform in [max(0, 1 - brightness), 1 + brightness].
+    contrast: the same for contrast.
+    saturation: the same for saturation.
+    hue: the hue turns by a uniform share of the circle in [-hue, hue]; at most 0.5.
+    grayscale_prob: grey level on all three channels.
+    blur_prob: Gaussian blur.
+    blur_sigma: least and greatest standard deviation, in pixels of the view.
+    solarize_prob: pixels at or above the threshold are inverted.
+    solarize_threshold: a level of 0 to 255.
+    permutation_prob: the channels in an order drawn from all six.
+
+  Raises:
+    ValueError: naming the field, its value and what is allowed.
+  """
+
+  crop_scale: tuple[float, float] = (1.0, 1.0)
+  crop_ratio: tuple[float, float] = (1.0, 1.0)
+  interpolation: str = 'bilinear'
+  flip_prob: float = 0.0
+  jitter_prob: float = 0.0
+  brightness: float = 0.0
+  contrast: float = 0.0
+  saturation: float = 0.0
+  hue: float = 0.0
+  grayscale_prob: float = 0.0
+  blur_prob: float = 0.0
+  blur_sigma: tuple[float, float] = (0.1, 2.0)
+  solarize_prob: float = 0.0
+  solarize_threshold: int = 128
+  permutation_prob: float = 0.0
+
+  def __post_init__(self) -> None:
+    for name in ('crop_scale', 'crop_ratio', 'blur_sigma'):
+      object.__setattr__(self, name, _floats(name, getattr(self, name), 2))
+    _check_interval('crop_scale', self.crop_scale, high=1.0)
+    _check_interval('crop_ratio', self.crop_ratio)
+    _check_interval('blur_sigma', self.blur_sigma)
+    crop.check_interpolation(self.interpolation)
+    for field in dataclasses.fields(self):
+      if field.name.endswith('_prob'):
+        _check_range(field.name, getattr(self, field.name), 0.0, 1.0)
+    for name in ('brightness', 'contrast', 'saturation'):
+      _check_range(name, getattr(self, name), 0.0, math.inf)
+    _check_range('hue', self.hue, 0.0, 0.5)
+    _check_range('solarize_threshold', self.solarize_threshold, 0, 255)
+
+  @property
+  def crops(self) -> bool:
+    return (self.crop_scale, self.crop_ratio) != ((1.0, 1.0), (1.0, 1.0))
+
+  @property
+  def jitters(self) -> bool:
+    strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+    return self.jitter_prob > 0 and any(strength > 0 for strength in strengths)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """The views of a batch, their common size in pixels, and the normalisation.
+
+  With `plain`, the un-augmented image follows as the last view.
+
+  Raises:
+    ValueError: naming the field, its value and what is allowed.
+  """
+
+  views: tuple[View, ...]
+  size: int
+  mean: tuple[float, float, float] = IMAGENET_MEAN
+  std: tuple[float, float, float] = IMAGENET_STD
+  plain: bool = False
+
+  def __post_init__(self) -> None:
+    object.__setattr__(self, 'views', tuple(self.views))
+    if not self.views or not all(isinstance(view, View) for view in self.views):
+      raise ValueError(f'views is {self.views!r}; allowed: one View or more')
+    if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+      raise ValueError(f'size is {self.size!r}; allowed: an integer of 1 or more, in pixels')
+    object.__setattr__(self, 'mean', _floats('mean', self.mean, 3))
+    object.__setattr__(self, 'std', _floats('std', self.std, 3))
+    if any(value <= 0 for value in self.std):
+      raise ValueError(f'std is {self.std}; allowed: values above 0')
+
+
+def _floats(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:
+  try:
+    converted = tuple(float(value) for value in values)
+  except (TypeError, ValueError):
+    converted = ()
+  if len(converted) != count or not all(map(math.isfinite, converted)):
+    raise ValueError(f'{name} is {values!r}; allowed: {count} finite numbers')
+  return converted
+
+
+def _check_interval(name: str, interval: tuple[float, float], high: float = math.inf) -> None:
+  if not 0 < interval[0] <= interval[1] <= high:
+    limit = '' if high == math.inf else f' <= {high}'
+    raise ValueError(f'{name} is {interval}; allowed: (low, high) with 0 < low <= high{limit}')
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+  number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+  if not number or not low <= value <= high:
+    limit = f'{low} or more' if high == math.inf else f'{low} to {high}'
+    raise ValueError(f'{name} is {value!r}; allowed: {limit}')
