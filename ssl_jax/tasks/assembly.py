@@ -44,6 +44,10 @@ class Assembly:
   order: data.Order
   total_steps: int
 
+  def augment(self, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Views of a batch, float32 [batch, view, size, size, 3]: a function of key and position."""
+    return views.apply(self.recipe, key, images)
+
   @property
   def images_per_step(self) -> int:
     """Images behind one update, each counted once although it enters as several views."""
@@ -93,6 +97,7 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
     )
     encoder = models.resnet(**dataclasses.asdict(config.model))
+    # The held-out images do not depend on --seed: runs of several seeds share one test set.
     dataset = data.load(
       config.data.source,
       image_size=config.data.image_size,
@@ -100,7 +105,6 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       train_limit=config.data.train_limit,
       test_fraction=config.data.test_fraction,
       on_error=config.data.on_error,
-      seed=config.seed,
       report=report,
     )
     order = data.Order(

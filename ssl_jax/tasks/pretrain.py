@@ -79,7 +79,7 @@ def pretrain(config: Config) -> int:
     accumulation = config.optimizer.accumulation_steps
     with stopwatch.phase('compile'), refusals_are_the_users():
       update = step.make_update(
-        parts.method, parts.optimizer, parts.schedule, parts.recipe, parts.mesh, accumulation
+        parts.method, parts.optimizer, parts.schedule, parts.augment, parts.mesh, accumulation
       )
       shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
       train_step, fresh_meter = step.compile_step(update, current, images, parts.mesh, shape)
@@ -141,6 +141,8 @@ def pretrain(config: Config) -> int:
     if measures_knn and accuracy is None:  # the run had already ended
       with stopwatch.phase('evaluation'):
         accuracy = probe.knn(current)
+    with stopwatch.phase('evaluation'):
+      gallery = pictures.collect(parts, probe, current) if config.report.html else None
     if not writer:
       return 0
     writer.close()
@@ -149,8 +151,8 @@ def pretrain(config: Config) -> int:
     atomic_write(run_dir / folder.RESULT, json.dumps(result, indent=2) + '\n')
     for line in summary.lines(result):
       say(line)
-    if config.report.html:
-      page = pictures.write_page(run_dir / folder.REPORT, parts, probe, current, result)
+    if gallery:
+      page = pictures.write_page(run_dir / folder.REPORT, parts, gallery, result)
       say(f'report    {page}')
     return 0
 

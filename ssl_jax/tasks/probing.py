@@ -29,11 +29,8 @@ class Probe:
   def possible(self) -> bool:
     """Whether there are labels to measure accuracy with."""
     dataset = self._assembly.dataset
-    return (
-      dataset.test is not None
-      and dataset.train.labels is not None
-      and dataset.test.labels is not None
-    )
+    labelled = lambda source: source is not None and source.labels is not None and len(source) > 0
+    return labelled(dataset.train) and labelled(dataset.test)
 
   @property
   def k(self) -> int:
@@ -56,10 +53,11 @@ class Probe:
     )
 
   def knn_of_pixels(self) -> float:
-    """The same protocol on raw pixels in [0, 1]."""
-    flat = lambda images: images.reshape(len(images), -1).astype(np.float32) / 255
-    dataset = self._assembly.dataset
-    return self._accuracy(flat(dataset.train.images), flat(dataset.test.images))
+    """The same protocol on the normalised pixels that the encoder is given."""
+    dataset, recipe = self._assembly.dataset, self._assembly.recipe
+    plain = jax.jit(lambda images: views.plain(recipe, images).reshape(len(images), -1))
+    pixels = lambda images: evaluation.extract(plain, images, batch_size=self._batch_size)
+    return self._accuracy(pixels(dataset.train.images), pixels(dataset.test.images))
 
   def _accuracy(self, bank: np.ndarray, queries: np.ndarray) -> float:
     dataset = self._assembly.dataset

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from ssl_jax import views
 from ssl_jax.methods import Method
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training import meter as meter_lib
@@ -24,25 +23,34 @@ def make_update(
   method: Method,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
-  recipe: views.Recipe,
+  augment: Callable[[jax.Array, jax.Array], jax.Array],
   mesh: Mesh,
   accumulation_steps: int = 1,
 ) -> StepFunction:
-  """One optimizer step, `update(state, images, indices) -> (state, metrics)`, not yet compiled.
+  """One optimizer step, not yet compiled.
 
-  `images` is uint8 `[n, height, width, 3]`, the whole data set; `indices` is int32
-  `[accumulation_steps, batch]`. Each of the batches
-  has its own batch statistics and negatives; the gradient is the mean of theirs. `metrics` are
-  float32 scalars, means over the batches.
+  Args:
+    method: bound to its encoder and the length of the run.
+    optimizer: the update rule.
+    schedule: optimizer steps done to learning rate, for the metrics.
+    augment: from a typed PRNG key and the stored images of a batch to what the method is fed.
+    mesh: the devices that share a batch.
+    accumulation_steps: forward batches in one update, each with its own batch statistics and
+      negatives; the gradient is the mean of theirs.
+
+  Returns:
+    `update(state, images, indices) -> (state, metrics)`: `images` `[n, ...]` is the whole data set
+    (uint8 pixels), `indices` int32 `[accumulation_steps, batch]` the rows of it; `metrics` are
+    float32 scalars, means over the batches.
   """
 
   def batch_loss(
     params: Any, state: TrainState, stats: Any, extra: Any, batch: jax.Array, index: jax.Array
   ) -> Any:
     stream = lambda number: jax.random.fold_in(jax.random.fold_in(state.key, number), index)
-    pixels = views.apply(recipe, stream(VIEWS), batch)
+    views = augment(stream(VIEWS), batch)
     variables = {'params': params, 'stats': stats, 'target': state.target, 'extra': extra}
-    return method.loss(variables, pixels, index, stream(METHOD))
+    return method.loss(variables, views, index, stream(METHOD))
 
   def update(
     state: TrainState, images: jax.Array, indices: jax.Array
@@ -50,8 +58,8 @@ def make_update(
     stats, extra = state.stats, state.extra
     gradients: Any = None
     totals: dict[str, jax.Array] = {}
-    # Unrolled: inside a loop XLA's CPU convolution gradients are 10 to 20 times slower (jax-
-    # ml/jax#12868).
+    # Unrolled: inside a loop, convolution gradients are 10 to 20 times slower on XLA's CPU backend
+    # (github.com/jax-ml/jax, issue 12868).
     for part in range(accumulation_steps):
       index = state.step * accumulation_steps + part
       rows = indices[part]

@@ -1,0 +1,163 @@
+"""The report page of a run, from its metrics, its images and the features of its encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssl_jax import config as config_lib
+from ssl_jax import data, evaluation, views
+from ssl_jax.reporting import Figure, figures, read_metrics, write_report
+from ssl_jax.tasks.assembly import Assembly
+from ssl_jax.tasks.probing import Probe
+from ssl_jax.training import TrainState
+
+_SHOWN_IMAGES = 10
+_SHOWN_POINTS = 1000
+_SHOWN_NEIGHBOURS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+  """Features of some training images and of some held-out ones (of training images without any).
+
+  Attributes:
+    bank: rows of the training split.
+    bank_features: float32 [bank, dim].
+    queries: rows of the split that is shown.
+    query_features: float32 [query, dim].
+    held_out: whether the queries are of the test split.
+  """
+
+  bank: np.ndarray
+  bank_features: np.ndarray
+  queries: np.ndarray
+  query_features: np.ndarray
+  held_out: bool
+
+
+def collect(parts: Assembly, probe: Probe, state: TrainState) -> Gallery:
+  """Runs the encoder on what the page shows; with several processes all of them must call it."""
+  dataset = parts.dataset
+  shown = dataset.test if dataset.test is not None and len(dataset.test) else dataset.train
+  rng = np.random.default_rng(0)
+  choose = lambda source, most: np.sort(rng.permutation(len(source))[:most])
+  bank, queries = choose(dataset.train, 10_000), choose(shown, _SHOWN_POINTS)
+  return Gallery(
+    bank,
+    probe.features(state, dataset.train.images[bank]),
+    queries,
+    probe.features(state, shown.images[queries]),
+    held_out=shown is dataset.test,
+  )
+
+
+def write_page(
+  path: pathlib.Path, parts: Assembly, gallery: Gallery, result: dict[str, Any]
+) -> pathlib.Path:
+  """Writes the self-contained page of a run and returns its path."""
+  config, knn = parts.config, result['knn']
+  scores = {
+    'trained': knn.get('trained'),
+    'random initialisation': knn.get('random_init'),
+    'raw pixels': knn.get('pixels'),
+  }
+  rate = result['images_per_second']
+  return write_report(
+    path,
+    title=f'{config.method.name} on {config.data.source.partition(":")[0]}',
+    summary={
+      'method': config.method.name,
+      'encoder': f'{config.model.name}, width {config.model.width}',
+      'data': result['data'],
+      'training': f'{result["steps"]:,} steps, {result["epochs"]:g} epochs, last step shown',
+      'seed': config.seed,
+      'images/s': f'{rate:,.0f}' if rate else 'not measured in this process',
+      **({'kNN': f'k = {knn["k"]}, temperature {knn["temperature"]}'} if knn else {}),
+    },
+    scores={name: value for name, value in scores.items() if value is not None},
+    figures=list(_figures(path.parent, parts, gallery, knn)),
+    config_text=config_lib.to_flags(config),
+    versions=result['versions'],
+    devices=result['devices'],
+    timings=result['seconds'],
+  )
+
+
+def _figures(
+  run_dir: pathlib.Path, parts: Assembly, gallery: Gallery, knn: dict[str, float]
+) -> Iterator[Figure]:
+  rows = read_metrics(run_dir)
+  if any('loss' in row for row in rows):
+    caption = 'Means over each report interval.'
+    yield Figure('Loss', caption, figures.loss_curves(rows))
+  if any('knn' in row for row in rows):
+    baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
+    caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
+    yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
+  yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
+  caption = f't-SNE of {_split(gallery)} embeddings, coloured by label where there is one.'
+  yield Figure('Embeddings', caption, _map(parts, gallery))
+  caption = (
+    f'Left: images of the {_split(gallery)}. Right: the most similar training images. '
+    'A solid blue frame is the same class, a dashed orange one another.'
+  )
+  yield Figure('Nearest neighbours', caption, _neighbours(parts, gallery), photographic=True)
+  if any('learning_rate' in row for row in rows):
+    caption = 'Learning rate, gradient norm and images a second.'
+    yield Figure('Optimisation', caption, figures.optimizer_curves(rows))
+
+
+def _split(gallery: Gallery) -> str:
+  return 'test images' if gallery.held_out else 'training images'
+
+
+def _contact_sheet(parts: Assembly) -> tuple[str, bytes]:
+  images = parts.dataset.train.images[:_SHOWN_IMAGES]
+  key = jax.random.key(parts.config.seed)
+  made = views.denormalize(parts.recipe, views.apply(parts.recipe, key, images))
+  caption = (
+    f'The recipe {parts.config.views.recipe}: each image above the views drawn of it, '
+    f'{parts.recipe.size} pixels wide.'
+  )
+  return caption, figures.contact_sheet(images, np.asarray(made))
+
+
+def _map(parts: Assembly, gallery: Gallery) -> bytes:
+  labels = _labels(parts, gallery)
+  return figures.tsne(gallery.query_features, labels, parts.dataset.class_names)
+
+
+def _neighbours(parts: Assembly, gallery: Gallery) -> bytes:
+  dataset = parts.dataset
+  shown = _shown(parts, gallery)
+  # Without a test split every image finds itself first; that one is left out.
+  skip = 0 if gallery.held_out else 1
+  count = min(_SHOWN_NEIGHBOURS + skip, len(gallery.bank))
+  chosen = np.random.default_rng(1).permutation(len(gallery.queries))[:8]
+  found, _ = evaluation.nearest_neighbours(
+    gallery.bank_features, gallery.query_features[chosen], count
+  )
+  rows = gallery.bank[found[:, skip:]]
+  labels = _labels(parts, gallery)
+  hits = None
+  if labels is not None and dataset.train.labels is not None:
+    hits = dataset.train.labels[rows] == labels[chosen][:, None]
+  queries = shown.images[gallery.queries[chosen]]
+  return figures.neighbour_grid(queries, dataset.train.images[rows], hits)
+
+
+def _labels(parts: Assembly, gallery: Gallery) -> np.ndarray | None:
+  labels = _shown(parts, gallery).labels
+  return None if labels is None else labels[gallery.queries]
+
+
+def _shown(parts: Assembly, gallery: Gallery) -> data.ArraySource:
+  source = parts.dataset.test if gallery.held_out else parts.dataset.train
+  assert source is not None
+  return source
