@@ -1,0 +1,22 @@
+"""Decisions that all processes of a run must share. Collectives, except with a single process."""
+
+import jax
+import numpy as np
+
+
+def any_process(flag: bool) -> bool:
+  """Whether `flag` is true on at least one process."""
+  if jax.process_count() == 1:
+    return flag
+  from jax.experimental import multihost_utils
+
+  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def first_process(value: int) -> int:
+  """The `value` of process 0; an int32."""
+  if jax.process_count() == 1:
+    return value
+  from jax.experimental import multihost_utils
+
+  return int(multihost_utils.broadcast_one_to_all(np.asarray(value, np.int32)))

@@ -1,0 +1,58 @@
+"""Notices that the process was asked to stop, so that the loop can save and leave in order."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from ssl_jax.training import agreement
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Preemption:
+  """Context manager that turns the first SIGTERM or SIGINT into a flag.
+
+  The handler does nothing but set the flag and step aside: a second signal meets the handlers that
+  were installed before, so that an impatient user is not locked out. Python allows handlers on the
+  main thread only; on any other thread nothing is installed and `requested` stays False.
+
+  Attributes:
+    signum: the signal received, or None; the exit status of a process it ends is 128 + signum.
+  """
+
+  def __init__(self) -> None:
+    self.signum: int | None = None
+    self._previous: dict[signal.Signals, Any] = {}
+
+  @property
+  def requested(self) -> bool:
+    """Whether this process received a signal."""
+    return self.signum is not None
+
+  def agree(self) -> bool:
+    """Whether any process received a signal: the same answer on all of them.
+
+    With several processes this is a collective, to be called at the same step by each one.
+    """
+    return agreement.any_process(self.requested)
+
+  def __enter__(self) -> 'Preemption':
+    if threading.current_thread() is threading.main_thread():
+      for number in _SIGNALS:
+        self._previous[number] = signal.signal(number, self._handle)
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self._step_aside()
+
+  def _handle(self, signum: int, frame: FrameType | None) -> None:
+    del frame
+    self.signum = signum
+    self._step_aside()
+
+  def _step_aside(self) -> None:
+    while self._previous:
+      number, handler = self._previous.popitem()
+      # None is a handler installed outside Python, which Python cannot put back.
+      signal.signal(number, signal.SIG_DFL if handler is None else handler)

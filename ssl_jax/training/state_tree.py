@@ -1,0 +1,197 @@
+"""A train state, any pytree of arrays, as the nested dict of plain arrays that is stored."""
+
+import dataclasses
+import math
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """Shape, dtype name (`key<fry>` and the like for typed PRNG keys) and size of one leaf."""
+
+  shape: tuple[int, ...]
+  dtype: str
+  bytes: int
+
+
+def describe(state: PyTree) -> dict[str, Leaf]:
+  """Lists the leaves of a state by path (`params/encoder/kernel`), from shapes and dtypes alone.
+
+  Args:
+    state: pytree of jax or NumPy arrays, `jax.ShapeDtypeStruct`s, typed keys and Python numbers.
+
+  Raises:
+    ValueError: two leaves share a path, or a leaf is no array; the message names the path.
+  """
+  leaves = {}
+  for name, value in _named(state):
+    if name in leaves:
+      raise ValueError(f'state: two leaves have the path {name!r}; every path must be unique')
+    leaves[name] = _describe_leaf(name, value)
+  return leaves
+
+
+def check_same(
+  saved: Mapping[str, tuple[tuple[int, ...], str]], template: PyTree, where: str
+) -> None:
+  """Compares the leaves of a checkpoint with those of `template`.
+
+  Raises:
+    ValueError: names the first path that differs, with both shapes and dtypes.
+  """
+  wanted = describe(template)
+  for name, leaf in wanted.items():
+    expected = f'{list(leaf.shape)} {leaf.dtype}'
+    if name not in saved:
+      raise ValueError(f'{where}: the state has {name!r} {expected}, the checkpoint does not')
+    shape, dtype = saved[name]
+    if (shape, dtype) != (leaf.shape, leaf.dtype):
+      raise ValueError(
+        f'{where}: {name!r} is {list(shape)} {dtype} in the checkpoint, {expected} in the state'
+      )
+  for name, (shape, dtype) in saved.items():
+    if name not in wanted:
+      raise ValueError(
+        f'{where}: the checkpoint has {name!r} {list(shape)} {dtype}, the state does not'
+      )
+
+
+def pack(state: PyTree) -> dict[str, Any]:
+  """Turns a state into a nested dict of jax and NumPy arrays; keys become their uint32 data."""
+  return _nest({name: _plain(value) for name, value in _named(state)})
+
+
+def targets(template: PyTree) -> dict[str, Any]:
+  """Nested dict that says, for each stored array, what to restore and on which devices."""
+  return _nest({name: _target(value) for name, value in _named(template)})
+
+
+def unpack(template: PyTree, restored: Mapping[str, Any]) -> PyTree:
+  """Turns a restored nested dict back into the structure and the leaf types of `template`."""
+  values = []
+  for name, like in _named(template):
+    found: Any = restored
+    for part in _parts(name):
+      found = found.get(part) if found is not None else None
+    values.append(_rebuild(like, found))
+  return jax.tree.unflatten(jax.tree.structure(template), values)
+
+
+def _named(tree: PyTree) -> list[tuple[str, Any]]:
+  return [
+    ('/'.join(_quote(_key_name(key)) for key in path) or 'state', value)
+    for path, value in jax.tree_util.tree_flatten_with_path(tree)[0]
+  ]
+
+
+def _key_name(key: Any) -> str:
+  for attribute in ('key', 'name', 'idx'):
+    if hasattr(key, attribute):
+      return str(getattr(key, attribute))
+  return str(key)
+
+
+def _quote(name: str) -> str:
+  # '/' separates our paths and '.' those of the storage format; an empty name has no place there.
+  return urllib.parse.quote(name, safe=' ').replace('.', '%2E') or '%'
+
+
+def _parts(name: str) -> list[str]:
+  return name.split('/')
+
+
+def _nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
+  tree: dict[str, Any] = {}
+  for name, value in leaves.items():
+    # An array without elements is nothing but its shape, which the manifest keeps; the storage
+    # format has no place for it.
+    if math.prod(value.shape) == 0:
+      continue
+    *folders, last = _parts(name)
+    node = tree
+    for folder in folders:
+      node = node.setdefault(folder, {})
+    node[last] = value
+  return tree
+
+
+def _is_key(value: Any) -> bool:
+  return hasattr(value, 'dtype') and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _describe_leaf(name: str, value: Any) -> Leaf:
+  if _is_key(value):
+    data = jax.eval_shape(jax.random.key_data, value)
+    return Leaf(tuple(value.shape), str(value.dtype), data.size * data.dtype.itemsize)
+  if not (hasattr(value, 'shape') and hasattr(value, 'dtype')):
+    value = np.asarray(value)
+  dtype = np.dtype(value.dtype)
+  if dtype.kind in 'OSUMm' or dtype.names:
+    raise ValueError(
+      f'state: {name!r} has dtype {dtype}; a state holds numbers, bools and keys only'
+    )
+  return Leaf(tuple(value.shape), dtype.name, math.prod(value.shape) * dtype.itemsize)
+
+
+def _plain(value: Any) -> Any:
+  if _is_key(value):
+    return jax.random.key_data(value)
+  # A copy, because the caller may change its array while the save is still under way.
+  return value if isinstance(value, jax.Array) else np.array(value)
+
+
+def _target(value: Any) -> Any:
+  sharding = _sharding(value)
+  if _is_key(value):
+    value = jax.eval_shape(jax.random.key_data, value)
+  elif not hasattr(value, 'shape'):
+    value = np.asarray(value)
+  if sharding is None:
+    # A stand-in of the right shape and dtype that takes no memory: restored as a NumPy array.
+    return np.broadcast_to(np.zeros((), value.dtype), value.shape)
+  return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
+
+
+def _sharding(value: Any) -> Any:
+  if isinstance(value, jax.Array):
+    # An uncommitted array must stay one, or it could not meet arrays on a mesh in one computation.
+    if not getattr(value, 'committed', True):
+      return None
+    return (jax.random.key_data(value) if _is_key(value) else value).sharding
+  return getattr(value, 'sharding', None)
+
+
+def _rebuild(like: Any, found: Any) -> Any:
+  is_jax = isinstance(like, jax.Array | jax.ShapeDtypeStruct)
+  if found is None:
+    target = _target(like)
+    found = np.zeros(target.shape, target.dtype)
+    if (sharding := _sharding(like)) is not None:
+      found = jax.device_put(found, sharding)
+  if is_jax and not isinstance(found, jax.Array):
+    found = jnp.array(found)
+  if _is_key(like):
+    return jax.random.wrap_key_data(found, impl=_key_impl(like))
+  if is_jax or isinstance(like, np.ndarray):
+    return found
+  return found[()] if isinstance(like, np.generic) else found.item()
+
+
+def _key_impl(key: Any) -> Any:
+  # Read while tracing: an abstract key has no other public way to tell its implementation.
+  impl = []
+
+  def note(traced: jax.Array) -> jax.Array:
+    impl.append(jax.random.key_impl(traced))
+    return jax.random.key_data(traced)
+
+  jax.eval_shape(note, key)
+  return impl[0]

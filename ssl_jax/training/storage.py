@@ -1,0 +1,89 @@
+"""Orbax behind three calls, asynchronous save of a nested dict of arrays, wait and restore."""
+
+import logging
+import pathlib
+import shutil
+import sys
+import threading
+from typing import Any
+
+_TEMPORARY = '*.orbax-checkpoint-tmp*'
+_DELETED = '.deleted'
+_quiet = threading.Lock()
+
+
+class ArrayStorage:
+  """One asynchronous writer; a save that does not finish leaves only a temporary folder behind.
+
+  With several processes `save`, `wait` and `restore` are collectives. Only one thread at a time
+  may use an instance.
+  """
+
+  def __init__(self) -> None:
+    self._writer: Any = None
+
+  def save(self, path: pathlib.Path, tree: dict[str, Any]) -> None:
+    """Copies the arrays to the host and returns; they may be donated or deleted afterwards."""
+    import orbax.checkpoint as ocp
+
+    self._orbax().save(path, args=ocp.args.StandardSave(tree))
+
+  def wait(self) -> None:
+    """Blocks until the save under way has its final name; raises what went wrong with it."""
+    if self._writer is not None:
+      self._writer.wait_until_finished()
+
+  def restore(self, path: pathlib.Path, target: dict[str, Any]) -> dict[str, Any]:
+    """Reads the arrays at `path` as NumPy arrays or onto the shardings that `target` names."""
+    import orbax.checkpoint as ocp
+
+    return self._orbax().restore(path, args=ocp.args.StandardRestore(target))
+
+  def _orbax(self) -> Any:
+    if self._writer is None:
+      import orbax.checkpoint as ocp
+
+      silence_orbax()
+      self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+    return self._writer
+
+
+def delete(path: pathlib.Path) -> None:
+  """Deletes a checkpoint folder; a kill in between leaves nothing that looks like a checkpoint."""
+  doomed = path.with_name(path.name + _DELETED)
+  if doomed.exists():
+    shutil.rmtree(doomed)
+  path.rename(doomed)
+  shutil.rmtree(doomed)
+
+
+def clean(folder: pathlib.Path) -> None:
+  """Deletes what killed processes left: unfinished saves and half-finished deletions."""
+  for pattern in (_TEMPORARY, f'*{_DELETED}'):
+    for path in folder.glob(pattern):
+      shutil.rmtree(path, ignore_errors=True)
+
+
+def silence_orbax() -> None:
+  """Drops Orbax's log records: dozens of lines a save, and a traceback a thread when one fails.
+
+  Also the complaint of array writes that end after the event loop of a failed save was closed.
+  Nothing is lost: every failure reaches the caller as an exception.
+  """
+  logger = logging.getLogger('absl')
+  with _quiet:
+    if _not_from_orbax in logger.filters:
+      return
+    logger.addFilter(_not_from_orbax)
+    previous = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+      late = isinstance(unraisable.exc_value, RuntimeError) and unraisable.object is None
+      if not (late and str(unraisable.exc_value) == 'Event loop is closed'):
+        previous(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+  return 'orbax' not in record.pathname or record.levelno >= logging.CRITICAL
