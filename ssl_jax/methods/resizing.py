@@ -30,7 +30,8 @@ def at_random_side(
   """`forward(resize(images, side))`, with one side for the whole batch, drawn from `sides`.
 
   Every side is compiled as a branch of its own, of which one runs. With no sides the images stay as
-  they are.
+  they are. On CPUs the step becomes about five times slower: XLA does not optimise the gradients of
+  convolutions inside a branch (measured with a width-8 ResNet-10 at 32 pixels).
   """
   if not sides:
     return forward(jnp.asarray(images))
