@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.models.arguments import DTYPES, check_choice, check_positive
+from ssl_jax.models.initializers import Scaled
 from ssl_jax.models.network import Network
 
-# PyTorch's default is U(±1 / sqrt(fan_in)), a variance of 1 / (3 fan_in), for kernel and bias.
 _KERNEL_INITS = {
-  'kaiming_normal': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
-  'lecun_uniform': nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform'),
-  'normal_0.01': nn.initializers.normal(0.01),
-  'torch_default': nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform'),
+  'kaiming_normal': Scaled(2**0.5),
+  'lecun_uniform': Scaled(1.0, uniform=True),
+  'normal_0.01': Scaled(0.01, fan='none'),
+  'torch_default': Scaled(3**-0.5, uniform=True),
 }
 KERNEL_INITS = tuple(_KERNEL_INITS)
 
@@ -72,7 +72,7 @@ def mlp(
     last_norm_affine=last_norm_affine,
     dtype=dtype,
   )
-  return Network(module, (in_features,), layers[-1], dtype)
+  return Network(module, (in_features,), layers[-1], _KERNEL_INITS[kernel_init], dtype)
 
 
 class MLP(nn.Module):

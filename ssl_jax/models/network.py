@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.models.initializers import Scaled, draw_kernels
+
 Variables = dict[str, Any]
 
 
@@ -22,6 +24,7 @@ class Network:
     module: the Flax module, called as `module(x, train)`.
     in_shape: shape of one input; `None` is a dimension of any size, at least 1.
     out_features: width of the output.
+    kernel_init: distribution of all kernels at the start.
     dtype: of the computation. 'float32' and 'bfloat16' keep parameters, batch statistics and output
       in float32; 'float64' (with `jax_enable_x64`, for tests of equivalence) has them in float64.
   """
@@ -29,6 +32,7 @@ class Network:
   module: nn.Module
   in_shape: tuple[int | None, ...]
   out_features: int
+  kernel_init: Scaled
   dtype: str = 'float32'
 
   @property
@@ -95,5 +99,7 @@ def _init(network: Network, key: chex.PRNGKey) -> Variables:
   # One tiny input whatever the caller's: no parameter depends on batch or image size, tracing is
   # cheaper, one compilation serves every size, and XLA drops the forward pass as unused.
   x = jnp.zeros((1, *(8 if n is None else n for n in network.in_shape)), jnp.float32)
-  variables = network.module.init(key, x, train=True)
-  return {'params': variables['params'], 'stats': variables.get('batch_stats', {})}
+  variables = network.module.init(jax.random.fold_in(key, 0), x, train=True)
+  # The module's own draws of the kernels are unused then, and dropped before XLA compiles them.
+  params = draw_kernels(variables['params'], network.kernel_init, jax.random.fold_in(key, 1))
+  return {'params': params, 'stats': variables.get('batch_stats', {})}

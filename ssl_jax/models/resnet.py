@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.models.arguments import DTYPES, check_choice, check_positive
+from ssl_jax.models.initializers import Scaled
 from ssl_jax.models.network import Network
 
 # name: (blocks of each stage, whether they are bottlenecks)
@@ -24,8 +25,8 @@ _ARCHITECTURES: dict[str, tuple[tuple[int, ...], bool]] = {
 }
 STEMS = ('imagenet', 'cifar')
 _CONV_INITS = {
-  'kaiming_normal_fan_in': nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'),
-  'kaiming_uniform_fan_out': nn.initializers.variance_scaling(2.0, 'fan_out', 'uniform'),
+  'kaiming_normal_fan_in': Scaled(2**0.5),
+  'kaiming_uniform_fan_out': Scaled(2**0.5, fan='out', uniform=True),
 }
 CONV_INITS = tuple(_CONV_INITS)
 _EXPANSION = 4  # of a bottleneck's output over its 3x3 convolution
@@ -84,7 +85,7 @@ def resnet(
     dtype=dtype,
   )
   out_features = width * 2 ** (len(blocks) - 1) * (_EXPANSION if bottleneck else 1)
-  return Network(module, (None, None, channels), out_features, dtype)
+  return Network(module, (None, None, channels), out_features, _CONV_INITS[conv_init], dtype)
 
 
 class ResNet(nn.Module):

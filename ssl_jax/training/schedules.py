@@ -1,4 +1,4 @@
-"""The learning rate, and the momentum of a moving average, as functions of the step.
+"""The learning rate as a function of the updates done.
 
 A learning-rate schedule takes the number of optimizer updates done (as Optax counts) and returns a
 float scalar, so it also yields the learning rate for the metrics. Its settings count batches: with
@@ -90,25 +90,6 @@ def constant(
     return base * _ramp(batch, warmup_steps, warmup_ratio)
 
   return schedule
-
-
-def ema_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
-  """`1 - (1 - base) (cos(pi step / total_steps) + 1) / 2`, which grows from `base` to 1.
-
-  The target becomes `momentum * target + (1 - momentum) * online` (Grill et al., NeurIPS 2020).
-
-  Args:
-    step: counter, 0 to `total_steps`; where it starts is the caller's. May be traced.
-    total_steps: its value at the end.
-    base: the momentum at 0.
-
-  Raises:
-    ValueError: `base` is outside [0, 1] or `total_steps` below 1.
-  """
-  if not 0 <= base <= 1:
-    raise ValueError(f'base: found {base}, must be between 0 and 1')
-  check_positive('total_steps', total_steps)
-  return 1 - (1 - base) * _half_cosine(jnp.asarray(step), total_steps)
 
 
 def _check_warmup(base: float, steps: int, ratio: float, steps_per_update: int) -> None:

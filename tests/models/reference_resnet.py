@@ -4,7 +4,6 @@ import numpy as np
 
 STAGES = {
   'resnet10': ((1, 1, 1, 1), False),
-  'resnet18': ((2, 2, 2, 2), False),
   'resnet50': ((3, 4, 6, 3), True),
 }
 

@@ -47,19 +47,6 @@ ICCL_RATES = {
   170: 1.2,
   299: 0.000087598973,
 }
-MOMENTA = {
-  (0, 100): 0.99,
-  (3, 100): 0.990022190177,
-  (25, 100): 0.991464466094,
-  (50, 100): 0.995,
-  (75, 100): 0.998535533906,
-  (99, 100): 0.999997532802,
-  (1, 187_800): 0.990000000001,
-  (626, 187_800): 0.990000274153,
-  (93_900, 187_800): 0.995,
-  (187_799, 187_800): 0.999999999999,
-  (187_800, 187_800): 1.0,
-}
 
 
 def _make(base, **settings):
@@ -150,24 +137,3 @@ class ConstantTest(chex.TestCase):
 
   def test_without_warmup_starts_at_the_base(self):
     np.testing.assert_allclose(schedules.constant(0.3)(0), 0.3, rtol=1e-6)
-
-
-class EmaMomentumTest(chex.TestCase):
-  @parameterized.parameters((True, 1e-12), (False, 6e-8))
-  def test_published_values(self, x64, tolerance):
-    with jax.enable_x64(x64):
-      momentum = jax.jit(schedules.ema_momentum, static_argnums=(1, 2))
-      for (step, total), expected in MOMENTA.items():
-        np.testing.assert_allclose(momentum(step, total, 0.99), expected, rtol=0, atol=tolerance)
-
-  def test_base_one_never_moves_and_base_zero_copies_at_first(self):
-    self.assertEqual(float(schedules.ema_momentum(7, 100, 1.0)), 1.0)
-    self.assertEqual(float(schedules.ema_momentum(0, 100, 0.0)), 0.0)
-
-  def test_stays_at_one_past_the_end(self):
-    self.assertEqual(float(schedules.ema_momentum(150, 100, 0.9)), 1.0)
-
-  @parameterized.parameters(((100, 1.5), 'base: found 1.5'), ((0, 0.9), 'total_steps: found 0'))
-  def test_refuses_in_one_line(self, arguments, message):
-    with self.assertRaisesRegex(ValueError, message):
-      schedules.ema_momentum(0, *arguments)
