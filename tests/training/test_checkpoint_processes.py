@@ -23,7 +23,7 @@ SAVE_FOR_EVER = """
 import itertools, sys
 import numpy as np
 from ssl_jax.training.checkpoints import Checkpoints
-checkpoints = Checkpoints(sys.argv[1])
+checkpoints = Checkpoints(sys.argv[1], report=lambda line: None)
 state, first = checkpoints.restore({'x': np.zeros(50_000)}) or (None, -1)
 assert state is None or (state['x'] == first).all()
 for step in itertools.count(first + 1):
@@ -140,7 +140,9 @@ class ProcessesTest(chex.TestCase):
     for wait in (0.0, 0.013, 0.029):
       process = start(SAVE_FOR_EVER, self.folder)
       for _ in range(4):
-        started = int(process.stdout.readline())
+        line = process.stdout.readline()
+        self.assertNotEqual(line, '', '' if line else process.communicate()[1])
+        started = int(line)
       time.sleep(wait)
       process.send_signal(signal.SIGKILL)
       process.communicate()
