@@ -5,8 +5,8 @@
   python benchmarks/throughput.py --out=benchmarks/results/NAME.json
 
 An image counts once, although it enters the network as two views. The three are timed in turn,
-round by round, so that a machine whose speed drifts treats them alike; the median over the rounds is
-printed. `views / step` is the time of the views over that of the step on ready-made views.
+round by round, so that a machine whose speed drifts treats them alike, and the medians are printed.
+`views / step` is the time of the views over that of the step on ready-made views.
 """
 
 from __future__ import annotations
@@ -90,10 +90,11 @@ def training_program(size: Size, images: jax.Array, augment: Callable) -> Progra
     np.arange(size.batch, dtype=np.int32)[None, None], mesh_lib.split(mesh, axis=2)
   )
   one = mesh_lib.put(np.int32(1), mesh_lib.replicated(mesh))
-  carry = [current, fresh_meter()]
+  carry = (current, fresh_meter())
 
   def run() -> None:
-    carry[:] = compiled(*carry, images, rows, one)
+    nonlocal carry
+    carry = compiled(*carry, images, rows, one)
     jax.block_until_ready(carry[0].step)
 
   return Program(run, needed_bytes(compiled))

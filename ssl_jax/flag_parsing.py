@@ -145,19 +145,20 @@ class _TupleSerializer(flags.ArgumentSerializer):
 def _define(values: flags.FlagValues, name: str, field: dataclasses.Field, kind: Any) -> None:
   text = field.metadata.get('help', '')
   choices = field.metadata.get('choices')
+  default: Any = field.default
   if typing.get_origin(kind) is tuple:
     parser = _NumberTuple(typing.get_args(kind)[0])
-    flags.DEFINE(parser, name, field.default, text, values, _TupleSerializer())
+    flags.DEFINE(parser, name, default, text, values, _TupleSerializer())
   elif kind is bool:
-    flags.DEFINE_boolean(name, field.default, text, flag_values=values)
+    flags.DEFINE_boolean(name, default, text, flag_values=values)
   elif kind is int:
-    flags.DEFINE_integer(name, field.default, text, flag_values=values)
+    flags.DEFINE_integer(name, default, text, flag_values=values)
   elif kind is float:
-    flags.DEFINE_float(name, field.default, text, flag_values=values)
+    flags.DEFINE_float(name, default, text, flag_values=values)
   elif choices:
-    flags.DEFINE_enum(name, field.default, choices, text, flag_values=values)
+    flags.DEFINE_enum(name, default, choices, text, flag_values=values)
   else:
-    flags.DEFINE_string(name, field.default, text, flag_values=values)
+    flags.DEFINE_string(name, default, text, flag_values=values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,8 +222,8 @@ class Parser:
       hints = _hints(section.kind)
       for field in section.fields:
         _define(values, section.flag(field), field, hints[field.name])
-    for section in chosen:
-      flags.DEFINE_string(f'{section}.name', chosen[section], 'which one', flag_values=values)
+    for prefix, name in chosen.items():
+      flags.DEFINE_string(f'{prefix}.name', name, 'which one', flag_values=values)
     self._assign(values, arguments, chosen)
     return self._build(values, sections, chosen)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import config as config_lib
@@ -118,14 +119,14 @@ def _split(gallery: Gallery) -> str:
 
 
 def _contact_sheet(parts: Assembly) -> tuple[str, bytes]:
-  images = parts.dataset.train.images[:_SHOWN_IMAGES]
+  images = jnp.asarray(parts.dataset.train.images[:_SHOWN_IMAGES])
   key = jax.random.key(parts.config.seed)
   made = views.denormalize(parts.recipe, views.apply(parts.recipe, key, images))
   caption = (
     f'The recipe {parts.config.views.recipe}: each image above the views drawn of it, '
     f'{parts.recipe.size} pixels wide.'
   )
-  return caption, figures.contact_sheet(images, np.asarray(made))
+  return caption, figures.contact_sheet(np.asarray(images), np.asarray(made))
 
 
 def _map(parts: Assembly, gallery: Gallery) -> bytes:

@@ -31,11 +31,12 @@ def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
   return NamedSharding(mesh, P(*([None] * axis), AXIS))
 
 
-def put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+def put(array: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
   """Places a host array, known whole to every process, as one global array."""
   if jax.process_count() == 1:
     return jax.device_put(array, sharding)
-  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+  whole = np.asarray(array)
+  return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
 
 def put_tree(tree: Any, sharding: NamedSharding) -> Any:

@@ -81,7 +81,7 @@ def make_update(
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {name: value / accumulation_steps for name, value in totals.items()}
-    metrics['gradient_norm'] = optax.global_norm(gradients).astype(jnp.float32)
+    metrics['gradient_norm'] = optax.tree.norm(gradients).astype(jnp.float32)
     metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
     target = state.target
     if method.target_network == 'ema':
@@ -135,7 +135,7 @@ def compile_step(
   ) -> tuple[TrainState, Meter]:
     if indices_shape[0] == 1:
       return one(state, meter, images, indices[0])
-    body = lambda i, carry: one(*carry, images, indices[i])
+    body = lambda i, carry: one(carry[0], carry[1], images, indices[i])
     return jax.lax.fori_loop(0, count, body, (state, meter))
 
   fresh_meter = jax.jit(lambda: meter_lib.empty(names), out_shardings=same)
