@@ -7,6 +7,8 @@ import fcntl
 import pathlib
 from collections.abc import Iterator
 
+import jax
+
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.flag_parsing import UsageError
@@ -30,7 +32,7 @@ def opened(config: Config) -> Iterator[pathlib.Path]:
   folder = pathlib.Path(config.run_folder)
   refuse_other_configuration(folder, config)
   folder.mkdir(parents=True, exist_ok=True)
-  if config.devices.process:
+  if jax.process_index():
     yield folder
     return
   with (folder / '.lock').open('w') as lock:
@@ -53,4 +55,6 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
       f'--run_dir: {stored} cannot be read ({error}); take another folder'
     ) from error
   if lines := config_lib.differences(old, config):
-    raise UsageError(f'--run_dir: {folder} holds a run with other flags: {"; ".join(lines)}')
+    raise UsageError(
+      f'--run_dir: {folder} holds a run with other flags: {"; ".join(lines)}; take another folder'
+    )

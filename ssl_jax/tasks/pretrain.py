@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pathlib
@@ -16,7 +17,16 @@ from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import folder, pictures, summary
 from ssl_jax.tasks.assembly import Assembly, assemble, refusals_are_the_users
 from ssl_jax.tasks.probing import Probe
-from ssl_jax.training import Checkpoints, Preemption, TrainState, loop, mesh, state, step
+from ssl_jax.training import (
+  Checkpoints,
+  NonFiniteLossError,
+  Preemption,
+  TrainState,
+  loop,
+  mesh,
+  state,
+  step,
+)
 from ssl_jax.training.atomic import atomic_write
 
 
@@ -54,6 +64,19 @@ def pretrain(config: Config) -> int:
     with stopwatch.phase('checkpoint'):
       restored = checkpoints.restore(initial)
     current, done = restored if restored else (initial, 0)
+
+    # -- Compile: once for the whole run. ----------------------------------------------------------
+    with stopwatch.phase('data'):
+      images = mesh.put(parts.dataset.train.images, mesh.replicated(parts.mesh))
+    accumulation = config.optimizer.accumulation_steps
+    with stopwatch.phase('compile'), refusals_are_the_users():
+      update = step.make_update(
+        parts.method, parts.optimizer, parts.schedule, parts.augment, parts.mesh, accumulation
+      )
+      shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
+      train_step, fresh_meter = step.compile_step(update, current, images, parts.mesh, shape)
+
+    # -- From here on the folder belongs to this configuration. ------------------------------------
     writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard) if main else None
     if writer:
       atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config))
@@ -72,20 +95,7 @@ def pretrain(config: Config) -> int:
         writer.write(0, {f'knn_{name}': value for name, value in baselines.items()})
     del initial
 
-    # -- Compile: once for the whole run.
-    # -----------------------------------------------------------
-    with stopwatch.phase('data'):
-      images = mesh.put(parts.dataset.train.images, mesh.replicated(parts.mesh))
-    accumulation = config.optimizer.accumulation_steps
-    with stopwatch.phase('compile'), refusals_are_the_users():
-      update = step.make_update(
-        parts.method, parts.optimizer, parts.schedule, parts.augment, parts.mesh, accumulation
-      )
-      shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
-      train_step, fresh_meter = step.compile_step(update, current, images, parts.mesh, shape)
-
-    # -- Train.
-    # -------------------------------------------------------------------------------------
+    # -- Train. ------------------------------------------------------------------------------------
     every_knn = parts.steps_of(config.knn.every_epochs) if measures_knn else 0
     every_save = config.checkpoint.every_steps
     plan = loop.Plan(
@@ -109,7 +119,10 @@ def pretrain(config: Config) -> int:
     accuracy: float | None = None
     stopped = False
     output = None if main else io.StringIO()
-    with Progress(parts.total_steps, parts.images_per_step, done, stream=output) as progress:
+    with (
+      Progress(parts.total_steps, parts.images_per_step, done, stream=output) as progress,
+      kept(checkpoints, stopwatch),
+    ):
       for at in timed(boundaries, stopwatch):
         current, stopped = at.state, at.stopped
         for interval in at.intervals:
@@ -130,8 +143,6 @@ def pretrain(config: Config) -> int:
         if due or stopped or ends:
           with stopwatch.phase('checkpoint'):
             checkpoints.save(at.step, current, score=accuracy)
-      with stopwatch.phase('checkpoint'):
-        checkpoints.finish()
     if stopped:
       at_step = int(jax.device_get(current.step))
       say(f'stopped   at step {at_step} of {plan.total}, saved; the same command goes on')
@@ -152,8 +163,11 @@ def pretrain(config: Config) -> int:
     for line in summary.lines(result):
       say(line)
     if gallery:
-      page = pictures.write_page(run_dir / folder.REPORT, parts, gallery, result)
-      say(f'report    {page}')
+      try:
+        page = pictures.write_page(run_dir / folder.REPORT, parts, gallery, result)
+        say(f'report    {page}')
+      except ModuleNotFoundError as error:
+        say(f'report    left out: {error.name} is not installed')
     return 0
 
 
@@ -185,6 +199,21 @@ def baseline_accuracies(
     if row['step'] == 0 and names.keys() <= row.keys():
       return {short: row[name] for name, short in names.items()}
   return {'random_init': probe.knn(initial), 'pixels': probe.knn_of_pixels()}
+
+
+@contextlib.contextmanager
+def kept(checkpoints: Checkpoints, stopwatch: Stopwatch) -> Iterator[None]:
+  """However training ends, the save under way is completed; a loss gone bad names what is left."""
+  try:
+    yield
+  except NonFiniteLossError as error:
+    checkpoints.finish()
+    last = checkpoints.latest_step()
+    good = 'none' if last is None else str(checkpoints.folder / str(last))
+    raise NonFiniteLossError(error.step, error.metrics, good) from error
+  finally:
+    with stopwatch.phase('checkpoint'):
+      checkpoints.finish()
 
 
 def timed(boundaries: Iterator[loop.Boundary], stopwatch: Stopwatch) -> Iterator[loop.Boundary]:

@@ -51,13 +51,16 @@ class NonFiniteLossError(RuntimeError):
   Attributes:
     step: the optimizer step (from 1) at which it happened.
     metrics: the parts of the loss at that step.
+    last_good: the newest checkpoint, all from before that step; '' while unknown.
   """
 
-  def __init__(self, step: int, metrics: dict[str, float]) -> None:
+  def __init__(self, step: int, metrics: dict[str, float], last_good: str = '') -> None:
     self.step = step
     self.metrics = metrics
+    self.last_good = last_good
     parts = ', '.join(f'{name} {value:.6g}' for name, value in sorted(metrics.items()))
-    super().__init__(f'the loss is not finite at step {step}: {parts}')
+    kept = f'; last good checkpoint: {last_good}' if last_good else ''
+    super().__init__(f'the loss is not finite at step {step}: {parts}{kept}')
 
 
 def read(meter: Meter) -> dict[str, float]:

@@ -1,0 +1,246 @@
+"""The task as a user meets it: what it prints and leaves, and what it refuses."""
+
+import html.parser
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import chex
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from ssl_jax import cli
+from ssl_jax.reporting import read_metrics
+from tests.tasks import small_runs
+
+
+class TaskTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _surroundings(self, tmp_path, capfd, monkeypatch):
+    self.folder, self.capfd, self.monkeypatch = tmp_path, capfd, monkeypatch
+    self.images = small_runs.write_images(tmp_path / 'images.npz')
+    self.run_dir = tmp_path / 'run'
+
+  def call(self, *flags, method='simclr'):
+    """Exit status, standard output and standard error of a small run in this process."""
+    self.capfd.readouterr()
+    status = cli.main(small_runs.arguments(self.images, self.run_dir, *flags, method=method))
+    return status, *self.capfd.readouterr()
+
+  def refused(self, *flags, method='simclr', status=2):
+    """The one line that refuses a run."""
+    found, out, err = self.call(*flags, method=method)
+    self.assertEqual(found, status, out + err)
+    lines = err.strip().splitlines()
+    self.assertLen(lines, 1, err)
+    self.assertNotIn('Traceback', out + err)
+    return lines[0]
+
+
+class ResultTest(TaskTest):
+  def test_prints_and_stores_knn_beside_what_it_has_to_beat(self):
+    status, out, _ = self.call('--report.html=true', '--report.tensorboard=true')
+    self.assertEqual(status, 0)
+    result = json.loads((self.run_dir / 'result.json').read_text())
+    for name, words in (
+      ('trained', 'trained encoder, last step'),
+      ('random_init', 'same encoder, untrained'),
+      ('pixels', 'raw pixels'),
+    ):
+      self.assertBetween(result['knn'][name], 0, 1)
+      self.assertIn(f'{words:<28}{100 * result["knn"][name]:6.2f} %', out)
+    self.assertEqual(result['steps'], 10)
+    rows = read_metrics(self.run_dir)
+    self.assertEqual(rows[0]['step'], 0)
+    self.assertIn('knn_random_init', rows[0])
+    losses = {row['step'] for row in rows if 'loss' in row}
+    self.assertEqual(losses, {2, 3, 4, 6, 8, 9, 10})
+    self.assertTrue(any((self.run_dir / 'tensorboard').iterdir()))
+    self.check_page((self.run_dir / 'report.html').read_text())
+
+    # The same command finds nothing left to do, and says the same.
+    again, out, _ = self.call('--report.html=true', '--report.tensorboard=true')
+    self.assertEqual(again, 0)
+    self.assertIn('resume    from step 10 of 10', out)
+    repeated = json.loads((self.run_dir / 'result.json').read_text())
+    self.assertEqual(repeated['knn'], result['knn'])
+
+    # The stored configuration repeats the run.
+    other = self.folder / 'other'
+    flagfile = f'--flagfile={self.run_dir / "config.flags"}'
+    self.assertEqual(cli.main([flagfile, f'--run_dir={other}', '--report.html=false']), 0)
+    self.assertEqual(json.loads((other / 'result.json').read_text())['knn'], result['knn'])
+
+  def check_page(self, page):
+    outside, headings = [], []
+
+    class Reader(html.parser.HTMLParser):
+      def handle_starttag(self, tag, attrs):
+        headings.append(tag)
+        for name, value in attrs:
+          if name in ('src', 'href') and not (value or '').startswith(('data:', '#')):
+            outside.append(value)
+
+    Reader().feed(page)
+    self.assertEmpty(outside)
+    for words in ('Loss', 'kNN over time', 'What the model sees', 'Embeddings'):
+      self.assertIn(words, page)
+    for words in ('Nearest neighbours', 'Where the time went', '--data.batch_size=16'):
+      self.assertIn(words, page)
+
+  def test_unlabelled_images_train_without_knn(self):
+    self.images = small_runs.write_images(self.folder / 'bare.npz', labelled=False)
+    status, out, err = self.call('--steps=3', '--report.html=true')
+    self.assertEqual(status, 0, err)
+    self.assertNotIn('kNN', out)
+    self.assertTrue((self.run_dir / 'report.html').exists())
+
+  def test_accumulation_and_steps_per_call(self):
+    status, _, err = self.call(
+      '--optimizer.accumulation_steps=2', '--devices.steps_per_call=3', '--steps=4'
+    )
+    self.assertEqual(status, 0, err)
+    last = read_metrics(self.run_dir)[-2]
+    self.assertTrue(np.isfinite(last['loss']))
+
+
+class RefusalTest(TaskTest):
+  @parameterized.parameters(
+    ('--method.temperture=1', '--method.temperture: unknown flag; nearest: --method.temperature'),
+    ('--method.name=simclar', 'nearest: simclr'),
+    ('--method.temperature=-1', '--method.temperature: found -1.0, must be > 0'),
+    ('--data.source=photos', 'photographs'),
+    ('--data.source=npz:/nowhere.npz', '/nowhere.npz'),
+    ('--data.batch_size=4096', 'data.batch_size'),
+    ('--data.batch_size=12', 'must be a multiple of the 8 devices'),
+    ('--views.recipe=simcrl', 'nearest: simclr'),
+    ('--model.name=resnet19', 'nearest: resnet'),
+    ('--optimizer.warmup_unit=epoch', 'while schedule_unit is step'),
+    ('--epochs=0', '--epochs: found 0.0, must be above 0'),
+    ('--protocols=linear', '--protocols: found linear'),
+  )
+  def test_one_line_and_status_2(self, flag, expected):
+    self.assertIn(expected, self.refused(flag))
+    self.assertFalse((self.run_dir / 'config.flags').exists())
+
+  def test_a_rank_beyond_the_batch(self):
+    line = self.refused('--method.rank_high=40', method='truncated_triplet')
+    self.assertIn('40', line)
+    # The refused configuration has not taken the folder.
+    status, _, err = self.call('--steps=1', method='truncated_triplet')
+    self.assertEqual(status, 0, err)
+
+  def test_another_configuration_in_the_same_folder(self):
+    self.assertEqual(self.call('--steps=1')[0], 0)
+    line = self.refused('--steps=1', '--seed=3', '--method.temperature=0.1')
+    self.assertIn('--seed: 0 in the folder, 3 now', line)
+    self.assertIn('--method.temperature: 0.5 in the folder, 0.1 now', line)
+    # What does not decide the outcome may change.
+    self.assertEqual(self.call('--steps=1', '--report.every_steps=7')[0], 0)
+
+  def test_a_folder_that_cannot_be(self):
+    blocker = self.folder / 'blocker'
+    blocker.write_text('')
+    self.run_dir = blocker / 'run'
+    self.assertIn('blocker', self.refused())
+
+  def test_two_runs_in_one_folder(self):
+    import fcntl
+
+    self.run_dir.mkdir()
+    with (self.run_dir / '.lock').open('w') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      self.assertIn('in use by another process', self.refused())
+
+  def test_a_loss_gone_bad(self):
+    line = self.refused(
+      '--optimizer.learning_rate=1e30', '--checkpoint.every_steps=1', '--steps=60', status=1
+    )
+    self.assertRegex(line, r'not finite at step \d+: .*gradient_norm')
+    self.assertIn('last good checkpoint: ', line)
+    kept = pathlib.Path(line.rpartition('last good checkpoint: ')[2])
+    self.assertTrue((kept / 'manifest.json').exists(), line)
+
+  def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(self):
+    self.assertEqual(self.call()[0], 0)
+    newest = self.run_dir / 'checkpoints' / '10'
+    victim = max((f for f in newest.rglob('*') if f.is_file()), key=lambda f: f.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:-1])
+    status, out, err = self.call()
+    self.assertEqual(status, 0, err)
+    self.assertIn('checkpoints/10', out)
+    self.assertIn('resume    from step 9', out)
+
+  def test_not_enough_room(self):
+    usage = shutil.disk_usage(self.folder)
+    self.monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage._replace(free=1000))
+    line = self.refused()
+    self.assertIn('checkpoints', line)
+    self.assertFalse((self.run_dir / 'config.flags').exists())
+
+
+class CommandTest(chex.TestCase):
+  def test_the_installed_command_is_the_script(self):
+    beside = pathlib.Path(sys.executable).parent / 'ssl-jax'
+    if not beside.exists():
+      self.skipTest('the package is not installed')
+    script = [sys.executable, str(small_runs.ROOT / 'experiments' / 'run.py')]
+    pages = [
+      subprocess.run([*command, '--help'], capture_output=True, text=True, check=True).stdout
+      for command in ([str(beside)], script)
+    ]
+    self.assertEqual(pages[0], pages[1])
+
+  @parameterized.parameters('', 'data', 'views', 'model', 'method', 'optimizer', 'devices')
+  def test_help_fits_a_screen(self, section):
+    import contextlib
+    import io
+
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page):
+      self.assertEqual(cli.main([f'--help={section}']), 0)
+    self.assertLessEqual(len(page.getvalue().splitlines()), 24)
+
+  def test_every_recipe_parses(self):
+    from ssl_jax import config
+
+    recipes = sorted((small_runs.ROOT / 'experiments' / 'flags').rglob('*.flags'))
+    self.assertNotEmpty(recipes)
+    for recipe in recipes:
+      parsed = config.parse([f'--flagfile={recipe}'])
+      self.assertEqual(config.parse(config.to_flags(parsed).split()), parsed, recipe)
+
+
+@pytest.mark.slow
+class BareInstallationTest(chex.TestCase):
+  def test_trains_from_memory_without_the_optional_packages(self):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+      folder = pathlib.Path(name)
+      images = small_runs.write_images(folder / 'images.npz')
+      argv = small_runs.arguments(
+        images, folder / 'run', '--report.html=true', '--report.tensorboard=true', '--steps=2'
+      )
+      absent = ('PIL', 'sklearn', 'skimage', 'matplotlib', 'rich', 'tensorboardX', 'scipy')
+      code = (
+        'import sys\n'
+        f'for name in {absent!r}: sys.modules[name] = None\n'
+        'from ssl_jax import cli\n'
+        f'sys.exit(cli.main({argv!r}))\n'
+      )
+      done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=small_runs.ROOT,
+        env={**os.environ, 'XLA_FLAGS': ''},
+        capture_output=True,
+        text=True,
+        check=False,
+      )
+      self.assertEqual(done.returncode, 0, done.stderr)
+      self.assertIn('report    left out', done.stdout)
+      self.assertTrue((folder / 'run' / 'result.json').exists())
