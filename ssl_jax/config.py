@@ -8,6 +8,7 @@ The hyper-parameters of a method are declared by the method's own dataclass and 
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Iterable
 
 from ssl_jax import methods, models, views
@@ -259,7 +260,8 @@ class Config:
   @property
   def run_folder(self) -> str:
     """`run_dir`, or the folder a run without one gets."""
-    source = self.data.source.partition(':')[0]
+    name, _, path = self.data.source.partition(':')
+    source = pathlib.Path(path).stem if path else name
     return self.run_dir or f'runs/{source}-{self.method.name}'
 
 

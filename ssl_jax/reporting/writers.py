@@ -14,7 +14,7 @@ FILE_NAME = 'metrics.jsonl'
 
 
 class MetricWriter:
-  """Appends rows to `run_dir/metrics.jsonl` and to TensorBoard events in `run_dir/tensorboard`.
+  """Appends rows to `run_dir/metrics.jsonl` and to TensorBoard events beside it.
 
   A row is `{"step": 120, "time": seconds since the epoch, name: number, ...}`; a number that is not
   finite becomes `null`, since JSON has no other word for it. Every row reaches the operating system

@@ -81,17 +81,19 @@ class KilledTest(chex.TestCase):
     self.assertEqual(steps, sorted(steps))
 
   def test_resumes_on_another_number_of_devices(self):
-    self.run_to_the_end('whole')
-    self.run_to_the_end('moved', '--devices.simulate=4', '--steps=10')
+    # A gentle learning rate: a great one doubles the rounding of the sums with every step.
+    gentle = '--optimizer.learning_rate=0.001'
+    self.run_to_the_end('whole', gentle)
+    self.run_to_the_end('moved', gentle, '--devices.simulate=4')
     # Stop half way by hiding the later checkpoints, then go on with one device.
     for newer in (self.folder / 'moved' / folder.CHECKPOINTS).iterdir():
       if newer.name.isdigit() and int(newer.name) > 9:
         newer.rename(self.folder / f'hidden-{newer.name}')
-    out = self.run_to_the_end('moved')
+    out = self.run_to_the_end('moved', gentle)
     self.assertIn('resume    from step 9', out)
     found, expected = final_state(self.folder / 'moved'), final_state(self.folder / 'whole')
     for name, value in expected.items():
-      np.testing.assert_allclose(found[name], value, rtol=5e-3, atol=1e-4, err_msg=name)
+      np.testing.assert_allclose(found[name], value, rtol=2e-3, atol=1e-5, err_msg=name)
 
 
 def _rows(path):
