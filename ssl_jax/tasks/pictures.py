@@ -102,7 +102,7 @@ def _figures(
     caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
   yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
-  caption = f't-SNE of {_split(gallery)} embeddings, coloured by label where there is one.'
+  caption = f't-SNE of features of {_split(gallery)}, coloured by label where there is one.'
   yield Figure('Embeddings', caption, _map(parts, gallery))
   caption = (
     f'Left: images of the {_split(gallery)}. Right: the most similar training images. '
