@@ -79,18 +79,17 @@ def _prepare(config) -> None:
     folder = pathlib.Path(config.devices.compile_cache).expanduser()
     try:
       folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UsageError(
-        f'--devices.compile_cache: {folder} cannot be made ({error.strerror})'
-      ) from error
-    jax.config.update('jax_compilation_cache_dir', str(folder))
+      jax.config.update('jax_compilation_cache_dir', str(folder))
+    except (OSError, RuntimeError) as error:
+      reason = getattr(error, 'strerror', None) or error
+      print(f'no compile cache in {folder}: {reason}; going on without', file=sys.stderr)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
   try:
     start_devices(config)
     jax.devices()
-  except RuntimeError as error:
-    reason = str(error).strip().splitlines()[0]
+  except (RuntimeError, AssertionError) as error:
+    reason = (str(error).strip().splitlines() or ['no such device'])[0]
     raise UsageError(
       f'--devices.platform: {config.devices.platform} cannot be used ({reason})'
     ) from error

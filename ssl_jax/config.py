@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from ssl_jax import methods, models, views
 from ssl_jax.flag_parsing import Parser, UsageError, setting
+from ssl_jax.training import optimizers
 
 
 def _require(name: str, value: float | int | str, allowed: str, ok: bool) -> None:
@@ -99,17 +100,17 @@ class Model:
 class Optimizer:
   """The update rule and its learning rate over the run."""
 
-  name: str = setting('sgd', 'update rule', choices=('sgd', 'lars', 'adamw', 'adam'))
+  name: str = setting('sgd', 'update rule', choices=optimizers.NAMES)
   learning_rate: float = setting(0.06, 'after warm-up, before decay; not scaled by the batch')
   momentum: float = setting(0.9, 'of sgd and lars')
-  nesterov: bool = setting(False, 'Nesterov momentum, sgd only')
+  nesterov: bool = setting(False, 'Nesterov momentum, of sgd and lars')
   beta1: float = setting(0.9, 'of adam and adamw')
   beta2: float = setting(0.999, 'of adam and adamw')
   weight_decay: float = setting(5e-4, 'coupled for sgd, lars and adam, decoupled for adamw')
   exclude: str = setting(
     'none',
     'parameters without weight decay and LARS scaling',
-    choices=('none', 'norm_and_bias', 'legacy_downsample_gamma', 'legacy_regex'),
+    choices=optimizers.EXCLUSIONS,
   )
   trust_coefficient: float = setting(1e-3, 'of lars')
   clip_norm: float = setting(0.0, 'largest global norm of the gradient; 0 does not clip')
@@ -132,8 +133,10 @@ class Optimizer:
   )
 
   def __post_init__(self) -> None:
-    both = self.warmup_unit == 'step' or self.schedule_unit == 'epoch'
-    _require('optimizer.warmup_unit', self.warmup_unit, 'step while schedule_unit is step', both)
+    by_epoch = self.schedule == 'cosine' and self.schedule_unit == 'epoch'
+    allowed = 'step, unless the schedule is a cosine with schedule_unit=epoch'
+    fits = self.warmup_unit == 'step' or by_epoch
+    _require('optimizer.warmup_unit', self.warmup_unit, allowed, fits)
     _require('optimizer.learning_rate', self.learning_rate, '0 or more', self.learning_rate >= 0)
     _require('optimizer.momentum', self.momentum, 'in [0, 1)', 0 <= self.momentum < 1)
     _require('optimizer.beta1', self.beta1, 'in [0, 1)', 0 <= self.beta1 < 1)

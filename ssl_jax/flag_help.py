@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 from ssl_jax.flag_parsing import Parser, Section, UsageError, nearest
+
+_WIDTH = 100
+_LEFT = 40
 
 
 def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: str) -> str:
@@ -18,10 +22,7 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
   if not wanted:
     lines = [f'usage: {program} --flagfile=RECIPE.flags [--flag=value ...]', '']
     lines += _flag_lines(sections[0])
-    lines += [
-      '',
-      f'More: --help=SECTION; sections: {", ".join(names)}; --help=all shows all.',
-    ]
+    lines += ['', f'More: --help=SECTION, or --help=all. Sections: {", ".join(names)}.']
     return '\n'.join(lines)
   if wanted == 'all':
     return '\n\n'.join(help_text(parser, name, chosen, program) for name in ['', *names])
@@ -43,11 +44,14 @@ def _flag_lines(section: Section) -> list[str]:
     text = field.metadata.get('help', '')
     if choices := field.metadata.get('choices'):
       text += f' [{", ".join(choices)}]'
-    rows.append(
-      (
-        f'--{section.flag(field)}={str(default).lower() if isinstance(default, bool) else default}',
-        text,
-      )
-    )
-  width = max((len(left) for left, _ in rows), default=0) + 2
-  return [f'  {left:<{width}}{text}' for left, text in rows]
+    shown = str(default).lower() if isinstance(default, bool) else default
+    rows.append((f'--{section.flag(field)}={shown}', text))
+  width = min(max((len(left) for left, _ in rows), default=0), _LEFT) + 2
+  lines = []
+  for left, text in rows:
+    # A flag too long for its column pushes its own text, not everybody's.
+    column = max(width, len(left) + 1)
+    first, *rest = textwrap.wrap(text, _WIDTH - 2 - column) or ['']
+    lines.append(f'  {left:<{column}}{first}')
+    lines += [' ' * (2 + column) + line for line in rest]
+  return lines

@@ -79,6 +79,10 @@ class Method(abc.ABC):
   def check(self) -> None:
     """Raises a ValueError, by `require`, for a hyper-parameter outside its range."""
 
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    """Raises a ValueError, by `require`, for what does not fit a batch of views of this side."""
+    del batch_size, view_size
+
   @abc.abstractmethod
   def networks(self) -> Mapping[str, Network]:
     """The online networks by name, 'encoder' first, each fed with the output of the one before."""

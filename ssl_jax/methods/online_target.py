@@ -34,6 +34,11 @@ class OnlineTargetMethod(Method):
   online networks move once a view. The target normalises with the statistics of its own batch, and
   only its parameters are averaged. Source: Grill et al., NeurIPS 2020, in the form of the released
   code of Wang et al., ICCV 2021.
+
+  That code resizes the views of 224 pixels before every forward pass to a random side, 96 to 224
+  online and 128 to 224 for the target. Every side given here is compiled, so steps of 32 will do:
+  `online_resize=(96, 128, 160, 192, 224), target_resize=(128, 160, 192, 224)`. Off by default: the
+  sides depend on the size of the images, and CPUs are slow at it.
   """
 
   target_network: ClassVar[str] = 'ema'
@@ -43,11 +48,25 @@ class OnlineTargetMethod(Method):
   projector_out: int = hyperparameter(256, 'width of the embeddings')
   predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor')
   base_momentum: float = hyperparameter(0.99, 'momentum of the target at step 0; a cosine to 1')
+  online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
+  target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
 
   def check(self) -> None:
     for field in ('projector_hidden', 'projector_out', 'predictor_hidden'):
       self.require(field, getattr(self, field) >= 1, '>= 1')
     self.require('base_momentum', 0 <= self.base_momentum <= 1, 'between 0 and 1')
+    for field in ('online_resize', 'target_resize'):
+      whole = all(isinstance(side, int) and side >= 1 for side in getattr(self, field))
+      self.require(field, whole, 'whole numbers >= 1')
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    del batch_size
+    self._check_sides(view_size)
+
+  def _check_sides(self, view_size: int) -> None:
+    for field in ('online_resize', 'target_resize'):
+      fits = all(side <= view_size for side in getattr(self, field))
+      self.require(field, fits, f'at most {view_size}, the side of a view')
 
   def networks(self) -> Mapping[str, Network]:
     encoder, out = self.bound_encoder(), self.projector_out
@@ -61,16 +80,12 @@ class OnlineTargetMethod(Method):
       ),
     }
 
-  def sides(self, network: str) -> tuple[int, ...]:
-    """The sides to resize the input of the 'online' or 'target' network to; none leaves it."""
-    del network
-    return ()
-
   def embed(
     self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
     del step
     check_views(views)
+    self._check_sides(min(views.shape[2:4]))
     params, stats = variables['params'], variables['stats']
     averages = jax.lax.stop_gradient(variables['target'])
     online, target = [], []
@@ -86,9 +101,9 @@ class OnlineTargetMethod(Method):
 
       draw = jax.random.fold_in(key, index)
       prediction, stats = at_random_side(
-        predict, view, self.sides('online'), jax.random.fold_in(draw, 0)
+        predict, view, self.online_resize, jax.random.fold_in(draw, 0)
       )
-      projection = at_random_side(project, view, self.sides('target'), jax.random.fold_in(draw, 1))
+      projection = at_random_side(project, view, self.target_resize, jax.random.fold_in(draw, 1))
       online.append(prediction)
       target.append(jax.lax.stop_gradient(projection))
     new_state = {'stats': stats, 'extra': variables['extra']}

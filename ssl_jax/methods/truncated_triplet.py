@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chex
 import jax
-import jax.numpy as jnp
 
 from ssl_jax import losses
-from ssl_jax.methods.base import Embeddings, Metrics, Variables, check_views, hyperparameter
+from ssl_jax.methods.base import Embeddings, Metrics, Variables, hyperparameter
 from ssl_jax.methods.online_target import OnlineTargetMethod, both_directions
 
 DEPUTIES = ('window', 'rank', 'median', 'hardest')
@@ -21,9 +20,7 @@ class TruncatedTriplet(OnlineTargetMethod):
 
   Source: Wang et al., ICCV 2021; the defaults are those of the released code, except that negatives
   are all others of the batch unless `group_size` is given (there 196 or 104, one GPU's batch), and
-  that images are not resized. There, at every forward pass they are, to a random side: 96 to 224
-  online, 128 to 224 for the target, of 224. Each side given here is compiled, so steps of 32 will
-  do: `online_resize=(96, 128, 160, 192, 224), target_resize=(128, 160, 192, 224)`.
+  that images are not resized: `OnlineTargetMethod` says what the released code does.
   """
 
   name: ClassVar[str] = 'truncated_triplet'
@@ -36,8 +33,6 @@ class TruncatedTriplet(OnlineTargetMethod):
   margin: float = hyperparameter(100.0, 'of the hinge; from (gamma + 1) * scale on it never closes')
   scale: float = hyperparameter(2.0, 'distances are -scale times cosines')
   group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
-  online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
-  target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
 
   def check(self) -> None:
     super().check()
@@ -48,23 +43,16 @@ class TruncatedTriplet(OnlineTargetMethod):
     self.require('margin', 0 <= self.margin < float('inf'), '>= 0 and finite')
     self.require('scale', 0 < self.scale < float('inf'), '> 0 and finite')
     self.require('group_size', self.group_size >= 0, '>= 0')
-    for field in ('online_resize', 'target_resize'):
-      sides = getattr(self, field)
-      whole = all(isinstance(side, int) and side >= 1 for side in sides)
-      self.require(field, whole, 'whole numbers >= 1')
 
-  def sides(self, network: str) -> tuple[int, ...]:
-    return self.online_resize if network == 'online' else self.target_resize
-
-  def embed(
-    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
-  ) -> tuple[Embeddings, dict[str, Any]]:
-    check_views(views)
-    limit = min(jnp.shape(views)[2:4])
-    for field in ('online_resize', 'target_resize'):
-      fits = all(side <= limit for side in getattr(self, field))
-      self.require(field, fits, f'at most {limit}, the side of a view')
-    return super().embed(variables, views, step, key)
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    super().check_batch(batch_size, view_size)
+    size = self.group_size or batch_size
+    self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
+    where = f'the negatives of {size} images'
+    if self.deputy == 'window':
+      self.require('rank_high', self.rank_high < size, f'at most {size - 1}, {where}')
+    if self.deputy == 'rank':
+      self.require('rank', self.rank < size, f'at most {size - 1}, {where}')
 
   def compare(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

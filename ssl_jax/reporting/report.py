@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ssl_jax.reporting.progress import format_duration
 from ssl_jax.reporting.stylesheet import CSS
+from ssl_jax.training.atomic import atomic_write
 
 
 class Figure(NamedTuple):
@@ -76,14 +77,8 @@ def write_report(
     sections.append(('Versions and devices', _environment(versions or {}, devices)))
   page = _page(title, sections)
 
-  draft = path.with_name(path.name + '.tmp')
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(page, encoding='utf-8')
-    draft.replace(path)
-  except OSError as error:
-    draft.unlink(missing_ok=True)
-    raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
+  path.parent.mkdir(parents=True, exist_ok=True)
+  atomic_write(path, page)
   return path
 
 

@@ -64,15 +64,18 @@ class Assembly:
 
 
 @contextlib.contextmanager
-def refusals_are_the_users() -> Iterator[None]:
-  """Functions refuse an argument by ValueError; while a run is put together the argument came from
-  a flag."""
+def refusals_are_the_users(section: str = '') -> Iterator[None]:
+  """Functions refuse an argument by ValueError; while a run is put together a flag was behind it.
+
+  `section` is the flag's, for functions whose messages begin with the bare argument.
+  """
   try:
     yield
   except UsageError:
     raise
   except ValueError as error:
-    raise UsageError(str(error)) from error
+    prefix = f'--{section}.' if section else ''
+    raise UsageError(f'{prefix}{error}') from error
 
 
 def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
@@ -89,6 +92,8 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
   with refusals_are_the_users():
     mesh = mesh_lib.make_mesh()
     mesh_lib.check_batch(mesh, config.data.batch_size)
+    config.method.check_batch(config.data.batch_size, config.view_size)
+  with refusals_are_the_users('views'):
     recipe = views.recipe(
       config.views.recipe,
       size=config.view_size,
@@ -96,6 +101,7 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       jitter_strength=config.views.jitter_strength,
       interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
     )
+  with refusals_are_the_users():
     encoder = models.resnet(**dataclasses.asdict(config.model))
     # The held-out images do not depend on --seed: runs of several seeds share one test set.
     dataset = data.load(
@@ -162,10 +168,10 @@ def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> opt
 def start_devices(config: Config) -> None:
   """Chooses platform and number of devices; must run before the first use of a device."""
   settings = config.devices
-  if settings.platform != 'auto':
-    jax.config.update(
-      'jax_platforms', {'gpu': 'cuda,rocm'}.get(settings.platform, settings.platform)
-    )
+  platform = 'cpu' if settings.simulate else settings.platform
+  if platform != 'auto':
+    # JAX names the maker; a list of makers would fail for every one that is absent.
+    jax.config.update('jax_platforms', {'gpu': 'cuda'}.get(platform, platform))
   if settings.simulate:
     jax.config.update('jax_num_cpu_devices', settings.simulate)
   if settings.coordinator == 'auto':

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import pathlib
 from collections.abc import Iterator
 
@@ -12,12 +13,14 @@ import jax
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.flag_parsing import UsageError
+from ssl_jax.training.atomic import atomic_write
 
 CONFIG = 'config.flags'
 METRICS = 'metrics.jsonl'
 CHECKPOINTS = 'checkpoints'
 REPORT = 'report.html'
 RESULT = 'result.json'
+SECONDS = 'seconds.json'
 
 
 @contextlib.contextmanager
@@ -58,3 +61,17 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
     raise UsageError(
       f'--run_dir: {folder} holds a run with other flags: {"; ".join(lines)}; take another folder'
     )
+
+
+def read_seconds(folder: pathlib.Path) -> dict[str, float]:
+  """Where the time of the run went in the processes before this one; empty for the first."""
+  try:
+    return json.loads((folder / SECONDS).read_text())
+  except (OSError, ValueError):
+    return {}
+
+
+def write_seconds(folder: pathlib.Path, seconds: dict[str, float]) -> None:
+  """Keeps the seconds a phase for `read_seconds`, on one process."""
+  if jax.process_index() == 0:
+    atomic_write(folder / SECONDS, json.dumps(seconds) + '\n')

@@ -21,6 +21,8 @@ from ssl_jax.training import TrainState
 _SHOWN_IMAGES = 10
 _SHOWN_POINTS = 1000
 _SHOWN_NEIGHBOURS = 8
+# Fewer points have no map.
+_FEWEST_POINTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +53,9 @@ def collect(parts: Assembly, probe: Probe, state: TrainState) -> Gallery:
   bank, queries = choose(dataset.train, 10_000), choose(shown, _SHOWN_POINTS)
   return Gallery(
     bank,
-    probe.features(state, dataset.train.images[bank]),
+    probe.features(state, dataset.train[bank]),
     queries,
-    probe.features(state, shown.images[queries]),
+    probe.features(state, shown[queries]),
     held_out=shown is dataset.test,
   )
 
@@ -103,7 +105,8 @@ def _figures(
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
   yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
   caption = f't-SNE of features of {_split(gallery)}, coloured by label where there is one.'
-  yield Figure('Embeddings', caption, _map(parts, gallery))
+  if len(gallery.queries) >= _FEWEST_POINTS:
+    yield Figure('Embeddings', caption, _map(parts, gallery))
   caption = (
     f'Left: images of the {_split(gallery)}. Right: the most similar training images. '
     'A solid blue frame is the same class, a dashed orange one another.'
@@ -119,7 +122,7 @@ def _split(gallery: Gallery) -> str:
 
 
 def _contact_sheet(parts: Assembly) -> tuple[str, bytes]:
-  images = jnp.asarray(parts.dataset.train.images[:_SHOWN_IMAGES])
+  images = jnp.asarray(parts.dataset.train[np.arange(min(_SHOWN_IMAGES, len(parts.dataset.train)))])
   key = jax.random.key(parts.config.seed)
   made = views.denormalize(parts.recipe, views.apply(parts.recipe, key, images))
   caption = (
@@ -149,8 +152,8 @@ def _neighbours(parts: Assembly, gallery: Gallery) -> bytes:
   hits = None
   if labels is not None and dataset.train.labels is not None:
     hits = dataset.train.labels[rows] == labels[chosen][:, None]
-  queries = shown.images[gallery.queries[chosen]]
-  return figures.neighbour_grid(queries, dataset.train.images[rows], hits)
+  queries = shown[gallery.queries[chosen]]
+  return figures.neighbour_grid(queries, dataset.train[rows], hits)
 
 
 def _labels(parts: Assembly, gallery: Gallery) -> np.ndarray | None:

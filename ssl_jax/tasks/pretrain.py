@@ -7,7 +7,7 @@ import io
 import json
 import pathlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -22,6 +22,7 @@ from ssl_jax.training import (
   NonFiniteLossError,
   Preemption,
   TrainState,
+  agreement,
   loop,
   mesh,
   state,
@@ -39,7 +40,7 @@ def pretrain(config: Config) -> int:
     NonFiniteLossError: the loss stopped being a number.
   """
   with folder.opened(config) as run_dir, Preemption() as preemption:
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(folder.read_seconds(run_dir))
     main = jax.process_index() == 0
     say = speak if main else silent
 
@@ -47,7 +48,7 @@ def pretrain(config: Config) -> int:
     with stopwatch.phase('data'):
       parts = assemble(config, report=say)
     say(f'data      {parts.dataset.describe()}')
-    say(f'devices   {describe_devices(parts)}')
+    say(f'devices   {describe_share(parts)}')
     checkpoints = Checkpoints(
       run_dir / folder.CHECKPOINTS,
       keep_last=config.checkpoint.keep_last,
@@ -61,7 +62,7 @@ def pretrain(config: Config) -> int:
     checkpoints.check_space(initial)
 
     # -- Resume: the newest checkpoint whose files are what they were. -----------------------------
-    with stopwatch.phase('checkpoint'):
+    with stopwatch.phase('checkpoint'), refusals_are_the_users('run_dir'):
       restored = checkpoints.restore(initial)
     current, done = restored if restored else (initial, 0)
 
@@ -88,6 +89,8 @@ def pretrain(config: Config) -> int:
     probe = Probe(parts)
     measures_knn = probe.possible and 'knn' in config.protocols
     baselines: dict[str, float] = {}
+    if preemption.agree():
+      return leave(preemption, say, f'before step {done + 1}')
     if measures_knn:
       with stopwatch.phase('evaluation'):
         baselines = baseline_accuracies(probe, initial, run_dir / folder.METRICS)
@@ -125,28 +128,33 @@ def pretrain(config: Config) -> int:
     ):
       for at in timed(boundaries, stopwatch):
         current, stopped = at.state, at.stopped
+        checkpoints.poll()
         for interval in at.intervals:
           if writer:
             writer.write(interval.step, interval.metrics)
           progress.update(interval.step, interval.metrics)
         if not at.settled:
           continue
+        # First the state, then what can be measured of it again.
         accuracy = None
         ends = at.step == plan.total
-        if measures_knn and (ends or (every_knn and at.step % every_knn == 0)) and not stopped:
+        on_knn = ends or (every_knn and at.step % every_knn == 0)
+        measure = bool(measures_knn and on_knn and not stopped)
+        if stopped or ends or (every_save and (measure or at.step % every_save == 0)):
+          with stopwatch.phase('checkpoint'):
+            checkpoints.save(at.step, current)
+            folder.write_seconds(run_dir, stopwatch.totals())
+        if measure:
           with stopwatch.phase('evaluation'):
             accuracy = probe.knn(current)
           if writer:
             writer.write(at.step, {'knn': accuracy})
           progress.update(at.step, {'knn': accuracy})
-        due = every_save and (at.step % every_save == 0 or accuracy is not None)
-        if due or stopped or ends:
-          with stopwatch.phase('checkpoint'):
-            checkpoints.save(at.step, current, score=accuracy)
-    if stopped:
-      at_step = int(jax.device_get(current.step))
-      say(f'stopped   at step {at_step} of {plan.total}, saved; the same command goes on')
-      return 128 + (preemption.signum or signal.SIGTERM)
+          if ends or every_save:
+            with stopwatch.phase('checkpoint'):
+              checkpoints.save(at.step, current, score=accuracy)
+    if stopped or preemption.agree():
+      return leave(preemption, say, f'at step {int(jax.device_get(current.step))}')
 
     # -- Result: the last epoch, beside the baselines. ---------------------------------------------
     if measures_knn and accuracy is None:  # the run had already ended
@@ -171,6 +179,12 @@ def pretrain(config: Config) -> int:
     return 0
 
 
+def leave(preemption: Preemption, say: Callable[[str], None], where: str) -> int:
+  """Says that a signal ended the run; the exit status is the shell's, 128 + the signal's number."""
+  say(f'stopped   {where}; the same command goes on')
+  return 128 + (preemption.signum or signal.SIGTERM)
+
+
 def silent(line: str) -> None:
   """What every process but the first says."""
   del line
@@ -181,7 +195,7 @@ def speak(line: str) -> None:
   print(line, flush=True)
 
 
-def describe_devices(parts: Assembly) -> str:
+def describe_share(parts: Assembly) -> str:
   """One line: how many devices of which kind share a batch."""
   size = parts.mesh.size
   kind = parts.mesh.devices.flat[0].device_kind
@@ -195,9 +209,11 @@ def baseline_accuracies(
 ) -> dict[str, float]:
   """kNN of the untrained encoder and of pixels, read back where a former start measured it."""
   names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
-  for row in read_metrics(metrics) if metrics.exists() else []:
-    if row['step'] == 0 and names.keys() <= row.keys():
-      return {short: row[name] for name, short in names.items()}
+  rows = read_metrics(metrics) if metrics.exists() else []
+  known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
+  # Measuring is a job for all processes at once, and only the first is sure to see the file.
+  if agreement.first_process(len(known)):
+    return {short: known[0][name] for name, short in names.items()} if known else {}
   return {'random_init': probe.knn(initial), 'pixels': probe.knn_of_pixels()}
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ssl_jax import evaluation, views
+from ssl_jax.data import Source
 from ssl_jax.tasks.assembly import Assembly
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training.state import TrainState
@@ -37,9 +38,13 @@ class Probe:
     """Neighbours that vote: `knn.k`, or the size of a smaller bank."""
     return min(self._assembly.config.knn.k, len(self._assembly.dataset.train))
 
-  def features(self, state: TrainState, images: np.ndarray) -> np.ndarray:
-    """Features of uint8 [n, height, width, 3] by the online encoder with running statistics:
-    float32 [n, dim]."""
+  def features(self, state: TrainState, images: np.ndarray | Source) -> np.ndarray:
+    """Features by the online encoder with running statistics: float32 [n, dim].
+
+    Args:
+      state: of the run.
+      images: uint8 [n, height, width, 3], or a source of such.
+    """
     variables = state.variables
     rows = mesh_lib.split(self._assembly.mesh)
     apply = lambda batch: self._encode(variables, mesh_lib.put(batch, rows))
@@ -48,19 +53,20 @@ class Probe:
   def knn(self, state: TrainState) -> float:
     """Accuracy in [0, 1] on the test images, the training images voting."""
     dataset = self._assembly.dataset
-    return self._accuracy(
-      self.features(state, dataset.train.images), self.features(state, dataset.test.images)
-    )
+    assert dataset.test is not None
+    return self._accuracy(self.features(state, dataset.train), self.features(state, dataset.test))
 
   def knn_of_pixels(self) -> float:
     """The same protocol on the normalised pixels that the encoder is given."""
     dataset, recipe = self._assembly.dataset, self._assembly.recipe
     plain = jax.jit(lambda images: views.plain(recipe, images).reshape(len(images), -1))
-    pixels = lambda images: evaluation.extract(plain, images, batch_size=self._batch_size)
-    return self._accuracy(pixels(dataset.train.images), pixels(dataset.test.images))
+    pixels = lambda source: evaluation.extract(plain, source, batch_size=self._batch_size)
+    assert dataset.test is not None
+    return self._accuracy(pixels(dataset.train), pixels(dataset.test))
 
   def _accuracy(self, bank: np.ndarray, queries: np.ndarray) -> float:
     dataset = self._assembly.dataset
+    assert dataset.test is not None
     return evaluation.knn_accuracy(
       bank,
       dataset.train.labels,

@@ -126,7 +126,7 @@ def run(
   before every call as well.
 
   Raises:
-    NonFiniteLossError: at the latest one report interval after the step.
+    NonFiniteLossError: at the latest at the second report boundary after the step.
   """
   images_per_step = accumulation_steps * order.batch_size
   rows, same = mesh_lib.split(mesh, axis=2), mesh_lib.replicated(mesh)

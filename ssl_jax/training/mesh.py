@@ -3,8 +3,6 @@ copied."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -37,11 +35,6 @@ def put(array: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
     return jax.device_put(array, sharding)
   whole = np.asarray(array)
   return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
-
-
-def put_tree(tree: Any, sharding: NamedSharding) -> Any:
-  """`put` for every leaf."""
-  return jax.tree.map(lambda leaf: put(np.asarray(leaf), sharding), tree)
 
 
 def check_batch(mesh: Mesh, batch_size: int, name: str = 'data.batch_size') -> None:

@@ -1,7 +1,10 @@
 """A run that is killed, stopped or resumed elsewhere ends as one that was left alone."""
 
 import pathlib
+import random
+import re
 import signal
+import time
 
 import chex
 import jax
@@ -51,29 +54,34 @@ class KilledTest(chex.TestCase):
 
   @parameterized.parameters(*small_runs.METHODS)
   def test_sigkill_costs_nothing(self, method):
-    self.run_to_the_end('whole', method=method)
-    argv = small_runs.arguments(self.images, self.folder / 'killed', method=method)
+    # Epochs of 4 steps, checkpoints every 3: those kept are nearly all from within an epoch.
+    long = ('--steps=300', '--checkpoint.every_steps=3')
+    self.run_to_the_end('whole', *long, method=method)
+    argv = small_runs.arguments(self.images, self.folder / 'killed', *long, method=method)
     process = small_runs.start(argv)
-    # The first checkpoint is at step 3, within the first epoch of 4 steps.
     manifests = self.folder / 'killed' / folder.CHECKPOINTS
-    small_runs.wait_for(
-      lambda: any(manifests.glob('*/manifest.json')) or process.poll() is not None
-    )
+    small_runs.wait_for(lambda: any(manifests.glob('*/manifest.json')))
+    time.sleep(random.Random(method).uniform(0, 0.5))
     process.send_signal(signal.SIGKILL)
-    small_runs.finish(process)
-    self.run_to_the_end('killed', method=method)
+    status, _, _ = small_runs.finish(process)
+    self.assertEqual(status, -signal.SIGKILL, 'the run ended before it was killed')
+    out = self.run_to_the_end('killed', *long, method=method)
+    self.assertRegex(out, r'resume    from step [1-9]')
     assert_same_bytes(final_state(self.folder / 'killed'), final_state(self.folder / 'whole'))
 
   def test_sigterm_saves_and_the_same_command_goes_on(self):
-    long = ('--steps=400', '--report.every_steps=5', '--checkpoint.every_steps=0')
+    long = ('--steps=1000', '--report.every_steps=5', '--checkpoint.every_steps=0')
     self.run_to_the_end('whole', *long)
     process = small_runs.start(small_runs.arguments(self.images, self.folder / 'stopped', *long))
     metrics = self.folder / 'stopped' / folder.METRICS
     small_runs.wait_for(lambda: metrics.exists() and metrics.read_text().count('\n') > 2)
     process.send_signal(signal.SIGTERM)
+    known = _rows(metrics)[-1]['step']
     status, out, err = small_runs.finish(process)
     self.assertEqual(status, 143, err)
-    self.assertIn('stopped   at step', out)
+    stopped = int(re.search(r'stopped   at step (\d+)', out)[1])
+    # Metrics are read one interval late, and the signal takes a moment to arrive.
+    self.assertBetween(stopped, known, known + 4 * 5)
     out = self.run_to_the_end('stopped', *long)
     self.assertIn('resume    from step', out)
     assert_same_bytes(final_state(self.folder / 'stopped'), final_state(self.folder / 'whole'))

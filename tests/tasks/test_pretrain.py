@@ -100,12 +100,14 @@ class ResultTest(TaskTest):
     self.assertTrue((self.run_dir / 'report.html').exists())
 
   def test_accumulation_and_steps_per_call(self):
-    status, _, err = self.call(
-      '--optimizer.accumulation_steps=2', '--devices.steps_per_call=3', '--steps=4'
-    )
-    self.assertEqual(status, 0, err)
-    last = read_metrics(self.run_dir)[-2]
-    self.assertTrue(np.isfinite(last['loss']))
+    flags = ('--optimizer.accumulation_steps=2', '--steps=4', '--optimizer.learning_rate=0.001')
+    losses = []
+    for per_call in (1, 3):
+      self.run_dir = self.folder / f'{per_call} a call'
+      status, _, err = self.call(*flags, f'--devices.steps_per_call={per_call}')
+      self.assertEqual(status, 0, err)
+      losses.append([row['loss'] for row in read_metrics(self.run_dir) if 'loss' in row])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 class RefusalTest(TaskTest):
@@ -118,18 +120,23 @@ class RefusalTest(TaskTest):
     ('--data.batch_size=4096', 'data.batch_size'),
     ('--data.batch_size=12', 'must be a multiple of the 8 devices'),
     ('--views.recipe=simcrl', 'nearest: simclr'),
+    ('--views.jitter_strength=50', '--views.jitter_strength'),
+    ('--devices.platform=tpu', '--devices.platform: tpu cannot be used'),
+    ('--optimizer.schedule=constant --optimizer.warmup_unit=epoch', '--optimizer.warmup_unit'),
     ('--model.name=resnet19', 'nearest: resnet'),
     ('--optimizer.warmup_unit=epoch', 'while schedule_unit is step'),
     ('--epochs=0', '--epochs: found 0.0, must be above 0'),
     ('--protocols=linear', '--protocols: found linear'),
   )
   def test_one_line_and_status_2(self, flag, expected):
-    self.assertIn(expected, self.refused(flag))
+    self.assertIn(expected, self.refused(*flag.split()))
     self.assertFalse((self.run_dir / 'config.flags').exists())
 
-  def test_a_rank_beyond_the_batch(self):
+  def test_a_rank_or_a_group_beyond_the_batch(self):
     line = self.refused('--method.rank_high=40', method='truncated_triplet')
-    self.assertIn('40', line)
+    self.assertIn('--method.rank_high: found 40, must be at most 15', line)
+    line = self.refused('--method.group_size=3', method='truncated_triplet')
+    self.assertIn('--method.group_size: found 3, must be a divisor of data.batch_size 16', line)
     # The refused configuration has not taken the folder.
     status, _, err = self.call('--steps=1', method='truncated_triplet')
     self.assertEqual(status, 0, err)
@@ -183,6 +190,25 @@ class RefusalTest(TaskTest):
     self.assertFalse((self.run_dir / 'config.flags').exists())
 
 
+class LearningTest(TaskTest):
+  def test_an_epoch_of_photographs_beats_the_untrained_encoder(self):
+    recipe = small_runs.ROOT / 'experiments' / 'flags' / 'photographs' / 'simclr.flags'
+    status = cli.main(
+      [
+        f'--flagfile={recipe}',
+        f'--run_dir={self.run_dir}',
+        '--epochs=1',
+        '--model.width=8',
+        '--report.html=false',
+        '--report.tensorboard=false',
+      ]
+    )
+    self.assertEqual(status, 0)
+    knn = json.loads((self.run_dir / 'result.json').read_text())['knn']
+    self.assertGreater(knn['trained'], knn['random_init'] + 0.05)
+    self.assertGreater(knn['trained'], knn['pixels'] + 0.05)
+
+
 class CommandTest(chex.TestCase):
   def test_the_installed_command_is_the_script(self):
     beside = pathlib.Path(sys.executable).parent / 'ssl-jax'
@@ -195,15 +221,20 @@ class CommandTest(chex.TestCase):
     ]
     self.assertEqual(pages[0], pages[1])
 
-  @parameterized.parameters('', 'data', 'views', 'model', 'method', 'optimizer', 'devices')
+  @parameterized.parameters(
+    *('', 'data', 'views', 'model', 'method', 'optimizer', 'knn', 'checkpoint', 'report', 'devices')
+  )
   def test_help_fits_a_screen(self, section):
     import contextlib
     import io
 
     page = io.StringIO()
     with contextlib.redirect_stdout(page):
-      self.assertEqual(cli.main([f'--help={section}']), 0)
-    self.assertLessEqual(len(page.getvalue().splitlines()), 24)
+      asked = [f'--help={section}', '--method.name=truncated_triplet']
+      self.assertEqual(cli.main(asked), 0)
+    lines = page.getvalue().splitlines()
+    self.assertLessEqual(len(lines), 24)
+    self.assertLessEqual(max(map(len, lines)), 100)
 
   def test_every_recipe_parses(self):
     from ssl_jax import config

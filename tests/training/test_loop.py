@@ -41,8 +41,9 @@ class DeviceCountTest(chex.TestCase):
     assert_same_run(tiny_run.build(name, devices=devices).train(STEPS), reference(name))
 
   def test_nor_do_those_of_convolutions(self):
-    found = tiny_run.build('simclr', devices=8, encoder='resnet').train(STEPS)
-    assert_same_run(found, reference('simclr', 'resnet'))
+    for name, devices in (('simclr', 8), ('byol', 2)):
+      found = tiny_run.build(name, devices=devices, encoder='resnet').train(STEPS)
+      assert_same_run(found, reference(name, 'resnet'))
 
   def test_parameters_moved_at_all(self):
     before = tiny_run.host(tiny_run.build('simclr').state)
@@ -54,15 +55,15 @@ class DeviceCountTest(chex.TestCase):
 
 class OneProgramTest(chex.TestCase):
   def test_one_trace_serves_the_whole_run(self):
-    run = tiny_run.build('simclr')
-    traced = len(run.traces)
+    # A compiled program is all the loop is given, so calls of any length cannot trace again.
+    run = tiny_run.build('simclr', per_call=3)
     for _ in run.boundaries(9, report=2, settle=(3, 4)):
       pass
-    self.assertEqual(len(run.traces), traced)
-    self.assertLessEqual(traced, 2)  # once for the metrics' names, once for the program
+    self.assertLen(run.traces, 2)  # for the metrics' names, and for the program
 
-  def test_no_implicit_transfer_in_a_step(self):
-    run = tiny_run.build('simclr')
+  @parameterized.parameters(*METHODS)
+  def test_no_implicit_transfer_in_a_step(self, name):
+    run = tiny_run.build(name)
     with jax.transfer_guard('disallow'):
       steps = [at.step for at in run.boundaries(6, report=2)]
     self.assertEqual(steps, [2, 4, 6])
@@ -181,6 +182,19 @@ class TargetNetworkTest(chex.TestCase):
       {name: after.params[name] for name in before.target},
     )
     chex.assert_trees_all_close(after.target, expected, rtol=1e-5, atol=1e-7)
+
+  def test_its_momentum_counts_forward_batches(self):
+    run = tiny_run.build('byol', accumulation=3)
+    rows = np.stack([run.order.batch(index) for index in range(3)])
+    update = jax.jit(run.update)
+    current, first = update(run.state, run.pixels, rows)
+    _, second = update(current, run.pixels, rows)
+    # The batches of 100 after which the updates come are 2 and 5, counted from 0.
+    for metrics, batch in ((first, 2), (second, 5)):
+      expected = 1 - 0.01 * (np.cos(np.pi * batch / 100) + 1) / 2
+      np.testing.assert_allclose(metrics['target_momentum'], expected, rtol=1e-6)
+      rate = 0.05 * (np.cos(np.pi * batch / 100) + 1) / 2
+      np.testing.assert_allclose(metrics['learning_rate'], rate, rtol=1e-5)
 
 
 class NonFiniteTest(chex.TestCase):
