@@ -22,7 +22,8 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
   if not wanted:
     lines = [f'usage: {program} --flagfile=RECIPE.flags [--flag=value ...]', '']
     lines += _flag_lines(sections[0])
-    lines += ['', f'More: --help=SECTION, or --help=all. Sections: {", ".join(names)}.']
+    more = f'More: --help=SECTION, or --help=all. Sections: {", ".join(names)}.'
+    lines += ['', *textwrap.wrap(more, _WIDTH)]
     return '\n'.join(lines)
   if wanted == 'all':
     return '\n\n'.join(help_text(parser, name, chosen, program) for name in ['', *names])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 
 import jax
@@ -74,8 +75,9 @@ def refusals_are_the_users(section: str = '') -> Iterator[None]:
   except UsageError:
     raise
   except ValueError as error:
-    prefix = f'--{section}.' if section else ''
-    raise UsageError(f'{prefix}{error}') from error
+    message = f'{section}.{error}' if section else str(error)
+    named = re.match(r'(data|views|model|method|optimizer)\.\w+\b', message)
+    raise UsageError(f'--{message}' if named else message) from error
 
 
 def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:

@@ -23,6 +23,9 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
       file.flush()
       os.fsync(file.fileno())
     partial.replace(path)
+  except OSError as error:
+    partial.unlink(missing_ok=True)
+    raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
   except BaseException:
     partial.unlink(missing_ok=True)
     raise

@@ -90,15 +90,17 @@ class _Meters:
     """Reads all but the newest `keep` meters."""
     ready = self._pending[: max(len(self._pending) - keep, 0)]
     self._pending = self._pending[len(ready) :]
-    return [self._interval(step, meter) for step, meter in ready]
-
-  def _interval(self, step: int, meter: Meter) -> Interval:
-    metrics = meter_lib.read(meter)
+    if not ready:
+      return []
+    intervals = [Interval(step, meter_lib.read(meter)) for step, meter in ready]
+    # Of intervals read together only the end of the last is known: they share one speed.
     before, since = self._known
-    now = time.monotonic()
-    metrics['images_per_second'] = (step - before) * self._images_per_step / max(now - since, 1e-9)
-    self._known = (step, now)
-    return Interval(step, metrics)
+    last, now = intervals[-1].step, time.monotonic()
+    rate = (last - before) * self._images_per_step / max(now - since, 1e-9)
+    for interval in intervals:
+      interval.metrics['images_per_second'] = rate
+    self._known = (last, now)
+    return intervals
 
   def restart_clock(self, step: int) -> None:
     """Leaves out what the caller did at a boundary."""

@@ -107,7 +107,7 @@ class ReportTest(chex.TestCase):
     self.write(title='the first')
     full = OSError(errno.ENOSPC, 'No space left on device')
     with (
-      mock.patch.object(pathlib.Path, 'write_text', side_effect=full),
+      mock.patch('os.fsync', side_effect=full),
       self.assertRaisesRegex(OSError, r'No space left on device.*report\.html'),
     ):
       self.write(title='the second')

@@ -121,10 +121,8 @@ class RefusalTest(TaskTest):
     ('--data.batch_size=12', 'must be a multiple of the 8 devices'),
     ('--views.recipe=simcrl', 'nearest: simclr'),
     ('--views.jitter_strength=50', '--views.jitter_strength'),
-    ('--devices.platform=tpu', '--devices.platform: tpu cannot be used'),
     ('--optimizer.schedule=constant --optimizer.warmup_unit=epoch', '--optimizer.warmup_unit'),
     ('--model.name=resnet19', 'nearest: resnet'),
-    ('--optimizer.warmup_unit=epoch', 'while schedule_unit is step'),
     ('--epochs=0', '--epochs: found 0.0, must be above 0'),
     ('--protocols=linear', '--protocols: found linear'),
   )
@@ -220,6 +218,11 @@ class CommandTest(chex.TestCase):
       for command in ([str(beside)], script)
     ]
     self.assertEqual(pages[0], pages[1])
+
+  def test_a_platform_that_is_not_there(self):
+    done = small_runs.finish(small_runs.start(['--devices.platform=tpu']))
+    self.assertEqual(done[0], 2, done[2])
+    self.assertIn('--devices.platform: tpu cannot be used', done[2])
 
   @parameterized.parameters(
     *('', 'data', 'views', 'model', 'method', 'optimizer', 'knn', 'checkpoint', 'report', 'devices')

@@ -22,7 +22,7 @@ def reference(name, encoder='quarters'):
   return tiny_run.build(name, encoder=encoder).train(STEPS)
 
 
-def assert_same_run(found, expected):
+def assert_same_run(found, expected, atol=2e-5):
   """Equal but for the order of float32 additions."""
   for found_row, row in zip(found[1], expected[1], strict=True):
     # The accuracy counts winners, and near a tie rounding decides who wins.
@@ -30,7 +30,7 @@ def assert_same_run(found, expected):
       np.testing.assert_allclose(found_row[name], row[name], rtol=2e-4, atol=2e-6, err_msg=name)
   for part in ('params', 'stats', 'target'):
     chex.assert_trees_all_close(
-      getattr(found[0], part), getattr(expected[0], part), rtol=1e-3, atol=2e-5
+      getattr(found[0], part), getattr(expected[0], part), rtol=1e-3, atol=atol
     )
   chex.assert_trees_all_equal(found[0].key, expected[0].key)
 
@@ -43,7 +43,8 @@ class DeviceCountTest(chex.TestCase):
   def test_nor_do_those_of_convolutions(self):
     for name, devices in (('simclr', 8), ('byol', 2)):
       found = tiny_run.build(name, devices=devices, encoder='resnet').train(STEPS)
-      assert_same_run(found, reference(name, 'resnet'))
+      # Batch norm over few pixels multiplies the rounding of float32.
+      assert_same_run(found, reference(name, 'resnet'), atol=2e-4)
 
   def test_parameters_moved_at_all(self):
     before = tiny_run.host(tiny_run.build('simclr').state)
