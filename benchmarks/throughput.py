@@ -90,12 +90,12 @@ def training_program(size: Size, images: jax.Array, augment: Callable) -> Progra
     np.arange(size.batch, dtype=np.int32)[None, None], mesh_lib.split(mesh, axis=2)
   )
   one = mesh_lib.put(np.int32(1), mesh_lib.replicated(mesh))
-  carry = (current, fresh_meter())
+  carry = [current, fresh_meter()]
 
   def run() -> None:
     nonlocal carry
-    carry = compiled(*carry, images, rows, one)
-    jax.block_until_ready(carry[0].step)
+    *carry, done = compiled(*carry, images, rows, one)
+    done.block_until_ready()
 
   return Program(run, needed_bytes(compiled))
 

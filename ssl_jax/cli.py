@@ -13,7 +13,7 @@ from ssl_jax.flag_help import help_text
 from ssl_jax.flag_parsing import UsageError
 
 _PROGRAM = 'python experiments/run.py'
-_USAGE, _FAILED, _INTERRUPTED = 2, 1, 130
+_USAGE, _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
     return _run(argv)
+  except BrokenPipeError:
+    # Whoever read the output has gone, as in `| head`; nothing is left to tell them.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return _PIPE_CLOSED
   except (UsageError, OSError) as error:
     return _complain(error, _USAGE)
   except KeyboardInterrupt:
@@ -43,7 +47,11 @@ def _run(argv: list[str]) -> int:
   wanted = _wanted_help(argv)
   if wanted is not None:
     others = [argument for argument in argv if not argument.lstrip('-').startswith(('help', 'h='))]
-    chosen = {'method': config_lib.parse([a for a in others if a.startswith('-')]).method.name}
+    try:
+      method = config_lib.parse([a for a in others if a.startswith('-')]).method.name
+    except UsageError:  # a broken flag is no reason to withhold help
+      method = config_lib.DEFAULT_METHOD['method']
+    chosen = {'method': method}
     print(help_text(config_lib.parser(), wanted, chosen, _PROGRAM))
     return 0
   config = config_lib.parse(argv)

@@ -261,11 +261,15 @@ class Config:
     return self.views.size or self.data.image_size
 
   @property
+  def source_name(self) -> str:
+    """The source in a word: the name of its file or folder, where it has one."""
+    name, _, path = self.data.source.partition(':')
+    return pathlib.Path(path).stem or name
+
+  @property
   def run_folder(self) -> str:
     """`run_dir`, or the folder a run without one gets."""
-    name, _, path = self.data.source.partition(':')
-    source = pathlib.Path(path).stem if path else name
-    return self.run_dir or f'runs/{source}-{self.method.name}'
+    return self.run_dir or f'runs/{self.source_name}-{self.method.name}'
 
 
 DEFAULT_METHOD = {'method': 'simclr'}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import pathlib
 import types
 import typing
@@ -56,7 +57,9 @@ def setting(
 
 def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
   """The valid words most like `word`, best first."""
-  return difflib.get_close_matches(word, list(valid), n=count, cutoff=0.5)
+  known = {name.lower(): name for name in valid}
+  matches = difflib.get_close_matches(word.lower(), list(known), n=count, cutoff=0.5)
+  return [known[match] for match in matches]
 
 
 def expand(
@@ -85,11 +88,11 @@ def _read_flag_file(path: str, origin: str, opened: tuple[pathlib.Path, ...]) ->
   beside = opened[-1].parent / path if opened else pathlib.Path(path)
   file = beside if beside.is_file() else pathlib.Path(path)
   if not path or not file.is_file():
-    folder = file.parent
+    folder = file if file.is_dir() else file.parent
     names = (
       [str(folder / other.name) for other in folder.glob('*.flags')] if folder.is_dir() else []
     )
-    likely = nearest(str(file), names)
+    likely = sorted(names)[:5] if file.is_dir() else nearest(str(file), names)
     hint = f'; nearest: {", ".join(likely)}' if likely else ''
     raise UsageError(f'--flagfile: {path or "(empty)"} is not a file{where}{hint}')
   file = file.resolve()
@@ -105,9 +108,9 @@ def _read_flag_file(path: str, origin: str, opened: tuple[pathlib.Path, ...]) ->
     if not text or text.startswith(('#', '//')):
       continue
     here = f'{_short(file)}:{number}'
-    if not text.startswith('-'):
+    if not text.startswith('-') or ('=' not in text and ' ' in text) or ' #' in text:
       raise UsageError(
-        f'{here}: found {text!r}, must be --flag=value, a # comment or an empty line'
+        f'{here}: found {text!r}, must be --flag=value, or a # comment on a line of its own'
       )
     arguments += expand([text], here, (*opened, file))
   return arguments
@@ -305,6 +308,8 @@ class Parser:
         # The flag's own parser words its complaint over several lines; ours names flag, value and
         # what is allowed.
         parsed = flag.parser.parse(text)
+        if isinstance(parsed, float) and not math.isfinite(parsed):
+          raise ValueError('not finite')
       except (ValueError, TypeError) as error:
         likely = nearest(text, getattr(flag.parser, 'enum_values', ()))
         raise UsageError(_refusal(name, repr(text), _allowed(flag), argument, likely)) from error
@@ -316,6 +321,9 @@ class Parser:
   ) -> str:
     where = f' (from {argument.origin})' if argument.origin else ''
     section, _, field = name.partition('.')
+    if not field and section in self._variants:
+      value = argument.text.partition('=')[2]
+      return f'--{name}: a section, not a flag{where}; nearest: --{name}.name={value}'
     if section in self._variants:
       current = chosen[section]
       owners = [
@@ -352,7 +360,9 @@ def _allowed(flag: flags.Flag) -> str:
   if choices:
     return 'one of ' + ', '.join(choices)
   kind = flag.flag_type()
-  return {'bool': 'true or false', 'int': 'a whole number', 'float': 'a number'}.get(kind, kind)
+  return {'bool': 'true or false', 'int': 'a whole number', 'float': 'a finite number'}.get(
+    kind, kind
+  )
 
 
 def _refusal(

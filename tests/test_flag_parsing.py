@@ -88,6 +88,9 @@ class ParseTest(chex.TestCase):
     ('--oven.name=stem', '--oven.name: found stem, must be one of fire, steam; nearest: steam'),
     ('--oven.pressure=3', '--oven.pressure: oven fire has no pressure; it belongs to steam'),
     ('layers=3', "'layers=3' is not a flag"),
+    ('--cake.sweetness=inf', "--cake.sweetness: found 'inf', must be a finite number"),
+    ('--oven=steam', '--oven: a section, not a flag; nearest: --oven.name=steam'),
+    ('--oven.name=STEAM', 'nearest: steam'),
     ('--seed', '--seed: found nothing, must be a whole number'),
     ('--flagfile=nowhere.flags', '--flagfile: nowhere.flags is not a file'),
   )
@@ -125,6 +128,17 @@ class FlagFileTest(chex.TestCase):
     recipe = self.write('recipe.flags', 'cake.layers=5')
     with pytest.raises(UsageError, match=r'recipe\.flags:1: found .cake\.layers=5'):
       PARSER.parse([recipe])
+
+  @parameterized.parameters('--cake.layers 5', '--cake.layers=5 # five')
+  def test_a_line_that_is_no_flag_alone(self, line):
+    recipe = self.write('recipe.flags', line)
+    with pytest.raises(UsageError, match=r'recipe\.flags:1: found .*on a line of its own'):
+      PARSER.parse([recipe])
+
+  def test_a_folder_is_no_flag_file(self):
+    self.write('recipe.flags', '--seed=1')
+    with pytest.raises(UsageError, match=r'is not a file; nearest: .*recipe\.flags'):
+      PARSER.parse([f'--flagfile={self.folder}'])
 
   def test_a_file_that_includes_itself(self):
     recipe = self.write('loop.flags', '--flagfile=loop.flags')

@@ -151,7 +151,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     row = json.loads(line)
   except ValueError:
     return None
-  return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
+  if not isinstance(row, dict) or not isinstance(row.get('step'), int):
+    return None
+  numbers = all(value is None or isinstance(value, (int, float)) for value in row.values())
+  return row if numbers else None
 
 
 def _step_of(line: bytes) -> float:

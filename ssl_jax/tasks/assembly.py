@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -115,6 +116,7 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       on_error=config.data.on_error,
       report=report,
     )
+    warn_of_unseen_classes(dataset, report)
     order = data.Order(
       seed=config.seed, length=len(dataset.train), batch_size=config.data.batch_size
     )
@@ -142,6 +144,16 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
     )
     method = config.method.bind(encoder=encoder, total_steps=total_steps * accumulation)
   return Assembly(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
+
+
+def warn_of_unseen_classes(dataset: data.Dataset, report: Callable[[str], None]) -> None:
+  """Says so where test images are of classes that no training image has: kNN counts them wrong."""
+  train, test = dataset.train, dataset.test
+  if test is None or train.labels is None or test.labels is None:
+    return
+  unseen = int((~np.isin(test.labels, train.labels)).sum())
+  if unseen:
+    report(f'warning   {unseen:,} test images are of classes without training images')
 
 
 def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> optax.Schedule:

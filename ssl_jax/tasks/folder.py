@@ -16,6 +16,7 @@ from ssl_jax.flag_parsing import UsageError
 from ssl_jax.training.atomic import atomic_write
 
 CONFIG = 'config.flags'
+LOCK = '.lock'
 METRICS = 'metrics.jsonl'
 CHECKPOINTS = 'checkpoints'
 REPORT = 'report.html'
@@ -34,22 +35,47 @@ def opened(config: Config) -> Iterator[pathlib.Path]:
   """
   folder = pathlib.Path(config.run_folder)
   refuse_other_configuration(folder, config)
-  folder.mkdir(parents=True, exist_ok=True)
+  new = not folder.exists()
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(
+      f'--run_dir: {folder} cannot be made ({error.strerror}); must be a folder that can be written'
+    ) from error
   if jax.process_index():
     yield folder
     return
-  with (folder / '.lock').open('w') as lock:
+  with (folder / LOCK).open('w') as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise UsageError(f'--run_dir: {folder} is in use by another process') from error
-    yield folder
+    try:
+      yield folder
+    finally:
+      if new:
+        _forget(folder)
+
+
+def _forget(folder: pathlib.Path) -> None:
+  """Removes a folder in which nothing came to be, as after a refusal."""
+  with contextlib.suppress(OSError):
+    if {path.name for path in folder.iterdir()} <= {LOCK, CHECKPOINTS}:
+      if (folder / CHECKPOINTS).exists():
+        (folder / CHECKPOINTS).rmdir()
+      (folder / LOCK).unlink()
+      folder.rmdir()
 
 
 def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
   """Raises UsageError when the folder was made with flags that decide another outcome."""
   stored = folder / CONFIG
   if not stored.is_file():
+    kept = folder / CHECKPOINTS
+    if kept.is_dir() and any(kept.iterdir()):
+      raise UsageError(
+        f'--run_dir: {folder} holds checkpoints but no {CONFIG}; take another folder'
+      )
     return
   try:
     old = config_lib.parse([f'--flagfile={stored}'])

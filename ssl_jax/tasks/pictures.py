@@ -73,7 +73,7 @@ def write_page(
   rate = result['images_per_second']
   return write_report(
     path,
-    title=f'{config.method.name} on {config.data.source.partition(":")[0]}',
+    title=f'{config.method.name} on {config.source_name}',
     summary={
       'method': config.method.name,
       'encoder': f'{config.model.name}, width {config.model.width}',
@@ -104,13 +104,13 @@ def _figures(
     caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
   yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
-  caption = f't-SNE of features of {_split(gallery)}, coloured by label where there is one.'
+  labelled = _labels(parts, gallery) is not None
+  caption = f't-SNE of features of {_split(gallery)}{", coloured by label" if labelled else ""}.'
   if len(gallery.queries) >= _FEWEST_POINTS:
     yield Figure('Embeddings', caption, _map(parts, gallery))
-  caption = (
-    f'Left: images of the {_split(gallery)}. Right: the most similar training images. '
-    'A solid blue frame is the same class, a dashed orange one another.'
-  )
+  caption = f'Left: some {_split(gallery)}. Right: the most similar training images.'
+  if labelled and parts.dataset.train.labels is not None:
+    caption += ' A solid blue frame is the same class, a dashed orange one another.'
   yield Figure('Nearest neighbours', caption, _neighbours(parts, gallery), photographic=True)
   if any('learning_rate' in row for row in rows):
     caption = 'Learning rate, gradient norm and images a second.'

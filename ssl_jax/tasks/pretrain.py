@@ -30,6 +30,8 @@ from ssl_jax.training import (
 )
 from ssl_jax.training.atomic import atomic_write
 
+_STOPPING = 'stopping: the steps under way are finished and saved; a second signal does not wait'
+
 
 def pretrain(config: Config) -> int:
   """Pre-trains, or goes on where the run in the folder stands, and returns the exit status.
@@ -39,7 +41,7 @@ def pretrain(config: Config) -> int:
     OSError: data cannot be read, or the folder cannot be written.
     NonFiniteLossError: the loss stopped being a number.
   """
-  with folder.opened(config) as run_dir, Preemption() as preemption:
+  with folder.opened(config) as run_dir, Preemption(_STOPPING) as preemption:
     stopwatch = Stopwatch(folder.read_seconds(run_dir))
     main = jax.process_index() == 0
     say = speak if main else silent
@@ -62,7 +64,7 @@ def pretrain(config: Config) -> int:
     checkpoints.check_space(initial)
 
     # -- Resume: the newest checkpoint whose files are what they were. -----------------------------
-    with stopwatch.phase('checkpoint'), refusals_are_the_users('run_dir'):
+    with stopwatch.phase('checkpoint'), refusals_are_the_users():
       restored = checkpoints.restore(initial)
     current, done = restored if restored else (initial, 0)
 

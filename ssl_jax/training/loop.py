@@ -3,6 +3,7 @@ the caller asked for."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import time
@@ -17,6 +18,10 @@ from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training import meter as meter_lib
 from ssl_jax.training.meter import Meter
 from ssl_jax.training.state import TrainState
+
+# Calls that may wait in the device's queue. Enough to keep it busy, few enough that a run that is
+# asked to stop need not first work off minutes of slow steps.
+_MOST_UNDER_WAY = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +113,7 @@ class _Meters:
 
 
 def run(
-  step_function: Callable[..., tuple[TrainState, Meter]],
+  step_function: Callable[..., tuple[TrainState, Meter, jax.Array]],
   fresh_meter: Callable[[], Meter],
   state: TrainState,
   images: jax.Array,
@@ -134,6 +139,7 @@ def run(
   rows, same = mesh_lib.split(mesh, axis=2), mesh_lib.replicated(mesh)
   step = int(jax.device_get(state.step))
   meters = _Meters(step, images_per_step)
+  under_way: collections.deque[jax.Array] = collections.deque()
   meter = fresh_meter()
   while step < plan.total:
     boundary = plan.next_boundary(step)
@@ -144,7 +150,10 @@ def run(
           _indices(order, step, count, plan.per_call, accumulation_steps), rows
         )
         calls = mesh_lib.put(np.int32(count), same)
-      state, meter = step_function(state, meter, images, indices, calls)
+      state, meter, done = step_function(state, meter, images, indices, calls)
+      under_way.append(done)
+      if len(under_way) > _MOST_UNDER_WAY:
+        under_way.popleft().block_until_ready()
       step += count
       if jax.process_count() == 1 and should_stop():
         break

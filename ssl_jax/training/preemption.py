@@ -1,5 +1,6 @@
 """Notices that the process was asked to stop, so that the loop can save and leave in order."""
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -17,11 +18,15 @@ class Preemption:
   were installed before, so that an impatient user is not locked out. Python allows handlers on the
   main thread only; on any other thread nothing is installed and `requested` stays False.
 
+  Args:
+    notice: a line for standard error when the first signal arrives; '' says nothing.
+
   Attributes:
     signum: the signal received, or None; the exit status of a process it ends is 128 + signum.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, notice: str = '') -> None:
+    self._notice = notice
     self.signum: int | None = None
     self._previous: dict[signal.Signals, Any] = {}
 
@@ -50,6 +55,9 @@ class Preemption:
     del frame
     self.signum = signum
     self._step_aside()
+    if self._notice:
+      # Not print: the signal may have interrupted one.
+      os.write(2, f'{self._notice}\n'.encode())
 
   def _step_aside(self) -> None:
     while self._previous:

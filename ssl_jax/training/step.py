@@ -101,7 +101,7 @@ def compile_step(
   images: jax.Array,
   mesh: Mesh,
   indices_shape: tuple[int, int, int],
-) -> tuple[Callable[..., tuple[TrainState, Meter]], Callable[[], Meter]]:
+) -> tuple[Callable[..., tuple[TrainState, Meter, jax.Array]], Callable[[], Meter]]:
   """Compiles `update` for the whole run.
 
   Args:
@@ -112,9 +112,9 @@ def compile_step(
     indices_shape: (steps per call, accumulation steps, batch).
 
   Returns:
-    `step(state, meter, images, indices, count)`, which runs the first `count` (int32 scalar on the
-    device) of the given steps in one
-    call and gives state and meter back in the donated buffers, and `fresh_meter()`.
+    `step(state, meter, images, indices, count) -> (state, meter, done)`, and `fresh_meter()`. A
+    call runs the first `count` (int32 scalar on the device) of the given steps and gives state and
+    meter back in the donated buffers; `done` is the number of steps done, to wait for.
   """
   same, rows = mesh_lib.replicated(mesh), mesh_lib.split(mesh, axis=2)
   indices_type = jax.ShapeDtypeStruct(indices_shape, jnp.int32, sharding=rows)
@@ -132,15 +132,18 @@ def compile_step(
 
   def step(
     state: TrainState, meter: Meter, images: jax.Array, indices: jax.Array, count: jax.Array
-  ) -> tuple[TrainState, Meter]:
+  ) -> tuple[TrainState, Meter, jax.Array]:
     if indices_shape[0] == 1:
-      return one(state, meter, images, indices[0])
-    body = lambda i, carry: one(carry[0], carry[1], images, indices[i])
-    return jax.lax.fori_loop(0, count, body, (state, meter))
+      state, meter = one(state, meter, images, indices[0])
+    else:
+      body = lambda i, carry: one(carry[0], carry[1], images, indices[i])
+      state, meter = jax.lax.fori_loop(0, count, body, (state, meter))
+    # Not `state.step` itself: its buffer is donated to the next call and cannot be waited for.
+    return state, meter, state.step + 0
 
   fresh_meter = jax.jit(lambda: meter_lib.empty(names), out_shardings=same)
   compiled = (
-    jax.jit(step, donate_argnums=(0, 1), out_shardings=(same, same))
+    jax.jit(step, donate_argnums=(0, 1), out_shardings=(same, same, same))
     .lower(state, fresh_meter(), images, indices_type, count_type)
     .compile()
   )

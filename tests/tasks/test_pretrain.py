@@ -119,6 +119,7 @@ class RefusalTest(TaskTest):
     ('--data.source=npz:/nowhere.npz', '/nowhere.npz'),
     ('--data.batch_size=4096', 'data.batch_size'),
     ('--data.batch_size=12', 'must be a multiple of the 8 devices'),
+    ('--optimizer.learning_rate=inf', '--optimizer.learning_rate: found'),
     ('--views.recipe=simcrl', 'nearest: simclr'),
     ('--views.jitter_strength=50', '--views.jitter_strength'),
     ('--optimizer.schedule=constant --optimizer.warmup_unit=epoch', '--optimizer.warmup_unit'),
@@ -151,7 +152,16 @@ class RefusalTest(TaskTest):
     blocker = self.folder / 'blocker'
     blocker.write_text('')
     self.run_dir = blocker / 'run'
-    self.assertIn('blocker', self.refused())
+    self.assertRegex(self.refused(), r'--run_dir: .*blocker/run cannot be made')
+
+  def test_a_refused_run_leaves_no_folder(self):
+    self.refused('--data.source=npz:/nowhere.npz')
+    self.assertFalse(self.run_dir.exists())
+
+  def test_checkpoints_of_an_unknown_configuration(self):
+    self.assertEqual(self.call('--steps=1')[0], 0)
+    (self.run_dir / 'config.flags').unlink()
+    self.assertIn('holds checkpoints but no config.flags', self.refused('--steps=1'))
 
   def test_two_runs_in_one_folder(self):
     import fcntl
@@ -205,6 +215,22 @@ class LearningTest(TaskTest):
     knn = json.loads((self.run_dir / 'result.json').read_text())['knn']
     self.assertGreater(knn['trained'], knn['random_init'] + 0.05)
     self.assertGreater(knn['trained'], knn['pixels'] + 0.05)
+
+
+class OutputTest(TaskTest):
+  def test_a_reader_that_leaves(self):
+    import shlex
+
+    argv = small_runs.arguments(self.images, self.run_dir, '--steps=3')
+    script = small_runs.ROOT / 'experiments' / 'run.py'
+    command = shlex.join([sys.executable, str(script), *argv])
+    piped = f'set -o pipefail; {command} | head -n 1'
+    done = subprocess.run(
+      ['bash', '-c', piped], capture_output=True, text=True, check=False, cwd=small_runs.ROOT
+    )
+    self.assertNotIn('Traceback', done.stderr)
+    self.assertEqual(done.stdout.count('\n'), 1)
+    self.assertIn(done.returncode, (0, 141))
 
 
 class CommandTest(chex.TestCase):
