@@ -19,6 +19,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -137,6 +138,7 @@ def measure(name: str, size: Size, rounds: int, seconds: float) -> dict[str, Any
       times[kind].append((time.perf_counter() - begin) / calls[kind])
   median = {kind: statistics.median(values) for kind, values in times.items()}
   row: dict[str, Any] = {'size': name, **dataclasses.asdict(size)}
+  row['devices'] = reporting.describe_devices()
   for kind, program in programs.items():
     row[f'{kind}_images_per_s'] = round(size.batch / median[kind], 1)
     row[f'{kind}_ms'] = round(1000 * median[kind], 2)
@@ -147,15 +149,25 @@ def measure(name: str, size: Size, rounds: int, seconds: float) -> dict[str, Any
   overheads = [f / s - 1 for f, s in zip(times['fused'], times['step'], strict=True)]
   row['fused_over_step_minus_1'] = round(statistics.median(overheads), 4)
   peak = (jax.devices()[0].memory_stats() or {}).get('peak_bytes_in_use')
+  # A backend that does not count (CPU) leaves the compiled program's own figure.
   row['device_peak_mib'] = round(peak / 2**20, 1) if peak else None
+  return row
+
+
+def measure_apart(name: str, rounds: int, seconds: float) -> dict[str, Any]:
+  """`measure` in a process of its own: the peak of a device's memory is that of its process."""
+  with tempfile.NamedTemporaryFile(suffix='.json') as file:
+    settings = [f'--sizes={name}', f'--rounds={rounds}', f'--seconds={seconds}']
+    command = [sys.executable, __file__, *settings, f'--out={file.name}']
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    row = json.loads(pathlib.Path(file.name).read_text())['rows'][0]
+  print(f'{name}: {row["fused_images_per_s"]:,.1f} images/s', file=sys.stderr, flush=True)
   return row
 
 
 def table(rows: list[dict[str, Any]]) -> str:
   """The rows for a terminal or a page."""
-  head = (
-    '| size | batch | step | views | fused | views / step | fused / step - 1 | program memory |'
-  )
+  head = '| size | batch | step | views | fused | views / step | fused / step - 1 | peak memory |'
   lines = [head, '|---|---|---|---|---|---|---|---|']
   for row in rows:
     speeds = ' | '.join(
@@ -164,9 +176,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines.append(
       f'| {row["size"]} ({row["model"]}, width {row["width"]}, {row["side"]} px, {row["dtype"]}) '
       f'| {row["batch"]} | {speeds} | {100 * row["views_over_step"]:.1f} % '
-      f'| {100 * row["fused_over_step_minus_1"]:.1f} % | {row["fused_program_mib"]:,.0f} MiB |'
+      f'| {100 * row["fused_over_step_minus_1"]:.1f} % '
+      f'| {row["device_peak_mib"] or row["fused_program_mib"]:,.0f} MiB |'
     )
   return '\n'.join(lines)
+
+
+def default_sizes() -> str:
+  """What the devices of this machine can bear, asked for in a process that gives them back."""
+  code = 'import jax; print(jax.default_backend())'
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  return ON_CPU if done.stdout.strip() == 'cpu' else ON_ACCELERATOR
 
 
 def commit() -> str:
@@ -181,25 +201,23 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  on_cpu = jax.default_backend() == 'cpu'
-  parser.add_argument(
-    '--sizes', default=ON_CPU if on_cpu else ON_ACCELERATOR, help=', '.join(SIZES)
-  )
+  parser.add_argument('--sizes', default='', help=', '.join(SIZES))
   parser.add_argument('--rounds', type=int, default=5, help='the median over these is printed')
   parser.add_argument('--seconds', type=float, default=3.0, help='of each program in each round')
   parser.add_argument('--out', type=pathlib.Path, help='also write the figures as JSON')
   arguments = parser.parse_args()
-  names = arguments.sizes.split(',')
+  # The parent of several measurements takes no device, whose memory its children need.
+  names = (arguments.sizes or default_sizes()).split(',')
   if unknown := [name for name in names if name not in SIZES]:
     parser.error(f'--sizes: found {", ".join(unknown)}, must be of {", ".join(SIZES)}')
-  rows = []
-  for name in names:
-    rows.append(measure(name, SIZES[name], arguments.rounds, arguments.seconds))
-    print(f'{name}: {rows[-1]["fused_images_per_s"]:,.1f} images/s', file=sys.stderr, flush=True)
+  if len(names) == 1:
+    rows = [measure(names[0], SIZES[names[0]], arguments.rounds, arguments.seconds)]
+  else:
+    rows = [measure_apart(name, arguments.rounds, arguments.seconds) for name in names]
   print(table(rows))
   if arguments.out:
     facts = {
-      'devices': reporting.describe_devices(),
+      'devices': rows[0]['devices'],
       'versions': reporting.collect_versions(),
       'commit': commit(),
       'rows': rows,
