@@ -46,6 +46,9 @@ class PreemptionTest(chex.TestCase):
 
   @parameterized.parameters(signal.SIGTERM, signal.SIGINT)
   def test_second_interrupt_is_an_ordinary_one(self, first):
+    # A shell starts background jobs with SIGINT ignored, and then nothing would be raised.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    self.addCleanup(signal.signal, signal.SIGINT, before)
     with self.assertRaises(KeyboardInterrupt), Preemption() as preemption:
       os.kill(os.getpid(), first)
       self.assertTrue(preemption.requested)
