@@ -91,20 +91,21 @@ class _Meters:
   def push(self, step: int, meter: Meter) -> None:
     self._pending.append((step, meter))
 
-  def read(self, keep: int) -> list[Interval]:
-    """Reads all but the newest `keep` meters."""
+  def read(self, keep: int, completed: int) -> list[Interval]:
+    """Reads all but the newest `keep` meters, when `completed` steps are about done."""
     ready = self._pending[: max(len(self._pending) - keep, 0)]
     self._pending = self._pending[len(ready) :]
     if not ready:
       return []
     intervals = [Interval(step, meter_lib.read(meter)) for step, meter in ready]
-    # Of intervals read together only the end of the last is known: they share one speed.
+    # The device is ahead of what is read, so the speed is that of what it has done meanwhile;
+    # intervals read together share it.
     before, since = self._known
-    last, now = intervals[-1].step, time.monotonic()
-    rate = (last - before) * self._images_per_step / max(now - since, 1e-9)
+    now = time.monotonic()
+    rate = max(completed - before, 1) * self._images_per_step / max(now - since, 1e-9)
     for interval in intervals:
       interval.metrics['images_per_second'] = rate
-    self._known = (last, now)
+    self._known = (completed, now)
     return intervals
 
   def restart_clock(self, step: int) -> None:
@@ -161,7 +162,10 @@ def run(
     settled = stopped or plan.settles(step)
     meters.push(step, meter)
     meter = fresh_meter()
-    intervals = meters.read(keep=0 if settled else 1)
+    if settled:
+      under_way.clear()
+    completed = step - len(under_way) * plan.per_call
+    intervals = meters.read(keep=0 if settled else 1, completed=completed)
     yield Boundary(step, state, intervals, settled, stopped)
     if settled:
       meters.restart_clock(step)
