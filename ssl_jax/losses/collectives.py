@@ -6,11 +6,13 @@ inside the loss, so that a `pmean` of the gradients is the global gradient.
 """
 
 from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 AxisName = Hashable | None
+Tree = TypeVar('Tree')
 
 
 def gather(rows: jax.Array, axis_name: AxisName) -> jax.Array:
@@ -27,3 +29,26 @@ def row_indices(num_local: int, axis_name: AxisName) -> jax.Array:
 def device_mean(scalars: Mapping[str, jax.Array], axis_name: AxisName) -> dict[str, jax.Array]:
   """The mean of each scalar over the devices of the axis."""
   return dict(scalars if axis_name is None else jax.lax.pmean(dict(scalars), axis_name))
+
+
+def axis_size(axis_name: AxisName) -> int:
+  """The number of devices along the axis; 1 where arrays are global."""
+  return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
+def ring_shift(tree: Tree, axis_name: AxisName) -> Tree:
+  """One step around the ring: device i receives what device i - 1 held. Differentiable."""
+  size = axis_size(axis_name)
+  if size == 1:
+    return tree
+  steps = [(source, (source + 1) % size) for source in range(size)]
+  return jax.tree.map(lambda x: jax.lax.ppermute(x, axis_name, steps), tree)
+
+
+def varying_as(tree: Tree, like: jax.Array) -> Tree:
+  """The same values, typed as differing between devices wherever `like` does.
+
+  `shard_map` with `check_vma` wants a loop's carry to have that type from the start.
+  """
+  anchor = jnp.ravel(like)[0]
+  return jax.tree.map(lambda x: jnp.where(True, x, anchor.astype(x.dtype)), tree)
