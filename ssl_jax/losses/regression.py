@@ -33,7 +33,44 @@ def cosine_regression(
     ValueError: the shapes differ or a dtype is not floating-point.
   """
   arguments.check_embeddings(prediction=prediction, target=target)
+  metrics = _mean_cosine(prediction, target, axis_name)
+  return 2 - 2 * metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
+
+
+def negative_cosine(
+  prediction: chex.Array, target: chex.Array, *, axis_name: AxisName = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Minus the cosine of prediction and target, averaged over the batch: one direction.
+
+  The paper averages the two directions, `(negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2`.
+  Its value and gradient are those of `cosine_regression / 2 - 1`.
+
+  Source: SimSiam, Chen and He, CVPR 2021, equations 1 and 3.
+
+  >>> import jax.numpy as jnp
+  >>> loss, _ = negative_cosine(jnp.array([[3.0, 0.0]]), jnp.array([[3.0, 4.0]]))
+  >>> print(f'{loss:.2f}')
+  -0.60
+
+  Args:
+    prediction: `[batch, dim]`, any float dtype; carries the gradient.
+    target: `[batch, dim]`; its gradient is stopped.
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
+
+  Returns:
+    The loss in [-1, 1], and `positive_similarity`, the mean cosine.
+
+  Raises:
+    ValueError: the shapes differ or a dtype is not floating-point.
+  """
+  arguments.check_embeddings(prediction=prediction, target=target)
+  metrics = _mean_cosine(prediction, target, axis_name)
+  return -metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
+
+
+def _mean_cosine(
+  prediction: chex.Array, target: chex.Array, axis_name: AxisName
+) -> dict[str, jax.Array]:
   target = jax.lax.stop_gradient(l2_normalize(target))
   similarity = jnp.mean(jnp.sum(l2_normalize(prediction) * target, axis=-1))
-  metrics = collectives.device_mean({'positive_similarity': similarity}, axis_name)
-  return 2 - 2 * metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
+  return collectives.device_mean({'positive_similarity': similarity}, axis_name)
