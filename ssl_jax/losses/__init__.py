@@ -2,13 +2,25 @@
 
 Every loss returns `(loss, metrics)`, scalars in float32 whatever float dtype comes in (float64
 stays float64 under `jax_enable_x64`). Under `jax.jit` arrays are global; inside `jax.shard_map` or
-`jax.pmap`, `axis_name=` gathers what the loss needs, with gradient, and returns the global value.
+`jax.pmap`, `axis_name=` makes the loss meet the other devices' rows, with gradient, and returns the
+global value. `block_size=` bounds the memory of a similarity matrix.
 """
 
+from ssl_jax.losses.balanced import (
+  balanced_contrastive,
+  class_balancing_weights,
+  decoupled_contrastive,
+)
+from ssl_jax.losses.debiased import debiased_contrastive, hard_negative_contrastive
 from ssl_jax.losses.deputies import AllRanks, Deputy, MedianRank, RankWindow
-from ssl_jax.losses.info_nce import nt_xent
+from ssl_jax.losses.hypersphere import alignment, generalized_contrastive, uniformity
+from ssl_jax.losses.info_nce import info_nce, nt_xent
+from ssl_jax.losses.instance import instance_contrastive
 from ssl_jax.losses.normalize import l2_normalize
-from ssl_jax.losses.regression import cosine_regression
+from ssl_jax.losses.redundancy import barlow_twins, vicreg
+from ssl_jax.losses.regression import cosine_regression, negative_cosine
+from ssl_jax.losses.supervised import negatives_supervised_contrastive, supervised_contrastive
+from ssl_jax.losses.temperature_schedule import cosine_temperature
 from ssl_jax.losses.triplet import truncated_triplet
 
 __all__ = [
@@ -16,8 +28,24 @@ __all__ = [
   'Deputy',
   'MedianRank',
   'RankWindow',
+  'alignment',
+  'balanced_contrastive',
+  'barlow_twins',
+  'class_balancing_weights',
   'cosine_regression',
+  'cosine_temperature',
+  'debiased_contrastive',
+  'decoupled_contrastive',
+  'generalized_contrastive',
+  'hard_negative_contrastive',
+  'info_nce',
+  'instance_contrastive',
   'l2_normalize',
+  'negative_cosine',
+  'negatives_supervised_contrastive',
   'nt_xent',
+  'supervised_contrastive',
   'truncated_triplet',
+  'uniformity',
+  'vicreg',
 ]

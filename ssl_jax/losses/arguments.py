@@ -7,6 +7,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def check_embeddings(**named: chex.Array) -> None:
@@ -43,7 +44,8 @@ def check_number(
   Raises:
     ValueError: naming the argument, its value and what is allowed.
   """
-  allowed = f'{">" if exclusive else ">="} {minimum:g} and finite'
+  bound = '' if minimum == -math.inf else f'{">" if exclusive else ">="} {minimum:g} and '
+  allowed = f'{bound}finite'
   if isinstance(value, jax.core.Tracer):
     if traced and not jnp.shape(value):
       return
@@ -70,3 +72,26 @@ def check_whole(name: str, value: Any, *, minimum: int) -> None:
     number = minimum - 1
   if number < minimum:
     raise ValueError(f'{name}: found {value!r}, must be a whole number >= {minimum}')
+
+
+def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) -> None:
+  """Requires one number an image: `[batch]`; whole numbers, or floats that are finite and >= 0.
+
+  The values of traced arrays cannot be checked.
+
+  Raises:
+    ValueError: naming the argument, what was found and what is allowed.
+  """
+  shape, dtype = jnp.shape(values), jnp.result_type(values)
+  if shape != (batch,):
+    raise ValueError(f'{name}: found shape {shape}, must be ({batch},), one an image')
+  kind = jnp.integer if whole else jnp.floating
+  if not jnp.issubdtype(dtype, kind):
+    raise ValueError(
+      f'{name}: found dtype {dtype}, must be {"an integer" if whole else "a floating-point"} dtype'
+    )
+  if not whole and not isinstance(values, jax.core.Tracer):
+    array = np.asarray(values, np.float64)
+    bad = array[~(np.isfinite(array) & (array >= 0))]
+    if bad.size:
+      raise ValueError(f'{name}: found {bad[0]}, must be >= 0 and finite')

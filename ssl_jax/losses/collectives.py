@@ -31,6 +31,17 @@ def device_mean(scalars: Mapping[str, jax.Array], axis_name: AxisName) -> dict[s
   return dict(scalars if axis_name is None else jax.lax.pmean(dict(scalars), axis_name))
 
 
+def total(values: jax.Array, axis_name: AxisName) -> jax.Array:
+  """The sum over the devices of the axis."""
+  return values if axis_name is None else jax.lax.psum(values, axis_name)
+
+
+def largest(value: jax.Array, axis_name: AxisName) -> jax.Array:
+  """The maximum over the devices of the axis, without gradient."""
+  value = jax.lax.stop_gradient(value)
+  return value if axis_name is None else jax.lax.pmax(value, axis_name)
+
+
 def axis_size(axis_name: AxisName) -> int:
   """The number of devices along the axis; 1 where arrays are global."""
   return 1 if axis_name is None else jax.lax.axis_size(axis_name)

@@ -1,12 +1,10 @@
-"""Contrastive losses that classify the positive among negatives by a softmax."""
+"""InfoNCE: tell the positive from negatives by a softmax over similarities."""
 
 import chex
 import jax
-import jax.numpy as jnp
 
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import contrastive
 from ssl_jax.losses.collectives import AxisName
-from ssl_jax.losses.normalize import dot_products, l2_normalize
 
 
 def nt_xent(
@@ -14,6 +12,8 @@ def nt_xent(
   view2: chex.Array,
   *,
   temperature: float | jax.Array = 0.5,
+  group_size: int | None = None,
+  block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The normalised temperature-scaled cross-entropy of SimCLR.
@@ -33,7 +33,13 @@ def nt_xent(
     view1: `[batch, dim]`, any float dtype; need not be normalised.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
-    axis_name: the mapped axis inside `shard_map` or `pmap`, over which anchors are gathered.
+    group_size: negatives come from an anchor's own contiguous group of this many images (a paper's
+      per-device batch), so that the result does not depend on the hardware; None is one group.
+    block_size: embeddings compared at a time, with as many others: memory then grows as
+      block_size² + batch * dim, and value and gradient stay the same (in reverse mode; None forms
+      the matrix whole and can be differentiated in every way).
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which negatives are looked for:
+      gathered, or with a `block_size` passed from device to device round a ring.
 
   Returns:
     The loss, and scalars: `attract` (mean -s⁺/τ) and `repel` (mean log-sum), which add up to it,
@@ -42,59 +48,64 @@ def nt_xent(
     more similar to their positive than to any negative).
 
   Raises:
-    ValueError: shapes differ, fewer than 2 images, or temperature not positive.
+    ValueError: shapes differ, fewer than 2 images, temperature not positive, `group_size` not a
+      divisor of the batch, or `block_size` not a whole number above 0.
   """
-  arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
-  # Views interleave (image-major), since joining them one after the other would move every row to
-  # another device when the batch is sharded.
-  anchors = l2_normalize(jnp.stack([view1, view2], axis=1))
-  temperature = jnp.asarray(temperature, anchors.dtype)
-  num_images, num_views, dim = anchors.shape
-  positives = jnp.repeat(jnp.sum(anchors[:, 0] * anchors[:, 1], axis=-1), num_views)
-  anchors = anchors.reshape(num_images * num_views, dim)
-  candidates = collectives.gather(anchors, axis_name)
-  if candidates.shape[0] <= num_views:
-    raise ValueError('view1: found 1 image, must be at least 2: others are the negatives')
-
-  rows = collectives.row_indices(anchors.shape[0], axis_name)[:, None]
-  columns = jnp.arange(candidates.shape[0])[None, :]
-  similarities = dot_products(anchors, candidates)
-  logits = jnp.where(rows == columns, -jnp.inf, similarities / temperature)
-  log_sum = jax.nn.logsumexp(logits, axis=-1)
-
-  metrics = {
-    'attract': -jnp.mean(positives / temperature),
-    'repel': jnp.mean(log_sum),
-    'positive_similarity': jnp.mean(positives),
-    **_negative_metrics(similarities, rows, columns, num_views, temperature),
-  }
-  metrics = collectives.device_mean(metrics, axis_name)
-  return metrics['attract'] + metrics['repel'], jax.lax.stop_gradient(metrics)
-
-
-def _negative_metrics(
-  similarities: jax.Array,
-  rows: jax.Array,
-  columns: jax.Array,
-  num_views: int,
-  temperature: jax.Array,
-) -> dict[str, jax.Array]:
-  """What the anchors see of other images; carries no gradient."""
-  similarities = jax.lax.stop_gradient(similarities)
-  same_image = rows // num_views == columns // num_views
-  logits = jnp.where(same_image, -jnp.inf, similarities / temperature)
-  # 1 / Σ p² = (Σ e)² / Σ e², in logs.
-  log_effective = 2 * jax.nn.logsumexp(logits, axis=-1) - jax.nn.logsumexp(2 * logits, axis=-1)
-  # Both sides from one matrix: of a collapsed batch, rounding must not decide who is nearer.
-  nearest_positive = jnp.max(
-    jnp.where(same_image & (rows != columns), similarities, -jnp.inf), axis=-1
+  terms = contrastive.pair_terms(
+    view1,
+    view2,
+    temperature=temperature,
+    group_size=group_size,
+    block_size=block_size,
+    axis_name=axis_name,
   )
-  nearest_negative = jnp.max(jnp.where(same_image, -jnp.inf, similarities), axis=-1)
-  num_negatives = similarities.shape[1] - num_views
-  return {
-    'negative_similarity': jnp.sum(jnp.where(same_image, 0, similarities), axis=-1).mean()
-    / num_negatives,
-    'effective_negatives': jnp.mean(jnp.exp(log_effective)),
-    'contrast_accuracy': jnp.mean(nearest_positive > nearest_negative, dtype=similarities.dtype),
-  }
+  return contrastive.compose(terms, axis_name=axis_name)
+
+
+def info_nce(
+  query: chex.Array,
+  key: chex.Array,
+  *,
+  negatives: chex.Array | None = None,
+  temperature: float | jax.Array = 0.2,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """One-way InfoNCE: each query tells its own key from other keys, or from a queue.
+
+  `-s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_ij/τ))`, averaged over queries. Without `negatives` the keys of
+  the other images are the negatives (one direction of MoCo v3 or CLIP); with them they alone are
+  (the queue of MoCo). Nothing is stopped: a target network's keys arrive without gradient.
+
+  Source: van den Oord et al., 2018; He et al., CVPR 2020, equation 1, for the queue.
+
+  >>> import jax.numpy as jnp
+  >>> loss, _ = info_nce(jnp.eye(3), jnp.eye(3), temperature=0.5)   # -2 + log(e² + 2)
+  >>> queued, _ = info_nce(jnp.eye(3), jnp.eye(3), negatives=-jnp.eye(3)[:1], temperature=0.5)
+  >>> print(f'{loss:.6f} {queued:.6f}')
+  0.239545 0.088844
+
+  Args:
+    query: `[batch, dim]`, any float dtype; need not be normalised.
+    key: `[batch, dim]`; row i is the positive of `query`'s row i.
+    negatives: `[negative, dim]`, the same on every device.
+    temperature: τ > 0; may be a traced scalar.
+    block_size: see `nt_xent`.
+    axis_name: see `nt_xent`; keys are passed on, `negatives` are not.
+
+  Returns:
+    The loss and the metrics of `nt_xent`.
+
+  Raises:
+    ValueError: shapes differ, fewer than 2 images without `negatives`, temperature not positive, or
+      `block_size` not a whole number above 0.
+  """
+  terms = contrastive.query_terms(
+    query,
+    key,
+    negatives,
+    temperature=temperature,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  return contrastive.compose(terms, axis_name=axis_name)

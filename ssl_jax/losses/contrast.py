@@ -1,0 +1,176 @@
+"""What an anchor sees of its candidates, reduced from one tile of the matrix of their logits.
+
+Rows are anchors, columns candidates, and logits their dot products. Each row is reduced to log-sums
+of exponentials and to what the metrics need. Which pairs count is decided by a role function of
+what is known of rows and columns (position, label, weight), so that no caller holds a matrix.
+`anchor_sums` runs these reductions over a whole matrix.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import collectives
+
+Traits = Mapping[str, jax.Array]
+"""What is known of each row: arrays whose leading axis is the row."""
+
+
+class Roles(NamedTuple):
+  """What the pairs of a tile are to each other; arrays broadcast to `[row, column]`."""
+
+  counted: jax.Array
+  """Whether the column is in the row's sum of exponentials."""
+  positive: jax.Array | None = None
+  """Whether the column is the row's positive; what is counted and is not positive is negative."""
+  log_weight: jax.Array | None = None
+  """Is added to the logit in the sum of exponentials."""
+
+
+RoleFunction = Callable[[Traits, Traits], Roles]
+
+
+class RowSums(NamedTuple):
+  """Reductions over an anchor's candidates; but for `log_sums`, each `[row]`."""
+
+  log_sums: jax.Array
+  """`[power, row]`: log Σ exp(power * (logit + log weight)) over what is counted."""
+  positive_sum: jax.Array
+  """Σ of the logits of positives."""
+  positive_count: jax.Array
+  negative_sum: jax.Array
+  """Σ of the logits of negatives; this and all below carry no gradient."""
+  negative_count: jax.Array
+  effective_negatives: jax.Array
+  """1 / Σ p² of the softmax over negatives."""
+  nearest_positive: jax.Array
+  """The largest logit of a positive, -inf without one."""
+  nearest_negative: jax.Array
+
+
+class Partial(NamedTuple):
+  """Reductions over part of the candidates, which `merge` joins."""
+
+  maximum: jax.Array
+  sums: jax.Array
+  """`[power, row]`: Σ exp(power * (x - maximum))."""
+  positive_sum: jax.Array
+  positive_count: jax.Array
+  negative_sum: jax.Array
+  negative_count: jax.Array
+  negative_exp: jax.Array
+  """Σ exp(x - maximum) over negatives, and below of its square."""
+  negative_exp_squared: jax.Array
+  nearest_positive: jax.Array
+  nearest_negative: jax.Array
+
+
+def finite(maximum: jax.Array) -> jax.Array:
+  """A maximum to subtract: 0 where nothing is counted."""
+  return jnp.where(jnp.isneginf(maximum), 0, maximum)
+
+
+def exponents(logits: jax.Array, roles: Roles, valid: jax.Array | None) -> jax.Array:
+  """Logits plus log weights, -inf where nothing is counted."""
+  counted = roles.counted if valid is None else roles.counted & valid
+  weighted = logits if roles.log_weight is None else logits + roles.log_weight
+  return jnp.where(counted, weighted, -jnp.inf)
+
+
+def reduce_tile(
+  logits: jax.Array, roles: Roles, powers: tuple[float, ...], valid: jax.Array | None = None
+) -> Partial:
+  """The reductions of one tile of logits; differentiable in `sums` and `positive_sum`."""
+  x = exponents(logits, roles, valid)
+  maximum = jax.lax.stop_gradient(jnp.max(x, axis=1))
+  shifted = x - finite(maximum)[:, None]
+  exp = jnp.exp(shifted)
+  sums = [jnp.sum(exp if p == 1 else jnp.exp(p * shifted), axis=1) for p in powers]
+
+  fixed, exp = jax.lax.stop_gradient((logits, exp))
+  zeros = jnp.zeros(x.shape[0], x.dtype)
+  if roles.positive is None:
+    positive_sum, positive_count, nearest_positive = zeros, zeros, zeros - jnp.inf
+    negative = jnp.broadcast_to(roles.counted, x.shape)
+  else:
+    positive = roles.positive if valid is None else roles.positive & valid
+    positive_sum = jnp.sum(jnp.where(positive, logits, 0), axis=1)
+    positive_count = jnp.sum(positive, axis=1, dtype=x.dtype)
+    nearest_positive = jnp.max(jnp.where(positive, fixed, -jnp.inf), axis=1)
+    negative = roles.counted & ~roles.positive
+  negative = negative if valid is None else negative & valid
+  exp = jnp.where(negative, exp, 0)
+  return Partial(
+    maximum=maximum,
+    sums=jnp.stack(sums),
+    positive_sum=positive_sum,
+    positive_count=positive_count,
+    negative_sum=jnp.sum(jnp.where(negative, fixed, 0), axis=1),
+    negative_count=jnp.sum(negative, axis=1, dtype=x.dtype),
+    negative_exp=jnp.sum(exp, axis=1),
+    negative_exp_squared=jnp.sum(jnp.square(exp), axis=1),
+    nearest_positive=nearest_positive,
+    nearest_negative=jnp.max(jnp.where(negative, fixed, -jnp.inf), axis=1),
+  )
+
+
+def merge(left: Partial, right: Partial, powers: tuple[float, ...]) -> Partial:
+  """The reductions of two parts of the candidates together."""
+  maximum = jnp.maximum(left.maximum, right.maximum)
+  base = finite(maximum)
+  scales = [jnp.exp(part.maximum - base) for part in (left, right)]
+
+  def rescaled(name: str, power: float) -> jax.Array:
+    pairs = zip((left, right), scales, strict=True)
+    return sum(getattr(part, name) * scale**power for part, scale in pairs)
+
+  stacked = [
+    sum(part.sums[i] * scale**p for part, scale in zip((left, right), scales, strict=True))
+    for i, p in enumerate(powers)
+  ]
+  added = {
+    name: getattr(left, name) + getattr(right, name)
+    for name in ('positive_sum', 'positive_count', 'negative_sum', 'negative_count')
+  }
+  return Partial(
+    maximum=maximum,
+    sums=jnp.stack(stacked),
+    negative_exp=rescaled('negative_exp', 1),
+    negative_exp_squared=rescaled('negative_exp_squared', 2),
+    nearest_positive=jnp.maximum(left.nearest_positive, right.nearest_positive),
+    nearest_negative=jnp.maximum(left.nearest_negative, right.nearest_negative),
+    **added,
+  )
+
+
+def nothing(num_rows: int, powers: tuple[float, ...], like: jax.Array) -> Partial:
+  """The reductions over no candidates, in the dtype and on the devices of `like`."""
+  zero = collectives.varying_as(jnp.zeros(num_rows, like.dtype), like)
+  lowest = zero - jnp.inf
+  sums = jnp.stack([zero] * len(powers))
+  return Partial(lowest, sums, zero, zero, zero, zero, zero, zero, lowest, lowest)
+
+
+def log_sums(partial: Partial, powers: tuple[float, ...]) -> jax.Array:
+  """`[power, row]`; -inf, with a gradient of zero, where nothing is counted."""
+  empty = partial.sums == 0
+  logs = jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, partial.sums)))
+  return logs + jnp.asarray(powers, logs.dtype)[:, None] * finite(partial.maximum)
+
+
+def finish(partial: Partial, powers: tuple[float, ...]) -> RowSums:
+  """The reductions over all candidates."""
+  squares = partial.negative_exp_squared
+  effective = jnp.square(partial.negative_exp) / jnp.where(squares == 0, 1, squares)
+  return RowSums(
+    log_sums=log_sums(partial, powers),
+    positive_sum=partial.positive_sum,
+    positive_count=partial.positive_count,
+    negative_sum=partial.negative_sum,
+    negative_count=partial.negative_count,
+    effective_negatives=effective,
+    nearest_positive=partial.nearest_positive,
+    nearest_negative=partial.nearest_negative,
+  )

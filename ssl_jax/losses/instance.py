@@ -1,0 +1,145 @@
+"""Instance discrimination with a number of negatives that is not tied to the batch."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import arguments, collectives, contrastive
+from ssl_jax.losses.anchor_sums import anchor_sums
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.contrast import Roles, Traits
+from ssl_jax.losses.normalize import l2_normalize, promote
+
+
+def instance_contrastive(
+  anchor: chex.Array,
+  positive: chex.Array,
+  *,
+  num_negatives: int | None = None,
+  key: chex.PRNGKey | None = None,
+  replacement: bool = False,
+  temperature: float | jax.Array = 0.5,
+  normalize: bool = True,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The loss of K negatives, `-z·z⁺/τ + log(exp(z·z⁺/τ) + Σ_k exp(z·z⁻_k/τ))`, over anchors.
+
+  With K = None the negatives are the batch - 1 other rows of `positive` (Nozawa and Sato). With a
+  number, every anchor draws K other images of its own, and of each one of its two views by the flip
+  of a coin (Bao et al.), which separates K from the batch size. Their training leaves embeddings
+  unnormalised and has τ = 1; their evaluation normalises.
+
+  Source: Nozawa and Sato, NeurIPS 2021; Bao, Nagano and Nozawa, ICML 2022.
+
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> whole, _ = instance_contrastive(jnp.eye(3), jnp.eye(3))   # -2 + log(e² + 2)
+  >>> one, _ = instance_contrastive(jnp.eye(3), jnp.eye(3), num_negatives=1, key=jax.random.key(0))
+  >>> print(f'{whole:.6f} {one:.6f}')
+  0.239545 0.126928
+
+  Args:
+    anchor: `[batch, dim]`, any float dtype.
+    positive: `[batch, dim]`; row i is another view of the image of `anchor`'s row i.
+    num_negatives: K >= 1; None for all other images.
+    key: decides which negatives are drawn: a function of it and of the anchor's position in the
+      global batch, whatever the devices. To be given with `num_negatives`.
+    replacement: whether an image may be drawn more than once; it then counts as often.
+    temperature: τ > 0; may be a traced scalar.
+    normalize: whether rows are scaled to unit length first.
+    block_size: see `nt_xent`.
+    axis_name: see `nt_xent`.
+
+  Returns:
+    The loss and the metrics of `nt_xent`.
+
+  Raises:
+    ValueError: shapes differ, fewer than 2 images, temperature not positive, K not a whole number
+      from 1 on, K larger than batch - 1 without replacement, a key without K or K without a key, or
+      `block_size` not a whole number above 0.
+  """
+  arguments.check_embeddings(anchor=anchor, positive=positive)
+  if (num_negatives is None) != (key is None):
+    found = 'no key' if key is None else 'a key without num_negatives'
+    raise ValueError(f'key: found {found}, must be given with num_negatives and only then')
+  num_local = anchor.shape[0]
+  num_images = num_local * collectives.axis_size(axis_name)
+  if num_images < 2:
+    raise ValueError('anchor: found 1 image, must be at least 2: others are the negatives')
+  if num_negatives is None:
+    terms = contrastive.query_terms(
+      anchor,
+      positive,
+      temperature=temperature,
+      normalize=normalize,
+      block_size=block_size,
+      axis_name=axis_name,
+    )
+    return contrastive.compose(terms, axis_name=axis_name)
+
+  arguments.check_whole('num_negatives', num_negatives, minimum=1)
+  if not replacement and num_negatives > num_images - 1:
+    raise ValueError(
+      f'num_negatives: found {num_negatives}, must be at most {num_images - 1} without replacement, '
+      'the other images of the batch'
+    )
+  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  if block_size is not None:
+    arguments.check_whole('block_size', block_size, minimum=1)
+  views = jnp.stack([anchor, positive], axis=1)
+  views = l2_normalize(views) if normalize else promote(views)
+  temperature = jnp.asarray(temperature, views.dtype)
+  images = collectives.row_indices(num_local, axis_name)
+  drawn = _draw(key, images, num_images, num_negatives, replacement, block_size)
+  candidates = views.reshape(2 * num_local, -1)
+  sums = anchor_sums(
+    views[:, 0] / temperature,
+    candidates,
+    {'index': images, 'drawn': drawn},
+    {'index': collectives.row_indices(2 * num_local, axis_name)},
+    _drawn_negatives,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  positives = jnp.sum(views[:, 0] * views[:, 1], axis=-1) / temperature
+  return contrastive.compose(contrastive.Terms(positives, sums, temperature), axis_name=axis_name)
+
+
+def _draw(
+  key: chex.PRNGKey,
+  images: jax.Array,
+  num_images: int,
+  num_negatives: int,
+  replacement: bool,
+  block_size: int | None,
+) -> jax.Array:
+  """Each anchor's negatives as sorted positions 2 * image + view: int32 `[anchor, K]`."""
+
+  def draw_one(image: jax.Array) -> jax.Array:
+    image_key, view_key = jax.random.split(jax.random.fold_in(key, image))
+    if replacement:
+      others = jax.random.randint(image_key, (num_negatives,), 0, num_images - 1)
+    else:
+      others = jax.random.permutation(image_key, num_images - 1)[:num_negatives]
+    others = others + (others >= image)
+    coins = jax.random.bernoulli(view_key, shape=(num_negatives,))
+    return jnp.sort(2 * others + coins).astype(jnp.int32)
+
+  if block_size is None:
+    return jax.vmap(draw_one)(images)
+  # A permutation is as long as the batch: not one for every anchor at a time.
+  return jax.lax.map(draw_one, images, batch_size=block_size)
+
+
+def _drawn_negatives(rows: Traits, columns: Traits) -> Roles:
+  """Counts a candidate as often as the anchor has drawn it."""
+
+  def times(drawn: jax.Array) -> jax.Array:
+    index = columns['index']
+    first = jnp.searchsorted(drawn, index, side='left')
+    return jnp.searchsorted(drawn, index, side='right') - first
+
+  count = jax.vmap(times)(rows['drawn'])
+  own = columns['index'][None] == 2 * rows['index'][:, None] + 1
+  return Roles(count > 0, own, jnp.log(jnp.maximum(count, 1).astype(jnp.float32)))

@@ -1,0 +1,130 @@
+"""Cases of the losses that contrast a positive with negatives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssl_jax import losses
+from tests.losses.catalogue import Batch, Case
+
+QUEUE = np.random.default_rng(7).normal(size=(10, 6))
+
+
+def _views(loss: Callable[..., Any], **chosen: Any) -> Callable[..., Any]:
+  return lambda batch, **options: loss(batch.view1, batch.view2, **(chosen | options))
+
+
+def _labelled(loss: Callable[..., Any], **chosen: Any) -> Callable[..., Any]:
+  return lambda batch, **options: loss(batch.view1, batch.view2, batch.labels, **(chosen | options))
+
+
+def _queued(batch: Batch, **options: Any) -> Any:
+  negatives = QUEUE[:, : batch.view1.shape[-1]].astype(batch.view1.dtype)
+  return losses.info_nce(batch.view1, batch.target2, **({'negatives': negatives} | options))
+
+
+def _weighted(batch: Batch, **options: Any) -> Any:
+  chosen = {'negative_weights': batch.weights, 'repel_weight': 0.7}
+  return losses.balanced_contrastive(batch.view1, batch.view2, **(chosen | options))
+
+
+def _class_balanced(batch: Batch, **options: Any) -> Any:
+  weights = losses.class_balancing_weights(batch.labels, np.array([4.0, 3.0, 2.0, 1.0]))
+  return losses.balanced_contrastive(
+    batch.view1, batch.view2, **({'negative_weights': weights} | options)
+  )
+
+
+def _sampled(**chosen: Any) -> Callable[..., Any]:
+  def call(batch: Batch, **options: Any) -> Any:
+    key = jax.random.key(3)
+    return losses.instance_contrastive(
+      batch.view1, batch.view2, **({'key': key} | chosen | options)
+    )
+
+  return call
+
+
+CASES: dict[str, Case] = {
+  'nt_xent': Case(_views(losses.nt_xent), ('nt_xent',), blocks=True),
+  'nt_xent_groups': Case(
+    _views(losses.nt_xent, group_size=8), ('nt_xent',), blocks=True, permutable=False, minimum=8
+  ),
+  'info_nce': Case(_views(losses.info_nce), ('info_nce',), blocks=True),
+  'info_nce_queue': Case(_queued, ('info_nce',), blocks=True),
+  'decoupled_contrastive': Case(
+    _views(losses.decoupled_contrastive), ('decoupled_contrastive',), blocks=True
+  ),
+  # The weights are constants to the gradient, which numeric derivatives do not know.
+  'decoupled_contrastive_weighted': Case(
+    _views(losses.decoupled_contrastive, weight_temperature=0.5),
+    ('decoupled_contrastive',),
+    blocks=True,
+    smooth=False,
+  ),
+  'balanced_contrastive': Case(
+    _views(
+      losses.balanced_contrastive,
+      attract_weight=0.8,
+      repel_weight=2.0,
+      positive_in_denominator=0.5,
+      log_offset=-1.0,
+    ),
+    ('balanced_contrastive',),
+    blocks=True,
+  ),
+  'balanced_contrastive_weighted': Case(
+    _weighted, ('balanced_contrastive',), blocks=True, stopped=('weights',)
+  ),
+  'balanced_contrastive_class_prior': Case(
+    _class_balanced, ('balanced_contrastive', 'class_balancing_weights'), blocks=True
+  ),
+  'debiased_contrastive': Case(
+    _views(losses.debiased_contrastive), ('debiased_contrastive',), blocks=True
+  ),
+  'hard_negative_contrastive': Case(
+    _views(losses.hard_negative_contrastive, hardness=1.5),
+    ('hard_negative_contrastive',),
+    blocks=True,
+  ),
+  'generalized_contrastive': Case(
+    _views(losses.generalized_contrastive), ('generalized_contrastive',), blocks=True
+  ),
+  'supervised_contrastive': Case(
+    _labelled(losses.supervised_contrastive, base_temperature=0.07),
+    ('supervised_contrastive',),
+    blocks=True,
+  ),
+  'negatives_supervised_contrastive': Case(
+    _labelled(losses.negatives_supervised_contrastive),
+    ('negatives_supervised_contrastive',),
+    blocks=True,
+  ),
+  'negatives_supervised_contrastive_decoupled': Case(
+    _labelled(losses.negatives_supervised_contrastive, positive_in_denominator=0.0),
+    ('negatives_supervised_contrastive',),
+    blocks=True,
+  ),
+  'instance_contrastive': Case(
+    _views(losses.instance_contrastive), ('instance_contrastive',), blocks=True
+  ),
+  'instance_contrastive_sampled': Case(
+    _sampled(num_negatives=3), ('instance_contrastive',), blocks=True, permutable=False, minimum=4
+  ),
+  'instance_contrastive_replaced': Case(
+    _sampled(num_negatives=5, replacement=True, normalize=False, temperature=1.0),
+    ('instance_contrastive',),
+    blocks=True,
+    scale_free=False,
+    permutable=False,
+  ),
+  'alignment': Case(_views(losses.alignment), ('alignment',)),
+  'alignment_exponent_1': Case(_views(losses.alignment, exponent=1.0), ('alignment',)),
+  'uniformity': Case(
+    lambda batch, **options: losses.uniformity(batch.view1, **options),
+    ('uniformity',),
+    blocks=True,
+  ),
+}
