@@ -17,7 +17,7 @@ CASES: dict[str, Case] = {
   ),
   # The variance term without a gradient: every dimension is spread further than asked.
   'vicreg_closed_hinge': Case(
-    lambda batch, **options: vicreg(batch.view1, batch.view2, target_std=0.01, **options),
+    lambda batch, **options: vicreg(batch.view1, batch.view2, **{'target_std': 0.01, **options}),
     names=('vicreg',),
     scale_free=False,
   ),
