@@ -107,6 +107,6 @@ def _in_groups(
 def _within_groups(roles: RoleFunction, group_size: int, rows: Traits, columns: Traits) -> Roles:
   """The same roles, with nothing counted outside an anchor's own group."""
   inside = rows['index'][:, None] // group_size == columns['index'][None] // group_size
-  counted, positive, log_weight = roles(rows, columns)
-  positive = None if positive is None else jnp.logical_and(positive, inside)
-  return Roles(jnp.logical_and(counted, inside), positive, log_weight)
+  found = roles(rows, columns)
+  positive = None if found.positive is None else found.positive & inside
+  return found._replace(counted=found.counted & inside, positive=positive)

@@ -27,6 +27,8 @@ class Roles(NamedTuple):
   """Whether the column is the row's positive; what is counted and is not positive is negative."""
   log_weight: jax.Array | None = None
   """Is added to the logit in the sum of exponentials."""
+  counts_positives: bool = False
+  """Whether positives are counted too; if not, the sum over negatives need not be made again."""
 
 
 RoleFunction = Callable[[Traits, Traits], Roles]
@@ -60,8 +62,9 @@ class Partial(NamedTuple):
   positive_count: jax.Array
   negative_sum: jax.Array
   negative_count: jax.Array
+  negative_maximum: jax.Array
   negative_exp: jax.Array
-  """Σ exp(x - maximum) over negatives, and below of its square."""
+  """Σ exp(x - negative_maximum) over negatives, and below of its square."""
   negative_exp_squared: jax.Array
   nearest_positive: jax.Array
   nearest_negative: jax.Array
@@ -91,17 +94,20 @@ def reduce_tile(
 
   fixed, exp = jax.lax.stop_gradient((logits, exp))
   zeros = jnp.zeros(x.shape[0], x.dtype)
+  negative = roles.counted if valid is None else roles.counted & valid
   if roles.positive is None:
     positive_sum, positive_count, nearest_positive = zeros, zeros, zeros - jnp.inf
-    negative = jnp.broadcast_to(roles.counted, x.shape)
   else:
     positive = roles.positive if valid is None else roles.positive & valid
     positive_sum = jnp.sum(jnp.where(positive, logits, 0), axis=1)
     positive_count = jnp.sum(positive, axis=1, dtype=x.dtype)
     nearest_positive = jnp.max(jnp.where(positive, fixed, -jnp.inf), axis=1)
-    negative = roles.counted & ~roles.positive
-  negative = negative if valid is None else negative & valid
-  exp = jnp.where(negative, exp, 0)
+  negative_maximum = maximum
+  if roles.counts_positives:
+    negative &= ~positive
+    x = jnp.where(negative, jax.lax.stop_gradient(x), -jnp.inf)
+    negative_maximum = jnp.max(x, axis=1)
+    exp = jnp.exp(x - finite(negative_maximum)[:, None])
   return Partial(
     maximum=maximum,
     sums=jnp.stack(sums),
@@ -109,6 +115,7 @@ def reduce_tile(
     positive_count=positive_count,
     negative_sum=jnp.sum(jnp.where(negative, fixed, 0), axis=1),
     negative_count=jnp.sum(negative, axis=1, dtype=x.dtype),
+    negative_maximum=negative_maximum,
     negative_exp=jnp.sum(exp, axis=1),
     negative_exp_squared=jnp.sum(jnp.square(exp), axis=1),
     nearest_positive=nearest_positive,
@@ -118,30 +125,30 @@ def reduce_tile(
 
 def merge(left: Partial, right: Partial, powers: tuple[float, ...]) -> Partial:
   """The reductions of two parts of the candidates together."""
+  parts = left, right
   maximum = jnp.maximum(left.maximum, right.maximum)
-  base = finite(maximum)
-  scales = [jnp.exp(part.maximum - base) for part in (left, right)]
+  negative_maximum = jnp.maximum(left.negative_maximum, right.negative_maximum)
+  scales = [jnp.exp(part.maximum - finite(maximum)) for part in parts]
+  negative_scales = [jnp.exp(part.negative_maximum - finite(negative_maximum)) for part in parts]
 
-  def rescaled(name: str, power: float) -> jax.Array:
-    pairs = zip((left, right), scales, strict=True)
-    return sum(getattr(part, name) * scale**power for part, scale in pairs)
+  def rescaled(values: list[jax.Array], scales: list[jax.Array], power: float) -> jax.Array:
+    return values[0] * scales[0] ** power + values[1] * scales[1] ** power
 
-  stacked = [
-    sum(part.sums[i] * scale**p for part, scale in zip((left, right), scales, strict=True))
-    for i, p in enumerate(powers)
-  ]
-  added = {
-    name: getattr(left, name) + getattr(right, name)
-    for name in ('positive_sum', 'positive_count', 'negative_sum', 'negative_count')
-  }
+  sums = [rescaled([part.sums[i] for part in parts], scales, p) for i, p in enumerate(powers)]
   return Partial(
     maximum=maximum,
-    sums=jnp.stack(stacked),
-    negative_exp=rescaled('negative_exp', 1),
-    negative_exp_squared=rescaled('negative_exp_squared', 2),
+    sums=jnp.stack(sums),
+    positive_sum=left.positive_sum + right.positive_sum,
+    positive_count=left.positive_count + right.positive_count,
+    negative_sum=left.negative_sum + right.negative_sum,
+    negative_count=left.negative_count + right.negative_count,
+    negative_maximum=negative_maximum,
+    negative_exp=rescaled([part.negative_exp for part in parts], negative_scales, 1),
+    negative_exp_squared=rescaled(
+      [part.negative_exp_squared for part in parts], negative_scales, 2
+    ),
     nearest_positive=jnp.maximum(left.nearest_positive, right.nearest_positive),
     nearest_negative=jnp.maximum(left.nearest_negative, right.nearest_negative),
-    **added,
   )
 
 
@@ -150,7 +157,7 @@ def nothing(num_rows: int, powers: tuple[float, ...], like: jax.Array) -> Partia
   zero = collectives.varying_as(jnp.zeros(num_rows, like.dtype), like)
   lowest = zero - jnp.inf
   sums = jnp.stack([zero] * len(powers))
-  return Partial(lowest, sums, zero, zero, zero, zero, zero, zero, lowest, lowest)
+  return Partial(lowest, sums, zero, zero, zero, zero, lowest, zero, zero, lowest, lowest)
 
 
 def log_sums(partial: Partial, powers: tuple[float, ...]) -> jax.Array:

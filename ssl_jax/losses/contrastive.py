@@ -50,7 +50,8 @@ def other_classes(rows: Traits, columns: Traits) -> Roles:
 def same_class(rows: Traits, columns: Traits) -> Roles:
   """All of the anchor's class are positives; they and all others are counted, but for itself."""
   others = rows['index'][:, None] != columns['index'][None]
-  return Roles(others, others & (rows['label'][:, None] == columns['label'][None]))
+  same = rows['label'][:, None] == columns['label'][None]
+  return Roles(others, others & same, counts_positives=True)
 
 
 def other_keys(rows: Traits, columns: Traits) -> Roles:

@@ -20,12 +20,15 @@ def l2_normalize(array: chex.Array) -> jax.Array:
     array: `[..., dim]`, any float dtype.
 
   Returns:
-    `[..., dim]`, float32 (float64 for float64). Vectors shorter than 1e-12 are multiplied by 1e12,
-    so that a zero vector stays zero and has a finite gradient.
+    `[..., dim]`, float32 (float64 for float64). A vector not longer than 1e-12 has no direction: it
+    becomes zero, with a gradient of zero.
   """
   array = promote(array)
   squared_norm = jnp.sum(jnp.square(array), axis=-1, keepdims=True)
-  return array * jax.lax.rsqrt(jnp.maximum(squared_norm, NORM_FLOOR**2))
+  # Dividing by a floor instead would multiply the gradient by 1e12, beyond the range of float16.
+  directed = squared_norm > NORM_FLOOR**2
+  scale = jax.lax.rsqrt(jnp.where(directed, squared_norm, 1))
+  return jnp.where(directed, array * scale, 0)
 
 
 def dot_products(queries: jax.Array, keys: jax.Array) -> jax.Array:
