@@ -13,12 +13,22 @@ from ssl_jax.losses.balanced import (
 )
 from ssl_jax.losses.debiased import debiased_contrastive, hard_negative_contrastive
 from ssl_jax.losses.deputies import AllRanks, Deputy, MedianRank, RankWindow
+from ssl_jax.losses.fading import fade_weight
+from ssl_jax.losses.feature_assignments import (
+  centered_assignments,
+  sinkhorn_assignments,
+  softmax_assignments,
+  update_center,
+)
+from ssl_jax.losses.feature_clustering import feature_cross_entropy, feature_uniformity
+from ssl_jax.losses.feature_rotation import Rotation, principal_rotation, rotate_features
 from ssl_jax.losses.hypersphere import alignment, generalized_contrastive, uniformity
 from ssl_jax.losses.info_nce import info_nce, nt_xent
 from ssl_jax.losses.instance import instance_contrastive
 from ssl_jax.losses.normalize import l2_normalize
 from ssl_jax.losses.redundancy import barlow_twins, vicreg
 from ssl_jax.losses.regression import cosine_regression, negative_cosine
+from ssl_jax.losses.similarity_clustering import similarity_clustering
 from ssl_jax.losses.supervised import negatives_supervised_contrastive, supervised_contrastive
 from ssl_jax.losses.temperature_schedule import cosine_temperature
 from ssl_jax.losses.triplet import truncated_triplet
@@ -28,14 +38,19 @@ __all__ = [
   'Deputy',
   'MedianRank',
   'RankWindow',
+  'Rotation',
   'alignment',
   'balanced_contrastive',
   'barlow_twins',
+  'centered_assignments',
   'class_balancing_weights',
   'cosine_regression',
   'cosine_temperature',
   'debiased_contrastive',
   'decoupled_contrastive',
+  'fade_weight',
+  'feature_cross_entropy',
+  'feature_uniformity',
   'generalized_contrastive',
   'hard_negative_contrastive',
   'info_nce',
@@ -44,8 +59,14 @@ __all__ = [
   'negative_cosine',
   'negatives_supervised_contrastive',
   'nt_xent',
+  'principal_rotation',
+  'rotate_features',
+  'similarity_clustering',
+  'sinkhorn_assignments',
+  'softmax_assignments',
   'supervised_contrastive',
   'truncated_triplet',
   'uniformity',
+  'update_center',
   'vicreg',
 ]

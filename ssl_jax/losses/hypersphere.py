@@ -139,7 +139,7 @@ def generalized_contrastive(
   >>> import jax.numpy as jnp
   >>> loss, _ = generalized_contrastive(jnp.eye(3), jnp.eye(3))   # log(2 e² + 4) - log 3
   >>> print(f'{loss:.6f}')
-  1.833876
+  1.834080
 
   Args:
     view1: `[batch, dim]`, any float dtype; is normalised.
