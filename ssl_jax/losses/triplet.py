@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.deputies import Deputy, RankWindow
-from ssl_jax.losses.normalize import dot_products, l2_normalize
+from ssl_jax.losses.deputy_keys import deputy_keys
+from ssl_jax.losses.normalize import l2_normalize
 
 RELEASED_WINDOW = RankWindow(2, 10)
 
@@ -21,6 +22,7 @@ def truncated_triplet(
   margin: float = 100.0,
   scale: float = 2.0,
   group_size: int | None = None,
+  block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The mean over queries of max(0, γ d⁺ - d⁻ + margin), with d = -scale * cos: one direction.
@@ -48,7 +50,12 @@ def truncated_triplet(
     scale: > 0, the distance of opposite vectors from orthogonal ones.
     group_size: negatives come from the query's own contiguous group of this many rows (the papers'
       per-device batch), so that the result does not depend on the hardware; None is one group.
-    axis_name: the mapped axis inside `shard_map` or `pmap`, over which targets are gathered.
+    block_size: rows compared at a time, with as many targets (at least four times the deputy's
+      last rank), while deputies are looked for: memory then grows as block_size² + batch * dim,
+      and value and gradient stay the same. None compares all rows at once.
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which negatives are looked for;
+      targets are gathered, or with a `block_size` passed round a ring of devices, unless each
+      device holds whole groups.
 
   Returns:
     The loss, and scalars: `attract` (mean γ d⁺) and `repel` (mean -d⁻), which add up to
@@ -57,7 +64,8 @@ def truncated_triplet(
 
   Raises:
     ValueError: shapes differ, a number is outside its range, `group_size` does not divide the
-      batch, or a group has too few negatives for the deputy.
+      batch, `block_size` is not a whole number >= 1, or a group has too few negatives for the
+      deputy.
   """
   arguments.check_embeddings(prediction=prediction, target=target)
   arguments.check_number('gamma', gamma, minimum=0)
@@ -68,7 +76,15 @@ def truncated_triplet(
   target = jax.lax.stop_gradient(l2_normalize(target))
 
   positive = jnp.sum(prediction * target, axis=-1)
-  negative = _deputy_similarity(prediction, target, deputy, group_size, axis_name)
+  deputies = deputy_keys(
+    prediction,
+    target,
+    deputy,
+    group_size=group_size,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  negative = jnp.sum(prediction * deputies, axis=-1)
   offset_free = scale * (negative - gamma * positive)
   never_closes = margin >= (gamma + 1) * scale
   parts = {
@@ -85,39 +101,3 @@ def truncated_triplet(
   # Added to the mean and not to each query: the offset would cost them a decimal in float32.
   loss = parts['offset_free'] + margin if never_closes else parts.pop('loss')
   return loss, jax.lax.stop_gradient(parts)
-
-
-def _deputy_similarity(
-  prediction: jax.Array,
-  target: jax.Array,
-  deputy: Deputy,
-  group_size: int | None,
-  axis_name: AxisName,
-) -> jax.Array:
-  """The cosine of each normalised prediction to its deputy: `[local]`."""
-  num_local, dim = prediction.shape
-  num_global = num_local
-  if axis_name is not None:
-    num_global *= jax.lax.axis_size(axis_name)
-  size = num_global if group_size is None else group_size
-  arguments.check_whole('group_size', size, minimum=1)
-  if num_global % size:
-    raise ValueError(f'group_size: found {size}, must be a divisor of the batch, {num_global}')
-  low, high = deputy.ranks(size - 1)
-
-  if num_local % size == 0:  # whole groups: nothing of other devices is needed
-    queries = prediction.reshape(-1, size, dim)
-    keys = target.reshape(-1, size, dim)
-    excluded = jnp.eye(size, dtype=bool)
-  else:
-    queries = prediction[None]
-    keys = collectives.gather(target, axis_name)[None]
-    rows = collectives.row_indices(num_local, axis_name)[:, None]
-    columns = jnp.arange(num_global)[None, :]
-    excluded = (rows == columns) | (rows // size != columns // size)
-  similarities = dot_products(queries, keys)
-  if (low, high) == (1, size - 1):
-    total = jnp.sum(jnp.where(excluded, 0, similarities), axis=-1)
-    return (total / (size - 1)).reshape(num_local)
-  hardest, _ = jax.lax.top_k(jnp.where(excluded, -jnp.inf, similarities), high)
-  return jnp.mean(hardest[..., low - 1 :], axis=-1).reshape(num_local)

@@ -1,11 +1,12 @@
 """The truncated triplet loss against golden values, and the properties that define it."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
-from golden_inputs import G1, G2, G3, G4, G7
 
 from ssl_jax.losses import (
   AllRanks,
@@ -14,8 +15,10 @@ from ssl_jax.losses import (
   cosine_regression,
   truncated_triplet,
 )
+from tests.losses.golden_inputs import G1, G2, G3, G4, G7
 
 HARDEST = RankWindow(1, 1)
+BLOCKS = (None, 5)
 GOLDENS = (
   # name, inputs, options, expected
   ('g1_hardest', G1, {'deputy': HARDEST}, 98.5339538236),
@@ -43,70 +46,120 @@ GOLDENS = (
   ('g7_groups_of_12', G7, {'group_size': 12}, 98.8165312063),
   ('g7_one_group', G7, {}, 100.3124461596),
 )
+GOLDENS_OF_THE_PAPER = (
+  # name, inputs, options, C, expected; a floor C of -100 is none.
+  ('g1_no_floor', G1, {'deputy': RankWindow(2, 3)}, -100, -1.341029341),
+  ('g1_floor_minus1', G1, {'deputy': RankWindow(2, 3)}, -1, -0.9054187711),
+  ('g1_floor_0', G1, {'deputy': RankWindow(2, 3)}, 0, 0.0),
+  ('g2_smoothed_k4', G2, {'deputy': RankWindow(2, 9)}, -100, -0.4170811846),
+  ('g2_smoothed_k5', G2, {'deputy': RankWindow(2, 11)}, -100, -0.6019894147),
+  ('g2_code_window', G2, {}, -100, -0.5157531652),
+)
 IDENTITY = np.eye(12)
 SIMPLEX = np.eye(12) - 1 / 12
+DEGENERATE = (
+  ('collapsed', (np.ones((12, 5)), np.ones((12, 5))), {}, 98.0),
+  ('orthonormal', (IDENTITY, IDENTITY), {}, 96.0),
+  ('simplex', (SIMPLEX, SIMPLEX), {}, 95.8181818182),
+  ('antipodal_positives', (IDENTITY, -IDENTITY), {}, 104.0),
+)
+CALLS = {
+  **{name: (inputs, options) for name, inputs, options, _ in GOLDENS + DEGENERATE},
+  **{
+    name: (inputs, {'scale': 1, 'margin': -floor, **options})
+    for name, inputs, options, floor, _ in GOLDENS_OF_THE_PAPER
+  },
+}
+
+
+@functools.cache
+def golden_results(dtype, block_size):
+  """Loss and metrics of every call by name, and a gradient: one program compiles quickest."""
+
+  def every_call(inputs):
+    results = {
+      name: truncated_triplet(*inputs[name], block_size=block_size, **options)
+      for name, (_, options) in CALLS.items()
+    }
+    loss = functools.partial(truncated_triplet, block_size=block_size)
+    results['gradient'] = jax.grad(loss, (0, 1), has_aux=True)(*inputs['g2_released'])[0]
+    return results
+
+  def of_dtype(x):
+    return np.asarray(x, dtype)
+
+  with jax.enable_x64(dtype is np.float64):
+    inputs = jax.tree.map(of_dtype, {name: inputs for name, (inputs, _) in CALLS.items()})
+    return jax.device_get(jax.jit(every_call)(inputs))
+
+
+def with_blocks(goldens):
+  return parameterized.named_parameters(
+    *((f'{golden[0]}_blocks_{size}', size, *golden) for golden in goldens for size in BLOCKS)
+  )
 
 
 class GoldenTest(chex.TestCase):
-  @parameterized.named_parameters(*GOLDENS)
-  def test_value(self, inputs, options, expected):
-    loss, _ = truncated_triplet(*(np.float32(x) for x in inputs), **options)
-    assert loss.dtype == jnp.float32
+  @with_blocks(GOLDENS + DEGENERATE)
+  def test_value(self, block_size, name, _inputs, _options, expected):
+    loss, _ = golden_results(np.float32, block_size)[name]
+    assert loss.dtype == np.float32
     np.testing.assert_allclose(loss, expected, rtol=2e-6)
-    with jax.enable_x64(True):
-      loss, metrics = truncated_triplet(*inputs, **options)
-      assert loss.dtype == jnp.float64
-      np.testing.assert_allclose(loss, expected, rtol=0, atol=1e-9)
-      np.testing.assert_allclose(
-        metrics['attract'] + metrics['repel'], metrics['offset_free'], atol=1e-12
-      )
-
-  @parameterized.named_parameters(
-    ('g1_no_floor', G1, RankWindow(2, 3), 100, -100, -1.341029341),
-    ('g1_floor_minus1', G1, RankWindow(2, 3), 1, -1, -0.9054187711),
-    ('g1_floor_0', G1, RankWindow(2, 3), 0, 0, 0.0),
-    ('g2_smoothed_k4', G2, RankWindow(2, 9), 100, -100, -0.4170811846),
-    ('g2_smoothed_k5', G2, RankWindow(2, 11), 100, -100, -0.6019894147),
-    ('g2_code_window', G2, RankWindow(2, 10), 100, -100, -0.5157531652),
-  )
-  def test_form_of_the_paper(self, inputs, deputy, margin, floor, expected):
-    with jax.enable_x64(True):
-      loss, _ = truncated_triplet(*inputs, deputy=deputy, scale=1, margin=margin)
-    np.testing.assert_allclose(float(loss) + floor, expected, rtol=0, atol=1e-9)
-
-  @parameterized.named_parameters(
-    ('collapsed', np.ones((12, 5)), np.ones((12, 5)), 98.0),
-    ('orthonormal', IDENTITY, IDENTITY, 96.0),
-    ('simplex', SIMPLEX, SIMPLEX, 95.8181818182),
-    ('antipodal_positives', IDENTITY, -IDENTITY, 104.0),
-  )
-  def test_degenerate_geometry(self, prediction, target, expected):
-    with jax.enable_x64(True):
-      loss, _ = truncated_triplet(prediction, target)
+    loss, metrics = golden_results(np.float64, block_size)[name]
+    assert loss.dtype == np.float64
     np.testing.assert_allclose(loss, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+      metrics['attract'] + metrics['repel'], metrics['offset_free'], atol=1e-12
+    )
 
-  def test_sum_of_two_directions(self):
-    with jax.enable_x64(True):
-      total = truncated_triplet(*G2)[0] + truncated_triplet(*G3)[0]
+  @with_blocks(GOLDENS_OF_THE_PAPER)
+  def test_form_of_the_paper(self, block_size, name, _inputs, _options, floor, expected):
+    loss, _ = golden_results(np.float64, block_size)[name]
+    np.testing.assert_allclose(loss + floor, expected, rtol=0, atol=1e-9)
+    loss, _ = golden_results(np.float32, block_size)[name]
+    np.testing.assert_allclose(loss, expected - floor, rtol=2e-6)
+
+  @parameterized.parameters(*BLOCKS)
+  def test_sum_of_two_directions(self, block_size):
+    results = golden_results(np.float64, block_size)
+    total = sum(results[name][0] for name in ('g2_released', 'g3_direction2'))
     np.testing.assert_allclose(total, 199.3657680304, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(total / 4, 49.8414420076, rtol=0, atol=1e-9)
 
-  def test_gradient(self):
+  @parameterized.parameters(*BLOCKS)
+  def test_mean_of_the_groups(self, block_size):
+    """What each of two devices of the released code would see."""
+    losses = []
     with jax.enable_x64(True):
-      by_prediction, by_target = jax.grad(lambda p, z: truncated_triplet(p, z)[0], (0, 1))(*G2)
+      for rows in (slice(12), slice(12, None)):
+        loss, _ = truncated_triplet(G7[0][rows], G7[1][rows], block_size=block_size)
+        losses.append(float(loss))
+    np.testing.assert_allclose(losses, [98.4606881864, 99.1723742263], rtol=0, atol=1e-9)
+
+  @parameterized.product(block_size=BLOCKS, dtype=(np.float64, np.float32))
+  def test_gradient(self, block_size, dtype):
+    by_prediction, by_target = golden_results(dtype, block_size)['gradient']
+    # In float32 relative to the gradient's norm.
+    tolerance = 1e-9 if dtype is np.float64 else 2e-6 * 0.6434571147
     row0 = [-0.148158341, 0.0280381509, 0.0749854195, 0.0289053955]
     row7 = [0.0919940464, 0.1580403675, 0.0994994791, -0.0766096789]
-    np.testing.assert_allclose(by_prediction[0], row0, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(by_prediction[7], row7, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(np.linalg.norm(by_prediction), 0.6434571147, rtol=0, atol=1e-9)
-    chex.assert_trees_all_equal(by_target, jnp.zeros_like(by_target))
+    np.testing.assert_allclose(by_prediction[0], row0, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(by_prediction[7], row7, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(np.linalg.norm(by_prediction), 0.6434571147, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(by_target, 0)
+
+  def test_positives_of_g2(self):
+    _, metrics = golden_results(np.float64, None)['g2_released']
+    cosines = [0.7711403383, 0.8262752563, 0.0207931613, -0.782958949, -0.2978573764, 0.7116351476]
+    cosines += [0.9677782093, 0.371177834, -0.6440653009, -0.5088731469, 0.4706993533, 0.9579161758]
+    np.testing.assert_allclose(metrics['positive_similarity'], np.mean(cosines), rtol=0, atol=1e-10)
 
   def test_is_byol_and_repulsion(self):
+    loss, metrics = golden_results(np.float64, None)['g2_released']
     with jax.enable_x64(True):
-      loss, metrics = truncated_triplet(*G2)
-      byol, _ = cosine_regression(*G2)
-    loss, byol, repel = float(loss), float(byol), float(metrics['repel'])
+      byol = float(cosine_regression(*G2)[0])
     np.testing.assert_allclose(byol - 2, -0.4772767838, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(loss, 100 + 2 * (byol - 2) + repel, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(loss, 100 + 2 * (byol - 2) + metrics['repel'], rtol=0, atol=1e-12)
 
 
 def _clustered(rank1: float) -> tuple[np.ndarray, np.ndarray]:

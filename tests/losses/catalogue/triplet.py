@@ -1,0 +1,31 @@
+"""Cases of the truncated triplet loss: one for each way in which negatives are ranked."""
+
+from ssl_jax.losses.deputies import AllRanks, Deputy, MedianRank, RankWindow
+from ssl_jax.losses.triplet import truncated_triplet
+from tests.losses.catalogue import Batch, Case, Result
+
+
+def _case(deputy: Deputy, *, minimum: int = 2, permutable: bool = True, **chosen) -> Case:
+  def call(batch: Batch, **options) -> Result:
+    return truncated_triplet(batch.view1, batch.target2, **{'deputy': deputy, **chosen, **options})
+
+  return Case(
+    call,
+    names=('truncated_triplet',),
+    blocks=True,
+    permutable=permutable,
+    stopped=('target2',),
+    minimum=minimum,
+    discontinuous=(),
+  )
+
+
+CASES: dict[str, Case] = {
+  'truncated_triplet': _case(RankWindow(2, 3), minimum=4),
+  'triplet_median': _case(MedianRank()),
+  'triplet_all': _case(AllRanks()),
+  # The hinge closes for some rows.
+  'triplet_hardest': _case(RankWindow(1, 1), margin=1),
+  # A group spans devices, equals a device, or is one of several on a device.
+  'triplet_groups_of_8': _case(RankWindow(2, 5), group_size=8, minimum=8, permutable=False),
+}
