@@ -25,40 +25,39 @@ def balanced_contrastive(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """NT-Xent with weights on its parts: `-α s⁺/τ + λ log(κ exp(s⁺/τ) + Σ_j w_j exp(s_ij/τ)) + c`.
 
-    The mean over the 2 * batch anchors; the sum is over both views of all other images. With
-    α = λ = κ = 1 this is `nt_xent`, with κ = 0 `decoupled_contrastive`. Only the ratio λ/α matters to
-    an optimizer that ignores the loss's scale. With κ > 0 and λκ > α a positive whose softmax weight
-    exceeds α/(λκ) is pushed away, which κ = 0 never does.
+  The mean over the 2 * batch anchors; the sum is over both views of all other images. With
+  α = λ = κ = 1 this is `nt_xent`, with κ = 0 `decoupled_contrastive`. Only the ratio λ/α matters to
+  an optimizer that ignores the loss's scale. With κ > 0 and λκ > α a positive whose softmax weight
+  exceeds α/(λκ) is pushed away, which κ = 0 never does.
 
-    Source: the balanced contrastive loss of Lee, TMLR 2025; its formula is reconstructed as a
-    superset of the readings of that paper.
+  Source: the balanced contrastive loss of Lee, TMLR 2025; its formula is reconstructed as a
+  superset of the readings of that paper.
 
-    >>> import jax.numpy as jnp
-  import numpy as np
-    >>> loss, _ = balanced_contrastive(jnp.eye(3), jnp.eye(3), repel_weight=2.0)  # -2 + 2 log(e² + 4)
-    >>> print(f'{loss:.6f}')
-    2.865306
+  >>> import jax.numpy as jnp
+  >>> loss, _ = balanced_contrastive(jnp.eye(3), jnp.eye(3), repel_weight=2.0)  # -2 + 2 log(e² + 4)
+  >>> print(f'{loss:.6f}')
+  2.865306
 
-    Args:
-      view1: `[batch, dim]`, any float dtype; need not be normalised.
-      view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
-      temperature: τ > 0; may be a traced scalar.
-      attract_weight: α >= 0; may be a traced scalar.
-      repel_weight: λ >= 0; may be a traced scalar.
-      positive_in_denominator: κ >= 0.
-      negative_weights: `[batch]`, w >= 0 of each image where it is a negative, such as
-        `class_balancing_weights`; no gradient is taken of them. None weighs all alike.
-      log_offset: c.
-      group_size: see `nt_xent`.
-      block_size: see `nt_xent`.
-      axis_name: see `nt_xent`; `negative_weights` are then those of the local images.
+  Args:
+    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
+    temperature: τ > 0; may be a traced scalar.
+    attract_weight: α >= 0; may be a traced scalar.
+    repel_weight: λ >= 0; may be a traced scalar.
+    positive_in_denominator: κ >= 0.
+    negative_weights: `[batch]`, w >= 0 of each image where it is a negative, such as
+      `class_balancing_weights`; no gradient is taken of them. None weighs all alike.
+    log_offset: c.
+    group_size: see `nt_xent`.
+    block_size: see `nt_xent`.
+    axis_name: see `nt_xent`; `negative_weights` are then those of the local images.
 
-    Returns:
-      The loss and the metrics of `nt_xent`; `attract`, `repel` and c add up to the loss.
+  Returns:
+    The loss and the metrics of `nt_xent`; `attract`, `repel` and c add up to the loss.
 
-    Raises:
-      ValueError: shapes differ, fewer than 2 images, a number outside its range, `group_size` not a
-        divisor of the batch, or `block_size` not a whole number above 0.
+  Raises:
+    ValueError: shapes differ, fewer than 2 images, a number outside its range, `group_size` not a
+      divisor of the batch, or `block_size` not a whole number above 0.
   """
   arguments.check_number('attract_weight', attract_weight, minimum=0, traced=True)
   arguments.check_number('repel_weight', repel_weight, minimum=0, traced=True)
@@ -92,22 +91,21 @@ def balanced_contrastive(
 def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array) -> jax.Array:
   """Weights 1 / (K π_y) that make every class count alike among the negatives: an oracle.
 
-    Source: Lee, TMLR 2025, reconstructed (the prior-balanced form of its repelling bound).
+  Source: Lee, TMLR 2025, reconstructed (the prior-balanced form of its repelling bound).
 
-    >>> import jax.numpy as jnp
-  import numpy as np
-    >>> class_balancing_weights(jnp.array([0, 0, 1]), jnp.array([2 / 3, 1 / 3]))
-    Array([0.75, 0.75, 1.5 ], dtype=float32)
+  >>> import jax.numpy as jnp
+  >>> class_balancing_weights(jnp.array([0, 0, 1]), jnp.array([2 / 3, 1 / 3]))
+  Array([0.75, 0.75, 1.5 ], dtype=float32)
 
-    Args:
-      labels: `[batch]`, whole numbers from 0 to K - 1.
-      class_probabilities: `[K]`, π, positive; they are divided by their sum, so counts serve as well.
+  Args:
+    labels: `[batch]`, whole numbers from 0 to K - 1.
+    class_probabilities: `[K]`, π, positive; they are divided by their sum, so counts serve as well.
 
-    Returns:
-      `[batch]` weights for `balanced_contrastive(negative_weights=...)`.
+  Returns:
+    `[batch]` weights for `balanced_contrastive(negative_weights=...)`.
 
-    Raises:
-      ValueError: labels are not whole numbers of one dimension, or a probability is not positive.
+  Raises:
+    ValueError: labels are not whole numbers of one dimension, or a probability is not positive.
   """
   arguments.check_per_image('labels', labels, jnp.size(labels), whole=True)
   num_classes = jnp.size(class_probabilities)
@@ -132,33 +130,32 @@ def decoupled_contrastive(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """NT-Xent without the positive in its denominator: `-w s⁺/τ + log Σ_j exp(s_ij/τ)`.
 
-    The sum is over both views of all other images; the mean is over the 2 * batch anchors. DCL has
-    w = 1. DCLW has `w_i = 2 - batch * softmax_i(s⁺/σ)` over the images of the batch, which carries no
-    gradient: the less alike its views, the harder a pair is pulled.
+  The sum is over both views of all other images; the mean is over the 2 * batch anchors. DCL has
+  w = 1. DCLW has `w_i = 2 - batch * softmax_i(s⁺/σ)` over the images of the batch, which carries no
+  gradient: the less alike its views, the harder a pair is pulled.
 
-    Source: Yeh et al., ECCV 2022.
+  Source: Yeh et al., ECCV 2022.
 
-    >>> import jax.numpy as jnp
-  import numpy as np
-    >>> loss, _ = decoupled_contrastive(jnp.eye(3), jnp.eye(3), temperature=0.5)   # -2 + log(4)
-    >>> print(f'{loss:.6f}')
-    -0.613706
+  >>> import jax.numpy as jnp
+  >>> loss, _ = decoupled_contrastive(jnp.eye(3), jnp.eye(3), temperature=0.5)   # -2 + log(4)
+  >>> print(f'{loss:.6f}')
+  -0.613706
 
-    Args:
-      view1: `[batch, dim]`, any float dtype; need not be normalised.
-      view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
-      temperature: τ > 0; may be a traced scalar.
-      weight_temperature: σ > 0 of DCLW, whose authors have 0.5; None is DCL.
-      group_size: see `nt_xent`; the softmax of DCLW stays over the whole batch.
-      block_size: see `nt_xent`.
-      axis_name: see `nt_xent`.
+  Args:
+    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
+    temperature: τ > 0; may be a traced scalar.
+    weight_temperature: σ > 0 of DCLW, whose authors have 0.5; None is DCL.
+    group_size: see `nt_xent`; the softmax of DCLW stays over the whole batch.
+    block_size: see `nt_xent`.
+    axis_name: see `nt_xent`.
 
-    Returns:
-      The loss and the metrics of `nt_xent`.
+  Returns:
+    The loss and the metrics of `nt_xent`.
 
-    Raises:
-      ValueError: shapes differ, fewer than 2 images, a temperature not positive, `group_size` not a
-        divisor of the batch, or `block_size` not a whole number above 0.
+  Raises:
+    ValueError: shapes differ, fewer than 2 images, a temperature not positive, `group_size` not a
+      divisor of the batch, or `block_size` not a whole number above 0.
   """
   if weight_temperature is not None:
     arguments.check_number('weight_temperature', weight_temperature, minimum=0, exclusive=True)
