@@ -38,7 +38,7 @@ def deputy_keys(
     keys: `[batch, dim]`, normalised; query i has rank among all keys of its group but key i.
     deputy: the ranks.
     group_size: rows of a contiguous group; None is one group.
-    block_size: rows compared at a time, with as many keys (at least four times the deputy's last
+    block_size: rows compared at a time, with as many keys (at least 32 times the deputy's last
       rank); None compares all at once.
     axis_name: the mapped axis over which rows are spread. Where groups span devices, keys are
       gathered, or travel round a ring of devices if there is a `block_size`.
@@ -132,8 +132,8 @@ def _hardest(
 ) -> jax.Array:
   """The indices of the `high` most similar negatives, in order: `[group, query, high]`."""
   hardest_of = functools.partial(_hardest_of, queries, rows, size, high)
-  # Lists of `high` are held and merged anyway: blocks not much longer would only be slower.
-  width = keys.shape[1] if block_size is None else max(block_size, 4 * high)
+  # Lists of `high` are merged by sorting: short blocks would cost more than they save.
+  width = keys.shape[1] if block_size is None else max(block_size, 32 * high)
   if axis_name is None and width >= keys.shape[1]:
     return hardest_of(keys, key_rows)[1]
 

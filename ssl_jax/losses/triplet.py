@@ -50,7 +50,7 @@ def truncated_triplet(
     scale: > 0, the distance of opposite vectors from orthogonal ones.
     group_size: negatives come from the query's own contiguous group of this many rows (the papers'
       per-device batch), so that the result does not depend on the hardware; None is one group.
-    block_size: rows compared at a time, with as many targets (at least four times the deputy's
+    block_size: rows compared at a time, with as many targets (at least 32 times the deputy's
       last rank), while deputies are looked for: memory then grows as block_size² + batch * dim,
       and value and gradient stay the same. None compares all rows at once.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which negatives are looked for;
