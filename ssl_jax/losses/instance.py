@@ -1,14 +1,19 @@
 """Instance discrimination with a number of negatives that is not tied to the batch."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssl_jax.losses import arguments, collectives, contrastive
 from ssl_jax.losses.anchor_sums import anchor_sums
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrast import Roles, Traits
 from ssl_jax.losses.normalize import l2_normalize, promote
+
+_DRAWN_AT_A_TIME = 256
 
 
 def instance_contrastive(
@@ -81,8 +86,8 @@ def instance_contrastive(
   arguments.check_whole('num_negatives', num_negatives, minimum=1)
   if not replacement and num_negatives > num_images - 1:
     raise ValueError(
-      f'num_negatives: found {num_negatives}, must be at most {num_images - 1} without replacement, '
-      'the other images of the batch'
+      f'num_negatives: found {num_negatives}, must be at most {num_images - 1} without '
+      'replacement, the other images of the batch'
     )
   arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
   if block_size is not None:
@@ -98,7 +103,7 @@ def instance_contrastive(
     candidates,
     {'index': images, 'drawn': drawn},
     {'index': collectives.row_indices(2 * num_local, axis_name)},
-    _drawn_negatives,
+    functools.partial(_drawn_negatives, views.dtype),
     block_size=block_size,
     axis_name=axis_name,
   )
@@ -126,20 +131,24 @@ def _draw(
     coins = jax.random.bernoulli(view_key, shape=(num_negatives,))
     return jnp.sort(2 * others + coins).astype(jnp.int32)
 
-  if block_size is None:
-    return jax.vmap(draw_one)(images)
   # A permutation is as long as the batch: not one for every anchor at a time.
-  return jax.lax.map(draw_one, images, batch_size=block_size)
+  return jax.lax.map(draw_one, images, batch_size=block_size or _DRAWN_AT_A_TIME)
 
 
-def _drawn_negatives(rows: Traits, columns: Traits) -> Roles:
+def _drawn_negatives(dtype: jnp.dtype, rows: Traits, columns: Traits) -> Roles:
   """Counts a candidate as often as the anchor has drawn it."""
+  index = columns['index']
+  # Looked up by draw, of which there are few, and not by pair: only the counts are as large as the
+  # matrix. The sort is stable, so what pads a block comes after the row that it repeats.
+  order = jnp.argsort(index)
+  ordered = index[order]
+  count_dtype = np.min_scalar_type(rows['drawn'].shape[1])
 
   def times(drawn: jax.Array) -> jax.Array:
-    index = columns['index']
-    first = jnp.searchsorted(drawn, index, side='left')
-    return jnp.searchsorted(drawn, index, side='right') - first
+    place = jnp.minimum(jnp.searchsorted(ordered, drawn), index.shape[0] - 1)
+    is_here = (ordered[place] == drawn).astype(count_dtype)
+    return jnp.zeros(index.shape, count_dtype).at[order[place]].add(is_here)
 
   count = jax.vmap(times)(rows['drawn'])
-  own = columns['index'][None] == 2 * rows['index'][:, None] + 1
-  return Roles(count > 0, own, jnp.log(jnp.maximum(count, 1).astype(jnp.float32)))
+  own = index[None] == 2 * rows['index'][:, None] + 1
+  return Roles(count > 0, own, jnp.log(jnp.maximum(count, 1).astype(dtype)))
