@@ -6,6 +6,14 @@ stays float64 under `jax_enable_x64`). Under `jax.jit` arrays are global; inside
 global value. `block_size=` bounds the memory of a similarity matrix.
 """
 
+from ssl_jax.losses.adjuster_settings import PRESETS as ADJUSTER_PRESETS
+from ssl_jax.losses.adjuster_settings import AdjusterSettings
+from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
+from ssl_jax.losses.arranging_module import (
+  arranging_matrix,
+  init_arranging,
+  released_arranging_matrix,
+)
 from ssl_jax.losses.balanced import (
   balanced_contrastive,
   class_balancing_weights,
@@ -28,20 +36,33 @@ from ssl_jax.losses.instance import instance_contrastive
 from ssl_jax.losses.normalize import l2_normalize
 from ssl_jax.losses.redundancy import barlow_twins, vicreg
 from ssl_jax.losses.regression import cosine_regression, negative_cosine
+from ssl_jax.losses.semantic_adjuster import semantic_adjuster
+from ssl_jax.losses.semantic_prior import (
+  anchor_scores,
+  calibrated_temperature,
+  prior_similarity,
+  update_temperature,
+)
 from ssl_jax.losses.similarity_clustering import similarity_clustering
 from ssl_jax.losses.supervised import negatives_supervised_contrastive, supervised_contrastive
 from ssl_jax.losses.temperature_schedule import cosine_temperature
 from ssl_jax.losses.triplet import truncated_triplet
 
 __all__ = [
+  'ADJUSTER_PRESETS',
+  'AdjusterSettings',
   'AllRanks',
   'Deputy',
   'MedianRank',
   'RankWindow',
   'Rotation',
   'alignment',
+  'anchor_scores',
+  'arranging_loss',
+  'arranging_matrix',
   'balanced_contrastive',
   'barlow_twins',
+  'calibrated_temperature',
   'centered_assignments',
   'class_balancing_weights',
   'cosine_regression',
@@ -54,13 +75,18 @@ __all__ = [
   'generalized_contrastive',
   'hard_negative_contrastive',
   'info_nce',
+  'init_arranging',
   'instance_contrastive',
   'l2_normalize',
   'negative_cosine',
   'negatives_supervised_contrastive',
   'nt_xent',
   'principal_rotation',
+  'prior_regularizer',
+  'prior_similarity',
+  'released_arranging_matrix',
   'rotate_features',
+  'semantic_adjuster',
   'similarity_clustering',
   'sinkhorn_assignments',
   'softmax_assignments',
@@ -68,5 +94,6 @@ __all__ = [
   'truncated_triplet',
   'uniformity',
   'update_center',
+  'update_temperature',
   'vicreg',
 ]

@@ -55,6 +55,7 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
   'low': POSITIVE,
   'margin': NUMBER,
   'maximum': FRACTION,
+  'decay': FRACTION,
   'momentum': FRACTION,
   'negative_weights': (*PER_IMAGE, np.ones(SIZE, np.int32)),
   'negatives': ROWS,
@@ -144,6 +145,7 @@ PLAIN_CALLS: dict[str, Callable[..., Any]] = {
   ),
   'sinkhorn_assignments': lambda b, **o: losses.sinkhorn_assignments(b.target1, **o),
   'softmax_assignments': lambda b, **o: losses.softmax_assignments(b.target1, **o),
+  'update_temperature': lambda b, **o: losses.update_temperature(0.0, 1.0, **o),
   'update_center': lambda b, **o: losses.update_center(CENTER, (b.target1, b.target2), **o),
 }
 

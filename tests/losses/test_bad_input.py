@@ -35,7 +35,13 @@ ONE_IMAGE_SUFFICES = {
   'negative_cosine',
   'similarity_clustering',
 }
-WITHOUT_A_BATCH = {'cosine_temperature', 'fade_weight', 'init_arranging', 'prior_regularizer'}
+WITHOUT_A_BATCH = {
+  'cosine_temperature',
+  'fade_weight',
+  'init_arranging',
+  'prior_regularizer',
+  'update_temperature',
+}
 FUNCTIONS = {
   name: inspect.signature(getattr(losses, name)).parameters
   for name in losses.__all__
