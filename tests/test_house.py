@@ -15,6 +15,7 @@ FLOORS = (
   ('flag_help',),
   ('flag_parsing',),
   ('reporting', 'evaluation'),
+  ('analysis',),
   ('training',),
   ('methods',),
   ('losses', 'models', 'views', 'data'),
