@@ -1,0 +1,344 @@
+"""The arranging module and the two losses of DSA against golden values, and what defines them."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
+from ssl_jax.losses.arranging_module import (
+  arranging_matrix,
+  init_arranging,
+  released_arranging_matrix,
+)
+from ssl_jax.losses.semantic_prior import prior_similarity
+from ssl_jax.losses.view_blocks import BLOCKS
+from tests.losses.adjuster_goldens import (
+  CONCATENATION,
+  DIFFERENCE,
+  PRIORS,
+  SCORES,
+  VIEWS,
+  rows,
+  single,
+)
+
+PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
+MATRICES = (
+  rows(
+    '0.5436386872 0.4439861095 0.7815974639; 0.7005671425 0.6106392339 0.8754466418; '
+    '0.3262929005 0.3716838117 0.5187412159'
+  ),
+  rows(
+    '0.5805423048 0.4073334000 0.8611650065; 0.8284952300 0.6399160967 0.9478464369; '
+    '0.3658644090 0.3208213008 0.4875026035'
+  ),
+  rows(
+    '0.5683199835 0.3716838117 0.8550783685; 0.7211151780 0.4875026035 0.9168273035; '
+    '0.3953209153 0.3486451353 0.6399160967'
+  ),
+  rows(
+    '0.5560138905 0.4563613128 0.7900123734; 0.8138161721 0.7455466141 0.9241418200; '
+    '0.2994328575 0.3429895373 0.4133824211'
+  ),
+)
+RELEASED = (
+  rows(
+    '0.0662983425 0.2596685083 0.6740331492; 0.1408775982 0.0831408776 0.7759815242; '
+    '0.0519480519 0.6363636364 0.3116883117'
+  ),
+  rows(
+    '0.1283422460 0.1016042781 0.7700534759; 0.2954545455 0.0681818182 0.6363636364; '
+    '0.2843137255 0.4803921569 0.2352941176'
+  ),
+)
+ASYMMETRIC = rows('1 1.5; 1.5 1; -1 0.5'), rows('0.5 1; 2 1; -1.5 1')
+
+
+def priors() -> list[jax.Array]:
+  return [prior_similarity(PRIORS[a], PRIORS[b]) for a, b in PAIRS]
+
+
+def same_image_target() -> list[jax.Array]:
+  first, second, *across = priors()
+  return [first, second, *(jnp.where(np.eye(3, dtype=bool), 1, x) for x in across)]
+
+
+def constant(value: float) -> np.ndarray:
+  return np.full((4, 3, 3), value)
+
+
+class ModuleTest(chex.TestCase):
+  @parameterized.product(at=(0, 1, 2, 3), block_size=(None, 2))
+  def test_golden(self, at, block_size):
+    a, b = PAIRS[at]
+    with jax.enable_x64(True):
+      found = arranging_matrix(CONCATENATION, VIEWS[a], VIEWS[b], block_size=block_size)
+    np.testing.assert_allclose(found, MATRICES[at], rtol=0, atol=1e-10)
+    found = arranging_matrix(single(CONCATENATION), *single((VIEWS[a], VIEWS[b])))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, MATRICES[at], rtol=2e-6)
+
+  @parameterized.product(view=(0, 1), block_size=(None, 2))
+  def test_released_golden(self, view, block_size):
+    with jax.enable_x64(True):
+      found = released_arranging_matrix(DIFFERENCE, VIEWS[view], block_size=block_size)
+    np.testing.assert_allclose(found, RELEASED[view], rtol=0, atol=1e-10)
+    single_found = released_arranging_matrix(single(DIFFERENCE), single(VIEWS[view]))
+    np.testing.assert_allclose(single_found, RELEASED[view], rtol=2e-6)
+
+  def test_released_is_the_network_of_normalised_differences(self):
+    random = np.random.default_rng(0)
+    z = random.normal(size=(9, 3))
+    params = {
+      k: 5 * random.normal(size=s)
+      for k, s in {'hidden_kernel': (3, 4), 'hidden_bias': (4,), 'output_kernel': (4,)}.items()
+    }
+    params['output_bias'] = np.array(1.0)
+    delta = z[:, None] - z[None, :]
+    delta /= np.abs(delta).sum((0, 1))
+    hidden = np.maximum(delta @ params['hidden_kernel'] + params['hidden_bias'], 0)
+    output = np.maximum(hidden @ params['output_kernel'] + 1, 0)
+    with jax.enable_x64(True):
+      found = released_arranging_matrix(params, z)
+    assert np.ptp(output) > 0
+    expected = output / np.maximum(output.sum(1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+  def test_released_without_an_active_unit_is_dead(self):
+    dead = {**DIFFERENCE, 'output_bias': np.array(-9.0)}
+
+    def total(params):
+      return jnp.sum(jnp.square(released_arranging_matrix(params, single(VIEWS[0]))))
+
+    value, grads = jax.value_and_grad(total)(single(dead))
+    chex.assert_trees_all_equal((value, grads), jax.tree.map(jnp.zeros_like, (value, grads)))
+
+  def test_starts_neutral(self):
+    params = init_arranging(jax.random.key(0), dim=16)
+    z = jax.random.normal(jax.random.key(1), (12, 16))
+    matrix = arranging_matrix(params, z, z)
+    np.testing.assert_allclose(jnp.mean(matrix), 0.5, atol=0.15)
+    assert jnp.ptp(matrix) > 0.01
+    np.testing.assert_array_equal(arranging_matrix(params, 0 * z, 0 * z), 0.5)
+
+
+class ArrangingLossTest(chex.TestCase):
+  @parameterized.named_parameters(
+    ('prior', priors, SCORES, 0.5055542326),
+    ('neutral_matrix', lambda: constant(0.5), SCORES, 0.6061358036),
+    ('no_anchor', priors, 0 * SCORES, np.log(2 - 1 / 6)),
+    ('attract', lambda: constant(1.0), SCORES**0, 2.5790433842),
+    ('repel', lambda: constant(0.0), SCORES**0, 0.1827858425),
+    ('same_image_target', same_image_target, SCORES, 0.5294551726),
+    ('module', lambda: MATRICES, SCORES, 1.0515459279),
+    ('released', lambda: (*RELEASED, *RELEASED), SCORES, 0.7699909108),
+  )
+  def test_golden(self, matrices, scores, expected):
+    with jax.enable_x64(True):
+      stacked = jnp.stack([jnp.asarray(x) for x in matrices()])
+      values = np.asarray([_loss(VIEWS, stacked, scores, size) for size in (None, 2)])
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+    found = _loss(single(VIEWS), single(stacked), single(scores), None)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+  @parameterized.named_parameters(
+    ('prior', None, priors, (0.4855810114, 0.4688589500, 0.8193565288, 0.8578200311)),
+    ('same_image', None, same_image_target, (None, None, 0.8995621400, 0.9380256423)),
+    ('asymmetric', ASYMMETRIC, priors, (0.4855810114, 0.4688589500, 0.8099952467, 0.8304555141)),
+    ('module', None, lambda: MATRICES, (1.2523534227, 2.2056907013, 2.0901313973, 1.9001135070)),
+    (
+      'released',
+      None,
+      lambda: (*RELEASED, *RELEASED),
+      (0.8761250156, 1.1927145737, 1.2329282967, 1.3372186070),
+    ),
+  )
+  def test_golden_blocks(self, compared, matrices, expected):
+    with jax.enable_x64(True):
+      stacked = jnp.stack([jnp.asarray(x) for x in matrices()])
+      loss, metrics = jax.device_get(_loss_and_metrics(VIEWS, compared, stacked, SCORES))
+    for block, value in zip(BLOCKS, expected, strict=True):
+      if value is not None:
+        np.testing.assert_allclose(np.exp(metrics[f'log_mean_{block}']), value, atol=1e-9)
+    if compared is not None:
+      np.testing.assert_allclose(loss, 0.5000008551, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(metrics['score'], 0.5)
+    np.testing.assert_allclose(metrics['zero_scores'], 1 / 3)
+
+  @parameterized.parameters(None, 2)
+  def test_golden_gradient(self, block_size):
+    def loss(views, matrices):
+      return arranging_loss(views, None, matrices, SCORES, block_size=block_size)[0]
+
+    with jax.enable_x64(True):
+      by_views, (by11, _, by12, by21) = jax.jit(jax.grad(loss, (0, 1)))(VIEWS, priors())
+    expected = (
+      (
+        by_views[0],
+        '-0.0115477554 0.0057738777; 0.0030830423 -0.0061660846;0.0043070637 0.0043070637',
+      ),
+      (
+        by_views[1],
+        '0.0069608234 -0.0069608234; -0.0014840151 0.0044520453;0.0011517108 0.0023034215',
+      ),
+      (by11, '0 0.0423091746 0.0094032472; 0.0211739224 0 0.0137546006; 0 0 0'),
+      (
+        by12,
+        '0.0279446030 0.0278362584 0.0086328575; 0.0122472956 0.0048782384 0.0162605274;0 0 0',
+      ),
+      (
+        by21,
+        '0.0279446030 0.0279446030 0.0078261879; 0.0188933644 0.0048782384 0.0154651404;0 0 0',
+      ),
+    )
+    for found, text in expected:
+      np.testing.assert_allclose(found, rows(text), rtol=0, atol=1e-9)
+
+  @parameterized.parameters('scores', 'matrix')
+  def test_neutral_pairs_feel_no_force(self, zero):
+    random = np.random.default_rng(0)
+    views = tuple(random.normal(size=(2, 5, 3)))
+    scores = np.zeros(5) if zero == 'scores' else random.uniform(size=5)
+    matrices = random.uniform(size=(4, 5, 5)) if zero == 'scores' else np.full((4, 5, 5), 0.5)
+    with jax.enable_x64(True):
+      loss, (by_views, by_matrices) = jax.device_get(
+        _loss_and_gradients(views, jnp.asarray(matrices), scores)
+      )
+    np.testing.assert_allclose(loss, np.log(2 - 1 / 10), rtol=1e-14)
+    np.testing.assert_array_equal(by_views, 0)
+    assert np.any(by_matrices) == (zero == 'matrix')
+
+  @settings(max_examples=20, deadline=None, derandomize=True)
+  @given(seed=st.integers(0, 2**32 - 1))
+  def test_properties(self, seed):
+    """Gradients of M are not negative, 0 where s is; rotation and scaling of z change nothing."""
+    random = np.random.default_rng(seed)
+    views, matrices = random.normal(size=(2, 6, 4)), random.uniform(size=(4, 6, 6))
+    scores = random.integers(0, 3, 6) / 2
+    rotation = np.linalg.qr(random.normal(size=(4, 4)))[0]
+    scale = random.uniform(0.1, 9, (2, 6, 1))
+    with jax.enable_x64(True):
+      loss, (_, by_matrices) = _loss_and_gradients(tuple(views), matrices, scores)
+      moved = _loss(tuple(scale * (views @ rotation)), matrices, scores, None)
+      loss, by_matrices, moved = jax.device_get((loss, by_matrices, moved))
+    assert np.min(by_matrices) >= 0
+    np.testing.assert_array_equal(by_matrices[:, scores == 0], 0)
+    np.testing.assert_allclose(moved, loss, rtol=1e-12)
+
+  def test_symmetric_scores(self):
+    scores = np.array([1, 0.25, 0.0])
+    with jax.enable_x64(True):
+      loss, metrics = arranging_loss(VIEWS, None, MATRICES, scores, score_mode='symmetric')
+      unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in VIEWS]
+      distances = np.linalg.norm(unit[0][:, None] - unit[1][None], axis=-1)
+    weights = np.sqrt(np.outer(scores, scores))
+    expected = np.mean(np.exp(weights * distances * (2 * MATRICES[2] - 1) / 0.5))
+    np.testing.assert_allclose(np.exp(metrics['log_mean_12']), expected, rtol=1e-12)
+    assert np.isfinite(loss)
+
+  @parameterized.product(dtype=(jnp.float32, jnp.bfloat16), view=('same', 'zero', 'random'))
+  def test_finite_at_low_temperature(self, dtype, view):
+    z = {'same': jnp.ones((4, 3)), 'zero': jnp.zeros((4, 3)), 'random': jnp.eye(4, 3)}[view]
+
+    def loss(z, matrices):
+      return arranging_loss((z, z), None, matrices, jnp.ones(4), temperature=0.005)[0]
+
+    value, grads = _jit_grad(loss)(z.astype(dtype), jnp.full((4, 4, 4), 0.9, dtype))
+    assert value.dtype == jnp.float32 and grads[0].dtype == dtype
+    chex.assert_tree_all_finite((value, grads))
+
+
+class PriorRegularizerTest(chex.TestCase):
+  @parameterized.named_parameters(
+    ('module', MATRICES, (1.4067261010, 1.3888898542, 1.1996032159, 1.2876291931), 5.2828483642),
+    (
+      'released',
+      (*RELEASED, *RELEASED),
+      (1.8890483751, 1.7487142903, 1.4361761757, 1.4076588106),
+      6.4815976516,
+    ),
+  )
+  def test_golden(self, matrices, norms, total):
+    with jax.enable_x64(True):
+      loss, metrics = prior_regularizer(matrices, priors())
+      mean, _ = prior_regularizer(matrices, priors(), reduction='mean')
+    np.testing.assert_allclose(loss, total, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(mean, total / 4, rtol=0, atol=1e-9)
+    for block, norm in zip(BLOCKS, norms, strict=True):
+      np.testing.assert_allclose(metrics[f'norm_{block}'], norm, rtol=0, atol=1e-9)
+    found, _ = prior_regularizer(single(list(matrices)), single(list(priors())))
+    np.testing.assert_allclose(found, total, rtol=2e-6)
+
+  def test_gradient_is_finite_at_the_prior_and_none_reaches_it(self):
+    value, (by_matrices, by_priors) = jax.value_and_grad(
+      lambda m, s: prior_regularizer(m, s)[0], (0, 1)
+    )(jnp.ones((4, 3, 3)), jnp.ones((4, 3, 3)))
+    chex.assert_trees_all_equal((value, by_matrices), (jnp.zeros(()), jnp.zeros((4, 3, 3))))
+    grads = jax.grad(lambda m, s: prior_regularizer(m, s)[0], (0, 1))(
+      jnp.ones((4, 3, 3)), jnp.zeros((4, 3, 3))
+    )
+    np.testing.assert_allclose(grads[0], 1 / 3, rtol=1e-6)  # M / ‖M‖
+    chex.assert_trees_all_equal(grads[1], by_priors)
+    np.testing.assert_array_equal(by_priors, 0)
+
+
+class ErrorTest(chex.TestCase):
+  @parameterized.named_parameters(
+    ('blocks', {'matrices': constant(1)[:3]}, 'matrices: found 3 blocks, must be 4'),
+    ('square', {'matrices': np.ones((4, 2, 3))}, r'matrices\[0\]: found shape \(2, 3\), .*\(3, 3'),
+    ('scores', {'scores': np.ones(2)}, r'scores: found shape \(2,\), must be \(3,\)'),
+    ('pair', {'online': VIEWS[0]}, 'online: found ndarray, must be a pair'),
+    ('compared', {'compared': (VIEWS[0], VIEWS[1][:2])}, r'compared\[1\]: found shape \(2, 2\)'),
+    ('mode', {'score_mode': 'both'}, "score_mode: found 'both', must be 'row' or 'symmetric'"),
+    ('temperature', {'temperature': -1}, 'temperature: found -1, must be > 0'),
+    ('integers', {'online': (np.ones((3, 2), int),) * 2}, r'online\[0\]: found dtype int'),
+  )
+  def test_arranging_loss(self, change, pattern):
+    arguments = {'online': VIEWS, 'compared': None, 'matrices': constant(1.0), 'scores': SCORES}
+    with self.assertRaisesRegex(ValueError, pattern):
+      arranging_loss(**{**arguments, **change})
+
+  @parameterized.named_parameters(
+    ('names', {'kernel': np.ones(3)}, r"params: found \['kernel'\], must have \['hidden_bias'"),
+    ('form', DIFFERENCE, r'params.hidden_kernel: found shape \(2, 2\), must be \(4, 2\)'),
+    ('width', {**CONCATENATION, 'output_kernel': np.ones(3)}, 'output_kernel: found shape .3,.'),
+  )
+  def test_params(self, params, pattern):
+    with self.assertRaisesRegex(ValueError, pattern):
+      arranging_matrix(params, *VIEWS)
+
+  def test_others(self):
+    with self.assertRaisesRegex(ValueError, "form: found 'sum', must be 'concatenation' or"):
+      init_arranging(jax.random.key(0), 3, form='sum')
+    with self.assertRaisesRegex(ValueError, 'hidden: found 0, must be a whole number >= 1'):
+      init_arranging(jax.random.key(0), 3, 0)
+    with self.assertRaisesRegex(ValueError, "reduction: found 'max', must be 'sum' or 'mean'"):
+      prior_regularizer(constant(1.0), constant(1.0), reduction='max')
+    with self.assertRaisesRegex(ValueError, r'priors\[0\]: found shape \(2, 2\)'):
+      prior_regularizer(constant(1.0), np.ones((4, 2, 2)))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _loss(views, matrices, scores, block_size):
+  return arranging_loss(views, None, matrices, scores, block_size=block_size)[0]
+
+
+@jax.jit
+def _loss_and_metrics(views, compared, matrices, scores):
+  return arranging_loss(views, compared, matrices, scores)
+
+
+@jax.jit
+def _loss_and_gradients(views, matrices, scores):
+  return jax.value_and_grad(_loss, (0, 1))(views, matrices, scores, None)
+
+
+def _jit_grad(loss):
+  return jax.jit(jax.value_and_grad(loss, (0, 1)))
