@@ -13,8 +13,6 @@ from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrast import Roles, Traits
 from ssl_jax.losses.normalize import l2_normalize, promote
 
-_DRAWN_AT_A_TIME = 256
-
 
 def instance_contrastive(
   anchor: chex.Array,
@@ -57,7 +55,8 @@ def instance_contrastive(
     axis_name: see `nt_xent`.
 
   Returns:
-    The loss and the metrics of `nt_xent`.
+    The loss and the metrics of `nt_xent`. A negative drawn several times counts once in
+    `negative_similarity`, and as one with a larger weight in `effective_negatives`.
 
   Raises:
     ValueError: shapes differ, fewer than 2 images, temperature not positive, K not a whole number
@@ -121,18 +120,21 @@ def _draw(
 ) -> jax.Array:
   """Each anchor's negatives as sorted positions 2 * image + view: int32 `[anchor, K]`."""
 
+  # Dtypes are given, since the default ones draw other numbers under `jax_enable_x64`.
   def draw_one(image: jax.Array) -> jax.Array:
     image_key, view_key = jax.random.split(jax.random.fold_in(key, image))
     if replacement:
-      others = jax.random.randint(image_key, (num_negatives,), 0, num_images - 1)
+      others = jax.random.randint(image_key, (num_negatives,), 0, num_images - 1, jnp.int32)
     else:
       others = jax.random.permutation(image_key, num_images - 1)[:num_negatives]
     others = others + (others >= image)
-    coins = jax.random.bernoulli(view_key, shape=(num_negatives,))
+    coins = jax.random.randint(view_key, (num_negatives,), 0, 2, jnp.int32)
     return jnp.sort(2 * others + coins).astype(jnp.int32)
 
-  # A permutation is as long as the batch: not one for every anchor at a time.
-  return jax.lax.map(draw_one, images, batch_size=block_size or _DRAWN_AT_A_TIME)
+  # A permutation is as long as the batch: not one for every anchor at a time, and in blocks no more
+  # of them than a tile has entries.
+  at_a_time = 256 if block_size is None else max(1, block_size**2 // num_images)
+  return jax.lax.map(draw_one, images, batch_size=at_a_time)
 
 
 def _drawn_negatives(dtype: jnp.dtype, rows: Traits, columns: Traits) -> Roles:
