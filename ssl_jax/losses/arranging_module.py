@@ -183,7 +183,7 @@ def pair_features(
     of_rows, of_columns = jnp.split(kernel, 2, axis=1)
     return dot_products(rows, of_rows), dot_products(columns, of_columns)
   # Differences do not change with the origin. From one of the rows, coordinates that are equal in
-  # all of them are exactly 0, and stay so when divided by the floor.
+  # all of them are exactly 0.
   origin = jax.lax.stop_gradient(columns[..., :1, :])
   rows, columns = rows - origin, columns - origin
   # Σ_ij |z_i - z_j| without the pairs: in ascending order the k-th of n enters 2k - n + 1 times
@@ -191,8 +191,7 @@ def pair_features(
   num_columns = columns.shape[-2]
   signs = jnp.asarray(2 * (2 * jnp.arange(num_columns) - num_columns + 1), rows.dtype)
   total = jnp.sum(jnp.sort(columns, axis=-2) * signs[:, None], axis=-2, keepdims=True)
-  total = jnp.maximum(total, L1_FLOOR)
-  return dot_products(rows / total, kernel), -dot_products(columns / total, kernel)
+  return dot_products(_divide(rows, total), kernel), -dot_products(_divide(columns, total), kernel)
 
 
 def pair_matrix(
@@ -209,4 +208,10 @@ def pair_matrix(
   if form == 'concatenation':
     return jax.nn.sigmoid(output)
   output = jax.nn.relu(output)
-  return output / jnp.maximum(jnp.sum(output, axis=-1, keepdims=True), L1_FLOOR)
+  return _divide(output, jnp.sum(output, axis=-1, keepdims=True))
+
+
+def _divide(values: jax.Array, norm: jax.Array) -> jax.Array:
+  """Values by their L1 norm; 0 without gradient where there is nothing to scale."""
+  positive = norm > L1_FLOOR
+  return jnp.where(positive, values / jnp.where(positive, norm, 1), 0)

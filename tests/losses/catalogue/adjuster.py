@@ -74,16 +74,17 @@ def regularizer(batch: Batch, *, axis_name=None, block_size=None, **options) -> 
 
 def adjuster(batch: Batch, *, preset: str, own_columns: bool = True, **options) -> Result:
   """The columns of the blocks 12 and 21 are the rows of the other view, or exchanged."""
-  settings = PRESETS[preset]
+  # Of few images: otherwise there are too few for k, or every score is 0 and no anchor has a force.
+  settings = dataclasses.replace(PRESETS[preset], threshold=0)
   if settings.num_neighbors is not None:
-    settings = dataclasses.replace(settings, num_neighbors=3, threshold=0)
+    settings = dataclasses.replace(settings, num_neighbors=3)
   form = settings.matrix
   return semantic_adjuster(
     arranging_params(batch.view1.shape[-1], batch.view1.dtype, form),
     (batch.view1, batch.view2),
     None if own_columns else (batch.view2, batch.view1),
     (batch.target1, batch.target2),
-    batch.target1 + batch.target2,
+    batch.target1,
     **{'preset': settings, **options},
   )
 
