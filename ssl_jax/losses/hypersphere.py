@@ -31,7 +31,8 @@ def alignment(
   Args:
     view1: `[batch, dim]`, any float dtype; is normalised.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
-    exponent: α > 0. Below 2 the gradient at distance 0, where it is not defined, is 0.
+    exponent: α > 0. Other than at 2, views that only rounding tells apart have distance
+      and gradient 0: below 2 the latter is not defined there.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
 
   Returns:
@@ -47,7 +48,8 @@ def alignment(
   if exponent == 2:
     distance = squared
   else:
-    apart = squared > 0
+    # Compiled programs may round equal views apart, in directions that mean nothing.
+    apart = squared > jnp.finfo(squared.dtype).eps ** 2
     distance = jnp.where(apart, jnp.where(apart, squared, 1) ** (exponent / 2), 0)
   metrics = {
     'alignment': jnp.mean(distance),

@@ -1,127 +1,164 @@
-"""NT-Xent against golden values, a slow reference, and its properties."""
+"""NT-Xent and one-way InfoNCE against golden values, slow references, and their properties."""
+
+import functools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ssl_jax.losses import nt_xent
+from ssl_jax.losses import contrastive
+from ssl_jax.losses.info_nce import info_nce, nt_xent
+from tests.losses import slow_contrastive as slow
+from tests.losses import spec_goldens as goldens
+from tests.losses.spec_goldens import VIEW1, VIEW2
 
-VIEW1 = np.array([[1.0, 0, 0], [0, 2, 0], [1, 1, 1]])
-VIEW2 = np.array([[2.0, 1, 0], [0, 1, 1], [1, 0, 2]])
-PER_ANCHOR = (
-  0.8213332102210973,
-  1.0481285604863553,
-  1.4896301652808182,
-  1.0586080171353183,
-  1.3367319464791878,
-  1.0842715294756473,
-)
-GRADIENT = (
-  (0.0, -0.021413149562046294, 0.21251839809873158),
-  (0.1310364798426113, 0.0, -0.09936354547349946),
-  (0.013326798254532736, 0.17905951099951767, -0.1923863092540504),
-)
+few_examples = settings(max_examples=10, deadline=None, derandomize=True)
+seeds = st.integers(0, 2**32 - 1)
+temperatures = st.floats(0.05, 4)
 
 
-def per_anchor(view1: np.ndarray, view2: np.ndarray, temperature: float) -> np.ndarray:
-  """The definition, one anchor at a time: anchors of view 1, then of view 2."""
-  rows = np.concatenate([view1, view2])
-  rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-  losses = []
-  for i in range(len(rows)):
-    others = [np.exp(rows[i] @ rows[j] / temperature) for j in range(len(rows)) if j != i]
-    partner = (i + len(view1)) % len(rows)
-    losses.append(np.log(sum(others)) - rows[i] @ rows[partner] / temperature)
-  return np.array(losses)
+@functools.partial(jax.jit, static_argnames='block_size')
+def nt_xent_and_gradient(view1, view2, temperature, block_size=None):
+  value = lambda view1: nt_xent(view1, view2, temperature=temperature, block_size=block_size)
+  return jax.value_and_grad(value, has_aux=True)(view1)
+
+
+@functools.partial(jax.jit, static_argnames='block_size')
+def one_way(query, key, temperature, block_size=None):
+  return info_nce(query, key, temperature=temperature, block_size=block_size)
+
+
+@jax.jit
+def queued(query, key, negatives, temperature):
+  return info_nce(query, key, negatives=negatives, temperature=temperature)
 
 
 class GoldenTest(chex.TestCase):
-  def test_reference_gives_the_golden_anchors(self):
-    np.testing.assert_allclose(per_anchor(VIEW1, VIEW2, 0.5), PER_ANCHOR, rtol=1e-12)
+  @goldens.every_way
+  def test_nt_xent(self, dtype, block_size):
+    evaluate = functools.partial(goldens.evaluate, nt_xent_and_gradient, block_size=block_size)
+    for temperature, expected in goldens.NT_XENT.items():
+      (loss, metrics), _ = evaluate(dtype, VIEW1, VIEW2, temperature)
+      goldens.assert_golden(loss, expected)
+      goldens.assert_golden(metrics['attract'] + metrics['repel'], expected)
+    _, gradient = evaluate(dtype, VIEW1, VIEW2, 0.5)
+    goldens.assert_golden(gradient, goldens.BALANCED_GRADIENTS[1, 1, 1])
+    for view, values in ((np.eye(3), goldens.ORTHONORMAL), (np.ones((3, 3)), goldens.COLLAPSED)):
+      (loss, metrics), _ = evaluate(dtype, view, view, 0.5)
+      goldens.assert_golden(loss, values[1, 1, 1])
+      goldens.assert_golden(metrics['effective_negatives'], 4)
+      # An equal is not nearer.
+      assert metrics['contrast_accuracy'] == (values is goldens.ORTHONORMAL)
+    (loss, _), _ = nt_xent_and_gradient(goldens.FLAT1, goldens.FLAT2, 0.5)
+    goldens.assert_digits(loss, goldens.FLAT_NT_XENT)
 
-  @parameterized.parameters((0.5, 1.139783904846404), (0.1, 0.6218845741556606))
-  def test_mean_over_anchors(self, temperature, expected):
+  def test_each_anchor(self):
     with jax.enable_x64(True):
-      loss, metrics = nt_xent(VIEW1, VIEW2, temperature=temperature)
-      assert loss.dtype == jnp.float64
-    np.testing.assert_allclose(loss, expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(metrics['attract'] + metrics['repel'], expected, atol=1e-12)
-    single, _ = nt_xent(np.float32(VIEW1), np.float32(VIEW2), temperature=temperature)
-    assert single.dtype == jnp.float32
-    np.testing.assert_allclose(single, expected, rtol=2e-6)
+      terms = jax.jit(lambda a, b: contrastive.pair_terms(a, b, temperature=0.5))(VIEW1, VIEW2)
+      losses = jnp.logaddexp(terms.sums.log_sums[0], terms.positives) - terms.positives
+    goldens.assert_golden(losses, goldens.NT_XENT_ANCHORS)
 
-  def test_gradient(self):
-    with jax.enable_x64(True):
-      grad = jax.grad(lambda a: nt_xent(a, VIEW2)[0])(VIEW1)
-    np.testing.assert_allclose(grad, GRADIENT, rtol=0, atol=1e-12)
+  @goldens.every_way
+  def test_info_nce(self, dtype, block_size):
+    evaluate = functools.partial(goldens.evaluate, one_way, block_size=block_size)
+    forth, _ = evaluate(dtype, VIEW1, VIEW2, 0.5)
+    back, _ = evaluate(dtype, VIEW2, VIEW1, 0.5)
+    goldens.assert_golden(forth, goldens.INFO_NCE)
+    goldens.assert_golden((forth + back) / 2, goldens.INFO_NCE_SYMMETRIC)
 
-  @parameterized.named_parameters(
-    ('collapsed', np.ones((3, 4)), 1.6094379124340998),
-    ('orthonormal', np.eye(3), 0.4326529029917916),
-  )
-  def test_degenerate_geometry(self, view, expected):
+
+class DefinitionTest(chex.TestCase):
+  @few_examples
+  @given(seeds, temperatures)
+  def test_nt_xent(self, seed, temperature):
+    views = slow.random_views(seed)
     with jax.enable_x64(True):
-      loss, metrics = nt_xent(view, view)
-    np.testing.assert_allclose(loss, expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(metrics['effective_negatives'], 4, rtol=1e-12)
+      found, _ = nt_xent_and_gradient(*views, temperature)
+    slow.assert_same(found, slow.contrast(slow.pair_anchors(*views), temperature))
+
+  @few_examples
+  @given(seeds, temperatures)
+  def test_info_nce(self, seed, temperature):
+    views = slow.random_views(seed)
+    with jax.enable_x64(True):
+      found = one_way(*views, temperature)
+    queries, keys = slow.unit(views)
+    others = [np.delete(keys, i, axis=0) for i in range(len(keys))]
+    anchors = slow.query_anchors(queries, keys, others)
+    slow.assert_same(found, slow.contrast(anchors, temperature))
+
+  @few_examples
+  @given(seeds, temperatures)
+  def test_queue(self, seed, temperature):
+    views, negatives = slow.random_views(seed), slow.random_views(seed + 1)[0][:3]
+    with jax.enable_x64(True):
+      found = queued(*views, negatives, temperature)
+    queries, keys = slow.unit(views)
+    anchors = slow.query_anchors(queries, keys, [slow.unit(negatives)] * len(keys))
+    slow.assert_same(found, slow.contrast(anchors, temperature))
+
+  @parameterized.parameters(0.2, 1.0)
+  def test_one_query_feels_its_key_and_negatives_by_their_softmax(self, temperature):
+    """Each candidate at an angle of its own to the query, in which the derivative is taken."""
+    angles = jnp.array([0.3, 1.1, 2.0, 2.9])
+    at = lambda angle: jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    query = jnp.array([[1.0, 0]])
+
+    def loss(angles):
+      return queued(query, at(angles[:1]), at(angles[1:]), temperature)[0]
+
+    slopes = jax.grad(loss)(angles) / -jnp.sin(angles)  # with respect to the cosines
+    softmax = np.exp(np.cos(angles) / temperature)
+    softmax /= softmax.sum()
+    expected = (softmax - np.eye(4)[0]) / temperature
+    assert (slopes[1:] > 0).all() and slopes[0] < 0
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5)
 
 
 class PropertyTest(chex.TestCase):
   def setUp(self):
     super().setUp()
-    random = np.random.default_rng(0)
-    self.view1, self.view2 = random.normal(size=(2, 7, 5))
+    self.view1, self.view2 = slow.random_views(0)
 
-  def test_definition(self):
+  def test_views_may_swap(self):
     with jax.enable_x64(True):
-      loss, metrics = nt_xent(self.view1, self.view2, temperature=0.2)
-    np.testing.assert_allclose(loss, per_anchor(self.view1, self.view2, 0.2).mean(), rtol=1e-12)
-    rows = np.concatenate([self.view1, self.view2])
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    image = np.arange(14) % 7
-    negatives = (rows @ rows.T)[image[:, None] != image]
-    np.testing.assert_allclose(metrics['negative_similarity'], negatives.mean(), rtol=1e-12)
-    softmax = np.exp(negatives.reshape(14, 12) / 0.2)
-    softmax /= softmax.sum(axis=1, keepdims=True)
-    effective = (1 / (softmax**2).sum(axis=1)).mean()
-    np.testing.assert_allclose(metrics['effective_negatives'], effective, rtol=1e-12)
-    positives = np.diag(rows[:7] @ rows[7:].T)
-    np.testing.assert_allclose(metrics['positive_similarity'], positives.mean(), rtol=1e-12)
-    nearest = negatives.reshape(14, 12).max(axis=1)
-    np.testing.assert_allclose(
-      metrics['contrast_accuracy'], (np.tile(positives, 2) > nearest).mean(), rtol=1e-12
-    )
+      (loss, metrics), _ = nt_xent_and_gradient(self.view1, self.view2, 0.2)
+      swapped, _ = nt_xent_and_gradient(self.view2, self.view1, 0.2)
+    chex.assert_trees_all_close(swapped, (loss, metrics), rtol=1e-13)
 
-  def test_views_and_rows_may_swap_and_stretch(self):
-    order = np.random.default_rng(1).permutation(7)
+  @parameterized.parameters(None, 2)
+  def test_groups_are_slices(self, block_size):
+    views = slow.random_views(0, batch=6)
     with jax.enable_x64(True):
-      expected, _ = nt_xent(self.view1, self.view2)
-      swapped, _ = nt_xent(self.view2, self.view1)
-      permuted, _ = nt_xent(self.view1[order], self.view2[order])
-      stretched, _ = nt_xent(3 * self.view1, 0.01 * self.view2)
-    np.testing.assert_allclose([swapped, permuted, stretched], expected, rtol=1e-13)
+      found = jax.jit(functools.partial(nt_xent, group_size=3, block_size=block_size))(*views)
+      slices = [nt_xent_and_gradient(*views[:, at : at + 3, :], 0.5)[0] for at in (0, 3)]
+    mean = jax.tree.map(lambda *x: np.mean(x), *slices)
+    chex.assert_trees_all_close(found, mean, rtol=1e-13)
 
-  def test_gradient_is_the_derivative(self):
+  def test_a_queue_of_the_other_keys(self):
+    """One query at a time: other keys as a queue are what they are in the batch."""
     with jax.enable_x64(True):
-      chex.assert_numerical_grads(
-        lambda a, b: nt_xent(a, b, temperature=0.3)[0],
-        (jnp.asarray(self.view1), jnp.asarray(self.view2)),
-        order=1,
-        rtol=1e-5,
-        atol=1e-5,
-      )
+      expected, _ = one_way(self.view1, self.view2, 0.5)
+      losses = [
+        queued(self.view1[i : i + 1], self.view2[i : i + 1], np.delete(self.view2, i, 0), 0.5)[0]
+        for i in range(len(self.view1))
+      ]
+    np.testing.assert_allclose(np.mean(losses), expected, rtol=1e-13)
+
+  def test_keys_and_negatives_carry_gradients(self):
+    loss = lambda key, negatives: queued(self.view1, key, negatives, 0.5)[0]
+    for gradient in jax.grad(loss, (0, 1))(np.float32(self.view2), np.float32(self.view1[:3])):
+      assert np.abs(gradient).max() > 1e-3
 
   def test_identical_negatives_at_a_low_temperature_stay_finite(self):
     view = jnp.ones((4, 3), jnp.bfloat16).at[0].set(0)
-    loss, grad = jax.value_and_grad(lambda a: nt_xent(a, view, temperature=0.01)[0])(view)
-    assert loss.dtype == jnp.float32 and grad.dtype == jnp.bfloat16
-    chex.assert_tree_all_finite((loss, grad))
-
-  def test_temperature_may_be_traced(self):
-    traced = jax.jit(lambda t: nt_xent(np.float32(VIEW1), np.float32(VIEW2), temperature=t)[0])
-    np.testing.assert_allclose(traced(0.1), 0.6218845741556606, rtol=2e-6)
+    (loss, _), gradient = nt_xent_and_gradient(view, view, 0.01)
+    assert loss.dtype == jnp.float32 and gradient.dtype == jnp.bfloat16
+    chex.assert_tree_all_finite((loss, gradient))
 
 
 class ErrorTest(chex.TestCase):
@@ -129,8 +166,10 @@ class ErrorTest(chex.TestCase):
     ('zero', {'temperature': 0}, 'temperature: found 0, must be > 0 and finite'),
     ('negative', {'temperature': -0.5}, 'temperature: found -0.5, must be > 0'),
     ('nan', {'temperature': float('nan')}, 'temperature: found nan'),
+    ('group_size', {'group_size': 2}, 'group_size: found 2, must be a divisor of the batch, 3'),
+    ('block_size', {'block_size': 0}, 'block_size: found 0, must be a whole number >= 1'),
   )
-  def test_temperature(self, options, pattern):
+  def test_options(self, options, pattern):
     with self.assertRaisesRegex(ValueError, pattern):
       nt_xent(VIEW1, VIEW2, **options)
 
