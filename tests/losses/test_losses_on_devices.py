@@ -1,58 +1,54 @@
-"""One value and gradient on any number of devices: sharded jit, shard_map and pmap."""
+"""Every loss has one value and one encoder gradient on 1, 2, 4 and 8 devices, however they run."""
 
 import functools
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ssl_jax import losses
+from tests.losses import tiny_encoder, ways
+from tests.losses.catalogue import themes
+from tests.losses.tiny_encoder import WHOLE
 
-BATCH, DIM = 32, 6
-WINDOW = losses.RankWindow(2, 5)
-LOSSES = {
-  'nt_xent': losses.nt_xent,
-  'cosine_regression': losses.cosine_regression,
-  'triplet': functools.partial(losses.truncated_triplet, deputy=WINDOW),
-  # A group spans devices, equals a device, or is one of several on a device.
-  'triplet_groups_of_8': functools.partial(losses.truncated_triplet, deputy=WINDOW, group_size=8),
-  'triplet_closing_hinge': functools.partial(losses.truncated_triplet, deputy=WINDOW, margin=1),
-  'triplet_all': functools.partial(losses.truncated_triplet, deputy=losses.AllRanks()),
+THEMES = themes()
+# The way, the devices, and the block sizes, where a block may be less than a device's rows, as many
+# or more, and need not divide them. Compiling takes all the time: not every size with every way.
+SETTINGS = {
+  'jit_2': (ways.sharded_jit, 2, (WHOLE, 12)),
+  'jit_4': (ways.sharded_jit, 4, (WHOLE,)),
+  'jit_8': (ways.sharded_jit, 8, (WHOLE, 8)),
+  'shard_map_1': (ways.shard_map, 1, (WHOLE,)),
+  'shard_map_2': (ways.shard_map, 2, (WHOLE, 8)),
+  'shard_map_4': (ways.shard_map, 4, (WHOLE, 12)),
+  'shard_map_8': (ways.shard_map, 8, (WHOLE, 8)),
+  'unchecked_shard_map_4': (ways.unchecked_shard_map, 4, (8,)),
+  'pmap_2': (ways.pmap, 2, (8,)),
+  'pmap_8': (ways.pmap, 8, (WHOLE,)),
 }
 
 
-def _mesh(num_devices: int) -> Mesh:
-  return jax.make_mesh(
-    (num_devices,), ('data',), (AxisType.Auto,), devices=jax.devices()[:num_devices]
-  )
+def _results(theme, blocks, run):
+  def function(parameters, inputs, axis_name=None):
+    return tiny_encoder.every_result(
+      THEMES[theme], parameters, inputs, blocks=blocks, axis_name=axis_name
+    )
+
+  with jax.enable_x64(True):
+    return jax.device_get(
+      run(function, tiny_encoder.random_parameters(0), tiny_encoder.random_inputs())
+    )
 
 
-def _inputs() -> tuple[np.ndarray, np.ndarray]:
-  first, noise = np.random.default_rng(0).normal(size=(2, BATCH, DIM))
-  return first, first + noise
+@functools.cache
+def _on_one_device(theme):
+  return _results(theme, (WHOLE,), ways.one_device)
 
 
-def _on_one_device(loss):
-  def mean(a, b):
-    return loss(a, b)
-
-  return jax.value_and_grad(mean, (0, 1), has_aux=True)(*map(jnp.asarray, _inputs()))
-
-
-def _per_device(loss, axis_name):
-  """What a caller writes inside shard_map or pmap: gradients of shared weights, averaged."""
-
-  def weighted(weight, a, b):
-    return loss(a @ weight, b @ weight, axis_name=axis_name)
-
-  def local(weight, a, b):
-    out, grad = jax.value_and_grad(weighted, has_aux=True)(weight, a, b)
-    return out, jax.lax.pmean(grad, axis_name)
-
-  return local
+def _assert_close(found, expected):
+  # A leading axis of devices, where there is one, is compared device by device.
+  expected = np.broadcast_to(expected, found.shape)
+  np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 class DevicesTest(chex.TestCase):
@@ -60,42 +56,13 @@ class DevicesTest(chex.TestCase):
     super().setUp()
     chex.assert_devices_available(8, 'cpu')
 
-  @parameterized.product(name=list(LOSSES), num_devices=(1, 2, 4, 8))
-  def test_jit_over_sharded_arrays(self, name, num_devices):
-    with jax.enable_x64(True):
-      expected = _on_one_device(LOSSES[name])
-      rows = NamedSharding(_mesh(num_devices), PartitionSpec('data'))
-      sharded = [jax.device_put(x, rows) for x in _inputs()]
-      found = jax.jit(jax.value_and_grad(LOSSES[name], (0, 1), has_aux=True))(*sharded)
-      chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
-
-  @parameterized.product(
-    name=list(LOSSES), setting=((1, True), (2, True), (4, False), (4, 'pmap'), (8, True))
+  @parameterized.named_parameters(
+    (f'{setting}_{theme}', theme, *SETTINGS[setting]) for setting in SETTINGS for theme in THEMES
   )
-  def test_axis_name(self, name, setting):
-    num_devices, way = setting
-    with jax.enable_x64(True):
-      weight = jnp.asarray(np.random.default_rng(1).normal(size=(DIM, DIM)))
-      a, b = map(jnp.asarray, _inputs())
-
-      def whole(weight):
-        return LOSSES[name](a @ weight, b @ weight)
-
-      expected = jax.value_and_grad(whole, has_aux=True)(weight)
-      local = _per_device(LOSSES[name], 'data')
-      if way == 'pmap':
-        split = (num_devices, BATCH // num_devices, DIM)
-        mapped = jax.pmap(local, 'data', in_axes=(None, 0, 0))
-        found = jax.tree.map(lambda x: x[-1], mapped(weight, a.reshape(split), b.reshape(split)))
-      else:
-        rows = PartitionSpec('data')
-        found = jax.jit(
-          jax.shard_map(
-            local,
-            mesh=_mesh(num_devices),
-            in_specs=(PartitionSpec(), rows, rows),
-            out_specs=PartitionSpec(),
-            check_vma=way,
-          )
-        )(weight, a, b)
-      chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
+  def test_with_(self, theme, way, num_devices, blocks):
+    expected = _on_one_device(theme)
+    found = _results(theme, blocks, functools.partial(way, mesh=ways.make_mesh(num_devices)))
+    self.assertEqual({name for name, _ in expected}, {name for name, _ in found})
+    for (name, block_size), result in found.items():
+      with self.subTest(case=name, block_size=block_size):
+        jax.tree.map(_assert_close, result, expected[name, WHOLE])

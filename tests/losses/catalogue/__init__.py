@@ -1,7 +1,7 @@
 """Every public loss as the harness calls it: one case for each way a loss takes its arguments.
 
-`test_losses_on_devices.py`, `test_properties.py` and `test_blocks.py` run over `CASES`. A loss that
-is public and in no case fails `test_catalogue.py`.
+`test_losses_on_devices.py`, `test_two_processes.py` and `test_properties.py` run over them. A loss
+that is public and in no case fails `test_catalogue.py`.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ class Batch(NamedTuple):
   view2: jax.Array  # [batch, dim], carries the gradient
   target1: jax.Array  # [batch, dim], another network's embedding of view 1
   target2: jax.Array  # [batch, dim], and of view 2
-  labels: jax.Array  # [batch] int32, few classes
+  labels: jax.Array  # [batch] int32, few classes, each more than once
   weights: jax.Array  # [batch] positive
 
 
@@ -30,9 +30,10 @@ class Case:
   """One way of calling a loss.
 
   Attributes:
-    call: `call(batch, **options) -> (loss, metrics)`; options are `axis_name` and, where `blocks`,
-      `block_size`.
-    names: the public names it exercises.
+    call: `call(batch, **options) -> (loss, metrics)`. It passes the options on to the loss:
+      `axis_name`, `block_size` where `blocks`, and the loss's own `temperature` and the like, which
+      override what the case has chosen.
+    names: the public names it exercises, first of them the loss that takes the options.
     blocks: whether the loss takes `block_size`.
     scale_free: whether the loss does not change when a row is multiplied by a positive number.
     permutable: whether one permutation of all rows of the batch leaves the loss as it is.
@@ -53,17 +54,18 @@ class Case:
   discontinuous: tuple[str, ...] = ('contrast_accuracy',)
 
 
-def _collect(*parts: dict[str, Case]) -> dict[str, Case]:
-  cases: dict[str, Case] = {}
-  for part in parts:
-    assert not cases.keys() & part.keys(), cases.keys() & part.keys()
-    cases.update(part)
-  return cases
+def themes() -> dict[str, dict[str, Case]]:
+  """The cases by theme, each theme a file of this folder, and name."""
+  from tests.losses.catalogue import adjuster, clustering, contrastive, redundancy, triplet
+
+  modules: tuple[Any, ...] = (contrastive, triplet, clustering, adjuster, redundancy)
+  return {module.__name__.rpartition('.')[2]: module.CASES for module in modules}
 
 
 def all_cases() -> dict[str, Case]:
   """The cases of every theme by name."""
-  from tests.losses.catalogue import adjuster, clustering, contrastive, redundancy, triplet
-
-  themes: tuple[Any, ...] = (contrastive, triplet, clustering, adjuster, redundancy)
-  return _collect(*(theme.CASES for theme in themes))
+  cases: dict[str, Case] = {}
+  for theme in themes().values():
+    assert not cases.keys() & theme.keys(), cases.keys() & theme.keys()
+    cases.update(theme)
+  return cases

@@ -1,0 +1,228 @@
+"""What holds of every loss, whatever the embeddings."""
+
+import functools
+import inspect
+
+import chex
+import jax
+import jax.numpy as jnp
+import jax.test_util
+import numpy as np
+from absl.testing import parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssl_jax import losses
+from tests.losses import batches
+from tests.losses.batches import SIZE, random_batch
+from tests.losses.catalogue import all_cases, themes
+
+THEMES = themes()
+CASES = all_cases()
+HALVES = (np.float16, jnp.bfloat16)
+seeds = st.integers(0, 2**32 - 1)
+few_examples = settings(max_examples=10, deadline=None, derandomize=True)
+
+
+def temperatures(case):
+  """What the loss that takes the case's options calls its temperatures."""
+  names = inspect.signature(getattr(losses, case.names[0])).parameters
+  return [name for name in names if name.endswith('temperature') and 'adaptive' not in name]
+
+
+def every_case(condition=lambda case: True):
+  """A test for each case that meets the condition."""
+  names = [name for name, case in CASES.items() if condition(case)]
+  return parameterized.named_parameters(zip(names, names, strict=True))
+
+
+def every_case_in(dtypes, condition=lambda case: True):
+  """A test for each case that meets the condition, and each of the dtypes."""
+  return parameterized.named_parameters(
+    (f'{name}_{dtype.__name__}', name, dtype)
+    for name, case in CASES.items()
+    if condition(case)
+    for dtype in dtypes
+  )
+
+
+@functools.cache
+def _program(names, block_size, temperature):
+  """Of several cases: a program each would take most of the suite's time to compile."""
+
+  def every_value(fields, labels):
+    results = {}
+    for name in names:
+      case = CASES[name]
+      options = {} if block_size is None else {'block_size': block_size}
+      if temperature is not None:
+        options |= dict.fromkeys(temperatures(case), temperature)
+
+      def value(fields, case=case, options=options):
+        return case.call(batches.join(fields, labels), **options)
+
+      (loss, metrics), grads = jax.value_and_grad(value, has_aux=True)(fields)
+      exact = {key: x for key, x in metrics.items() if key not in case.discontinuous}
+      results[name] = loss, exact, grads
+    return results
+
+  # Without LLVM's optimisations it compiles in half the time.
+  return jax.jit(every_value, compiler_options={'xla_backend_optimization_level': 0})
+
+
+def evaluate(name, batch, *, block_size=None, temperature=None):
+  """Loss, metrics, and gradients by field of the batch; compiled with the others of its theme."""
+  size = len(batch.labels)
+  (theme,) = (cases for cases in THEMES.values() if name in cases)
+  together = tuple(
+    key
+    for key, case in theme.items()
+    if (size == SIZE or size == case.minimum)
+    and (block_size is None or case.blocks)
+    and (temperature is None or temperatures(case))
+  )
+  program = _program(together, block_size, temperature)
+  return jax.device_get(program(*batches.split(batch))[name])
+
+
+def assert_close(found, expected, tolerance):
+  """Within `tolerance` of a scalar, or of 1 if that is more, and of the greatest gradient.
+
+  Gradients all below 0.01 are what remains of terms that cancel, whose rounding is seen.
+  """
+  steepest = max(0.01, *(np.max(np.abs(grad)) for grad in expected[2].values()))
+  for (path, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+    scale = np.maximum(1, np.abs(b)) if np.ndim(b) == 0 else steepest
+    name = jax.tree_util.keystr(path)
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+class SymmetryTest(chex.TestCase):
+  @every_case(lambda case: case.permutable)
+  @few_examples
+  @given(seed=seeds)
+  def test_permutation_(self, name, seed):
+    batch = random_batch(SIZE, seed)
+    order = np.random.default_rng(seed).permutation(SIZE)
+    with jax.enable_x64(True):
+      loss, metrics, grads = evaluate(name, batch)
+      found = evaluate(name, jax.tree.map(lambda x: x[order], batch))
+    assert_close(found, (loss, metrics, {k: g[order] for k, g in grads.items()}), 1e-12)
+
+  @every_case(lambda case: case.scale_free)
+  @few_examples
+  @given(seed=seeds)
+  def test_positive_scaling_(self, name, seed):
+    batch = random_batch(SIZE, seed)
+    random = np.random.default_rng(seed)
+    factors = {k: np.exp(random.normal(size=(SIZE, 1))) for k in batches.EMBEDDINGS}
+    stretched = batch._replace(**{k: getattr(batch, k) * x for k, x in factors.items()})
+    with jax.enable_x64(True):
+      expected = evaluate(name, batch)
+      loss, metrics, grads = evaluate(name, stretched)
+    grads |= {k: grads[k] * x for k, x in factors.items()}
+    assert_close((loss, metrics, grads), expected, 1e-11)
+
+
+class GradientTest(chex.TestCase):
+  @every_case()
+  @few_examples
+  @given(seed=seeds)
+  def test_stopped_is_exactly_zero_(self, name, seed):
+    with jax.enable_x64(True):
+      _, _, grads = evaluate(name, random_batch(SIZE, seed))
+    for field in CASES[name].stopped:
+      np.testing.assert_array_equal(grads[field], 0, err_msg=field)
+    self.assertTrue(any(np.any(grads[field]) for field in batches.EMBEDDINGS))
+
+  @every_case()
+  def test_metrics_carry_none_(self, name):
+    fields, labels = batches.split(random_batch(SIZE, dtype=np.float32))
+
+    def total(fields):
+      _, metrics = CASES[name].call(batches.join(fields, labels))
+      return sum(metrics.values())
+
+    for field, grad in jax.jit(jax.grad(total))(fields).items():
+      np.testing.assert_array_equal(grad, 0, err_msg=field)
+
+  @every_case(lambda case: case.smooth)
+  @few_examples
+  @given(seed=seeds)
+  def test_is_the_derivative_(self, name, seed):
+    """`jax.test_util.check_grads` in reverse mode, on the one program that the others use."""
+    batch = random_batch(SIZE, seed)
+    free = tuple(field for field in batches.EMBEDDINGS if field not in CASES[name].stopped)
+
+    def value(*arrays):
+      return evaluate(name, batch._replace(**dict(zip(free, arrays, strict=True))))[0]
+
+    def value_and_pullback(*arrays):
+      loss, _, grads = evaluate(name, batch._replace(**dict(zip(free, arrays, strict=True))))
+      return loss, lambda cotangent: tuple(cotangent * grads[field] for field in free)
+
+    with jax.enable_x64(True):
+      arrays = tuple(getattr(batch, field) for field in free)
+      jax.test_util.check_vjp(value, value_and_pullback, arrays, atol=1e-6, rtol=1e-6, eps=1e-5)
+
+
+class FiniteTest(chex.TestCase):
+  @every_case()
+  def test_degenerate_embeddings_(self, name):
+    self.check(name, SIZE, np.float32)
+
+  @every_case()
+  def test_smallest_batch_(self, name):
+    self.check(name, CASES[name].minimum, np.float32)
+
+  @every_case(temperatures)
+  def test_low_temperature_(self, name):
+    self.check(name, SIZE, np.float32, temperature=0.005)
+    if CASES[name].blocks:
+      self.check(name, SIZE, np.float32, temperature=0.005, block_size=4)
+
+  @every_case_in(HALVES)
+  def test_half_precision_(self, name, dtype):
+    self.check(name, SIZE, dtype)
+
+  def check(self, name, size, dtype, **options):
+    batch = random_batch(size, dtype=dtype)
+    for change in (lambda batch: batch, *batches.DEGENERATE):
+      found = evaluate(name, change(batch), **options)
+      for path, x in jax.tree.leaves_with_path(found):
+        self.assertTrue(np.all(np.isfinite(x)), f'{change.__name__}{jax.tree_util.keystr(path)}')
+
+
+class HalfPrecisionTest(chex.TestCase):
+  @every_case_in(HALVES)
+  def test_rounds_once_(self, name, dtype):
+    """Embeddings are rounded by the caller and nothing is rounded after that.
+
+    So the loss and metrics of half-precision embeddings are, bit for bit, those of the same values
+    in float32, and a gradient is that of float32 within 4 units in the last place of the greatest.
+    Against embeddings that were never rounded, the loss differs by at most `finfo(dtype).eps` (2⁻¹⁰
+    in float16, 2⁻⁷ in bfloat16) times itself, or times 1 if it is less than 1.
+    """
+    batch = random_batch(SIZE, dtype=dtype)
+    rounded = batches.in_dtype(batch, np.float32)
+    *values, grads = evaluate(name, batch)
+    *expected_values, expected_grads = evaluate(name, rounded)
+    self.assertEqual({grad.dtype for grad in grads.values()}, {np.dtype(dtype)})
+    self.assertEqual(values, expected_values)
+    unrounded, *_ = evaluate(name, random_batch(SIZE, dtype=np.float32))
+    self.assertLess(abs(values[0] - unrounded), jnp.finfo(dtype).eps * max(1, abs(unrounded)))
+    grads = {field: grad.astype(np.float32) for field, grad in grads.items()}
+    assert_close((*values, grads), (*expected_values, expected_grads), 4 * jnp.finfo(dtype).eps)
+
+
+class BlocksTest(chex.TestCase):
+  @every_case_in((np.float64, np.float32), lambda case: case.blocks)
+  def test_equal_to_the_whole_(self, name, dtype):
+    # A block size that does not divide the batch, and one that does.
+    block_size, tolerance = (5, 1e-12) if dtype is np.float64 else (4, 1e-5)
+    for change in (lambda batch: batch, *batches.DEGENERATE):
+      with jax.enable_x64(dtype is np.float64), self.subTest(batch=change.__name__):
+        batch = change(random_batch(SIZE, dtype=dtype))
+        expected = evaluate(name, batch)
+        found = evaluate(name, batch, block_size=block_size)
+        assert_close(found, expected, tolerance)
