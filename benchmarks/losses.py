@@ -2,6 +2,7 @@
 
   python benchmarks/losses.py                                     the sizes a CPU can bear
   python benchmarks/losses.py --batches=65536 --only=blocked      131,072 embeddings: minutes
+  python benchmarks/losses.py --batches=8192 --devices=1,2,4,8    memory of each device, not time
   python benchmarks/losses.py --out=benchmarks/results/NAME.json
 
 `whole` and `blocked` are `ssl_jax.losses` without and with a `block_size`; both return their
@@ -32,6 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ssl_jax import losses, reporting
 
@@ -39,6 +41,7 @@ TEMPERATURE = 0.5
 NUM_DRAWN = 32
 GROUP = 256
 LONG = 60.0
+WAYS = ('shard_map', 'jit')
 
 
 class Inputs(NamedTuple):
@@ -289,6 +292,46 @@ def measure_case(name: str, options: Any) -> dict[str, Any]:
   return {'loss': name, 'batch': batch, 'matrix_mib': matrix_mib, **rows}
 
 
+def compile_on_devices(
+  way: str, name: str, num_devices: int, size: tuple[int, int, str], block_size: int
+) -> Any:
+  """`compile_gradient` of a loss in blocks with rows split over devices, by `WAYS`."""
+  devices = jax.devices()[:num_devices]
+  mesh = jax.make_mesh((num_devices,), ('data',), (AxisType.Auto,), devices=devices)
+  split, whole = PartitionSpec('data'), PartitionSpec()
+  like = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, split)),
+    inputs_like(*size),
+  )
+  axis = {'axis_name': 'data'} if way == 'shard_map' else {}
+
+  def gradient(x: Inputs) -> Any:
+    def loss(view1: Any, view2: Any) -> Any:
+      inputs = x._replace(view1=view1, view2=view2)
+      return CASES[name].call(inputs, block_size=block_size, **axis)
+
+    return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(x.view1, x.view2)
+
+  if way == 'shard_map':
+    gradient = jax.shard_map(gradient, mesh=mesh, in_specs=split, out_specs=(whole, split))
+  return jax.jit(gradient).lower(like).compile()
+
+
+def devices_table(batches: list[int], counts: list[int], options: Any) -> str:
+  """What each device needs for NT-Xent in blocks, for a terminal or a page."""
+  head = ' | '.join(['images, devices', *(f'on {count}' for count in counts)])
+  lines = [f'| {head} |', '|---' * (1 + len(counts)) + '|']
+  for batch in batches:
+    size = batch, options.dim, options.dtype
+    for way in WAYS:
+      compiled = [
+        compile_on_devices(way, 'nt_xent', count, size, options.block_size) for count in counts
+      ]
+      memory = ' | '.join(f'{temporary_bytes(x) / 2**20:,.0f} MiB' for x in compiled)
+      lines.append(f'| {batch:,}, `{way}` | {memory} |')
+  return '\n'.join(lines)
+
+
 def milliseconds(row: dict[str, Any]) -> str:
   if 'ms' not in row:
     return f'needs {row["temporary_mib"] / 1024:,.1f} GiB, not run'
@@ -355,6 +398,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   parser.add_argument('--block_size', type=int, default=1024)
   parser.add_argument('--only', default=names, help='versions of NT-Xent')
   parser.add_argument('--catalogue_batch', type=int, default=None, help='0 leaves the rest out')
+  parser.add_argument('--devices', default='', help='only the memory of so many; a CPU simulates')
   parser.add_argument('--rounds', type=int, default=5, help='the median over these is printed')
   parser.add_argument('--seconds', type=float, default=1.0, help='of each program in each round')
   parser.add_argument('--max_gib', type=float, default=4.0, help='larger programs are not run')
@@ -370,8 +414,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
   options = parse(arguments)
+  batches, counts = (
+    [int(x) for x in y.split(',') if x] for y in (options.batches, options.devices)
+  )
+  if counts:
+    jax.config.update('jax_num_cpu_devices', max(counts))
+    print(devices_table(batches, counts, options))
+    return
   rows = []
-  for batch in (int(x) for x in options.batches.split(',') if x):
+  for batch in batches:
     rows += measure_versions(batch, options)
     print(f'nt_xent at {batch:,} measured', file=sys.stderr, flush=True)
   print(versions_table(rows), flush=True)

@@ -42,6 +42,11 @@ class BenchmarkTest(chex.TestCase):
       self.assertNotIn('ms', row)
     self.assertIn('GiB, not run', benchmark.versions_table(rows))
 
+  def test_devices(self):
+    table = benchmark.devices_table([256], [1, 4], benchmark.parse(SMALL))
+    for way in benchmark.WAYS:
+      self.assertRegex(table, rf'\n\| 256, `{way}` \| \d+ MiB \| \d+ MiB \|')
+
   def test_one_version(self):
     options = benchmark.parse(['--only=blocked'])
     self.assertEqual(options.catalogue_batch, 0)

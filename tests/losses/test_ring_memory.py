@@ -7,7 +7,6 @@ import re
 import chex
 import jax
 from absl.testing import parameterized
-from jax.sharding import NamedSharding
 
 from benchmarks import losses as benchmark
 from tests.losses import ways
@@ -26,22 +25,8 @@ ON_A_RING = (
 @functools.cache
 def compiled_on(way, name, num_devices, batch=BATCH):
   """Value and gradient with respect to both views, the rows split over devices."""
-  mesh = ways.make_mesh(num_devices)
-  like = benchmark.inputs_like(batch, DIM, 'float32')
-  sharding = NamedSharding(mesh, ways.ROWS)
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-  settings = {'block_size': BLOCK_SIZE} | ({'axis_name': ways.AXIS} if way == 'shard_map' else {})
-
-  def gradient(x):
-    def loss(view1, view2):
-      return benchmark.CASES[name].call(x._replace(view1=view1, view2=view2), **settings)
-
-    return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(x.view1, x.view2)
-
-  if way == 'shard_map':
-    specs = (ways.WHOLE, ways.ROWS)
-    gradient = jax.shard_map(gradient, mesh=mesh, in_specs=ways.ROWS, out_specs=specs)
-  return jax.jit(gradient).lower(like).compile()
+  size = batch, DIM, 'float32'
+  return benchmark.compile_on_devices(way, name, num_devices, size, BLOCK_SIZE)
 
 
 def device_mib(*chosen, **settings):
@@ -53,7 +38,7 @@ class RingMemoryTest(chex.TestCase):
     super().setUp()
     chex.assert_devices_available(8, 'cpu')
 
-  @parameterized.parameters('shard_map', 'jit')
+  @parameterized.parameters(*benchmark.WAYS)
   def test_a_device_needs_less_the_more_there_are(self, way):
     found = [device_mib(way, 'nt_xent', num_devices) for num_devices in DEVICES]
     for fewer, more in itertools.pairwise(found):
