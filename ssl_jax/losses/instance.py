@@ -95,7 +95,7 @@ def instance_contrastive(
   views = l2_normalize(views) if normalize else promote(views)
   temperature = jnp.asarray(temperature, views.dtype)
   images = collectives.row_indices(num_local, axis_name)
-  drawn = _draw(key, images, num_images, num_negatives, replacement, block_size)
+  drawn = _draw(key, images, num_images, num_negatives, replacement)
   candidates = views.reshape(2 * num_local, -1)
   sums = anchor_sums(
     views[:, 0] / temperature,
@@ -111,30 +111,40 @@ def instance_contrastive(
 
 
 def _draw(
-  key: chex.PRNGKey,
-  images: jax.Array,
-  num_images: int,
-  num_negatives: int,
-  replacement: bool,
-  block_size: int | None,
+  key: chex.PRNGKey, images: jax.Array, num_images: int, num_negatives: int, replacement: bool
 ) -> jax.Array:
   """Each anchor's negatives as sorted positions 2 * image + view: int32 `[anchor, K]`."""
+  num_others = num_images - 1
 
   # Dtypes are given, since the default ones draw other numbers under `jax_enable_x64`.
   def draw_one(image: jax.Array) -> jax.Array:
     image_key, view_key = jax.random.split(jax.random.fold_in(key, image))
     if replacement:
-      others = jax.random.randint(image_key, (num_negatives,), 0, num_images - 1, jnp.int32)
+      others = jax.random.randint(image_key, (num_negatives,), 0, num_others, jnp.int32)
     else:
-      others = jax.random.permutation(image_key, num_images - 1)[:num_negatives]
+      others = _subset(image_key, num_others, num_negatives)
     others = others + (others >= image)
     coins = jax.random.randint(view_key, (num_negatives,), 0, 2, jnp.int32)
     return jnp.sort(2 * others + coins).astype(jnp.int32)
 
-  # A permutation is as long as the batch: not one for every anchor at a time, and in blocks no more
-  # of them than a tile has entries.
-  at_a_time = 256 if block_size is None else max(1, block_size**2 // num_images)
-  return jax.lax.map(draw_one, images, batch_size=at_a_time)
+  return jax.vmap(draw_one)(images)
+
+
+def _subset(key: chex.PRNGKey, size: int, count: int) -> jax.Array:
+  """`count` different numbers below `size`, every set of them as likely: int32 `[count]`.
+
+  Floyd's algorithm (Bentley and Floyd, CACM 1987): nothing is as long as `size`, unlike in a
+  permutation of which the first numbers are taken.
+  """
+  newest = jnp.arange(size - count, size, dtype=jnp.int32)
+  tried = jax.random.randint(key, (count,), 0, newest + 1, jnp.int32)
+
+  def add(place: jax.Array, chosen: jax.Array) -> jax.Array:
+    taken = jnp.any(chosen == tried[place])
+    return chosen.at[place].set(jnp.where(taken, newest[place], tried[place]))
+
+  none = collectives.varying_as(jnp.full(count, -1, jnp.int32), tried)
+  return jax.lax.fori_loop(0, count, add, none)
 
 
 def _drawn_negatives(dtype: jnp.dtype, rows: Traits, columns: Traits) -> Roles:

@@ -27,10 +27,10 @@ contrastive = jax.jit(
 )
 
 
-@functools.partial(jax.jit, static_argnames=('num_negatives', 'replacement', 'block_size'))
-def draw(key, images, num_negatives, replacement=False, block_size=None):
+@functools.partial(jax.jit, static_argnames=('num_negatives', 'replacement'))
+def draw(key, images, num_negatives, replacement=False):
   """Positions 2 * image + view of the negatives of images of a batch of `BATCH`."""
-  return _draw(key, images, BATCH, num_negatives, replacement, block_size)
+  return _draw(key, images, BATCH, num_negatives, replacement)
 
 
 def drawn_anchors(views, drawn):
@@ -151,9 +151,18 @@ class DrawTest(chex.TestCase):
     with jax.enable_x64(True):
       in_float64 = drawn(np.arange(BATCH), replacement=replacement)
     np.testing.assert_array_equal(in_float64, whole)
-    if not replacement:
-      blocks = drawn(np.array(order[:3]), block_size=2)
-      np.testing.assert_array_equal(blocks, whole[np.array(order[:3])])
+    some = drawn(np.array(order[:3]), replacement=replacement)
+    np.testing.assert_array_equal(some, whole[np.array(order[:3])])
+
+  def test_every_set_is_as_likely(self):
+    """The 6 pairs of 4 other images, within 4 standard deviations of a count."""
+    num_keys = 4000
+    keys = jax.random.split(jax.random.key(1), num_keys)
+    drawn = np.asarray(jax.vmap(lambda key: draw(key, jnp.zeros(1, int), 2))(keys))[:, 0] // 2
+    counts = Counter(map(tuple, drawn.tolist()))
+    assert set(counts) == set(itertools.combinations(range(1, BATCH), 2))
+    tolerance = 4 * math.sqrt(num_keys * 1 / 6 * 5 / 6)
+    np.testing.assert_allclose(list(counts.values()), num_keys / 6, atol=tolerance)
 
   @parameterized.parameters(False, True)
   def test_evenly_among_views_of_other_images(self, replacement):
