@@ -31,9 +31,9 @@ def device_mean(scalars: Mapping[str, jax.Array], axis_name: AxisName) -> dict[s
   return dict(scalars if axis_name is None else jax.lax.pmean(dict(scalars), axis_name))
 
 
-def total(values: jax.Array, axis_name: AxisName) -> jax.Array:
-  """The sum over the devices of the axis."""
-  return values if axis_name is None else jax.lax.psum(values, axis_name)
+def mean(values: jax.Array, axis_name: AxisName) -> jax.Array:
+  """The mean over the devices of the axis."""
+  return values if axis_name is None else jax.lax.pmean(values, axis_name)
 
 
 def largest(value: jax.Array, axis_name: AxisName) -> jax.Array:
