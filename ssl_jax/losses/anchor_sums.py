@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ssl_jax.losses import arguments, collectives, contrast, contrast_blocks
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrast import RoleFunction, Roles, RowSums, Traits
+from ssl_jax.losses.group_size import check_group_size
 from ssl_jax.losses.normalize import dot_products
 
 # Up to this size the metrics are reduced from the matrix itself. XLA makes several copies of a
@@ -85,12 +86,7 @@ def check_tiling(
   if block_size is not None:
     arguments.check_whole('block_size', block_size, minimum=1)
   if group_size is not None:
-    arguments.check_whole('group_size', group_size, minimum=2)
-    num_global = num_local * collectives.axis_size(axis_name)
-    if num_global % group_size:
-      raise ValueError(
-        f'group_size: found {group_size}, must be a divisor of the batch, {num_global}'
-      )
+    check_group_size(group_size, num_local * collectives.axis_size(axis_name))
 
 
 def _in_groups(

@@ -18,6 +18,7 @@ def check_embeddings(**named: chex.Array) -> None:
   """
   first_name, first_shape = '', None
   for name, array in named.items():
+    check_array(name, array)
     shape, dtype = jnp.shape(array), jnp.result_type(array)
     if not jnp.issubdtype(dtype, jnp.floating):
       raise ValueError(f'{name}: found dtype {dtype}, must be a floating-point dtype')
@@ -27,6 +28,16 @@ def check_embeddings(**named: chex.Array) -> None:
       first_name, first_shape = name, shape
     elif shape != first_shape:
       raise ValueError(f'{name}: found shape {shape}, must be {first_shape}, that of {first_name}')
+
+
+def check_array(name: str, value: Any) -> None:
+  """Requires an array of NumPy or JAX: a list would be converted anew at every call.
+
+  Raises:
+    ValueError: naming the argument and what was found.
+  """
+  if not hasattr(value, 'dtype') or not hasattr(value, 'shape'):
+    raise ValueError(f'{name}: found {type(value).__name__}, must be an array')
 
 
 def check_number(
@@ -53,9 +64,11 @@ def check_number(
       f'{name}: found {value.aval}, must be a {"scalar" if traced else "Python"} number'
     )
   try:
+    if isinstance(value, str | bool):
+      raise TypeError
     number = float(value)
   except (TypeError, ValueError):
-    raise ValueError(f'{name}: found {value!r}, must be a number {allowed}') from None
+    raise ValueError(f'{name}: found {value!r}, must be a number, {allowed}') from None
   if not math.isfinite(number) or number < minimum or (exclusive and number == minimum):
     raise ValueError(f'{name}: found {value}, must be {allowed}')
 
@@ -67,7 +80,7 @@ def check_whole(name: str, value: Any, *, minimum: int) -> None:
     ValueError: naming the argument, its value and what is allowed.
   """
   try:
-    number = operator.index(value)
+    number = minimum - 1 if isinstance(value, bool) else operator.index(value)
   except TypeError:
     number = minimum - 1
   if number < minimum:
@@ -82,6 +95,7 @@ def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) 
   Raises:
     ValueError: naming the argument, what was found and what is allowed.
   """
+  check_array(name, values)
   shape, dtype = jnp.shape(values), jnp.result_type(values)
   if shape != (batch,):
     raise ValueError(f'{name}: found shape {shape}, must be ({batch},), one an image')

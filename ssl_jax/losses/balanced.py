@@ -46,7 +46,8 @@ def balanced_contrastive(
     repel_weight: λ >= 0; may be a traced scalar.
     positive_in_denominator: κ >= 0.
     negative_weights: `[batch]`, w >= 0 of each image where it is a negative, such as
-      `class_balancing_weights`; no gradient is taken of them. None weighs all alike.
+      `class_balancing_weights`; no gradient is taken of them. An image of weight 0 is no negative,
+      also to the metrics. None weighs all alike.
     log_offset: c.
     group_size: see `nt_xent`.
     block_size: see `nt_xent`.
@@ -105,7 +106,8 @@ def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array)
     `[batch]` weights for `balanced_contrastive(negative_weights=...)`.
 
   Raises:
-    ValueError: labels are not whole numbers of one dimension, or a probability is not positive.
+    ValueError: labels are not whole numbers from 0 to K - 1 in one dimension, or a probability is
+      not positive.
   """
   arguments.check_per_image('labels', labels, jnp.size(labels), whole=True)
   num_classes = jnp.size(class_probabilities)
@@ -114,6 +116,10 @@ def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array)
     arguments.check_per_image('class_probabilities', concrete, num_classes)
     if not (concrete > 0).all():
       raise ValueError(f'class_probabilities: found {concrete.min():g}, must be > 0')
+  if not isinstance(labels, jax.core.Tracer) and jnp.size(labels):
+    for label in (np.min(labels), np.max(labels)):
+      if not 0 <= label < num_classes:
+        raise ValueError(f'labels: found {label}, must be from 0 to {num_classes - 1}')
   probabilities = jnp.asarray(class_probabilities) * 1.0  # counts may be whole numbers
   return jnp.sum(probabilities) / (num_classes * probabilities[jnp.asarray(labels)])
 

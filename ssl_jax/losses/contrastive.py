@@ -38,7 +38,11 @@ def other_images(rows: Traits, columns: Traits) -> Roles:
   image, other_image = rows['index'][:, None] // NUM_VIEWS, columns['index'][None] // NUM_VIEWS
   same = image == other_image
   another_view = rows['index'][:, None] != columns['index'][None]
-  return Roles(~same, same & another_view, _column_weight(columns))
+  counted, weight = ~same, None
+  if 'log_weight' in columns:
+    weight = columns['log_weight'][None]
+    counted &= ~jnp.isneginf(weight)
+  return Roles(counted, same & another_view, weight)
 
 
 def other_classes(rows: Traits, columns: Traits) -> Roles:
@@ -57,17 +61,13 @@ def same_class(rows: Traits, columns: Traits) -> Roles:
 def other_keys(rows: Traits, columns: Traits) -> Roles:
   """One key a query: its own is positive, the others are negatives."""
   own = rows['index'][:, None] == columns['index'][None]
-  return Roles(~own, own, _column_weight(columns))
+  return Roles(~own, own)
 
 
 def all_negative(rows: Traits, columns: Traits) -> Roles:
   """Every candidate is a negative, as in a queue."""
   shape = rows['index'].shape[0], columns['index'].shape[0]
   return Roles(jnp.ones(shape, bool))
-
-
-def _column_weight(columns: Traits) -> jax.Array | None:
-  return columns['log_weight'][None] if 'log_weight' in columns else None
 
 
 def pair_terms(
@@ -133,13 +133,14 @@ def query_terms(
   *,
   temperature: float | jax.Array,
   normalize: bool = True,
+  group_size: int | None = None,
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> Terms:
   """Terms of the batch of queries against their keys, or against `negatives` where given."""
   arguments.check_embeddings(query=query, key=key)
   arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
-  check_tiling(query.shape[0], None, block_size, axis_name)
+  check_tiling(query.shape[0], group_size, block_size, axis_name)
   prepare = l2_normalize if normalize else promote
   query, key = prepare(query), prepare(key)
   temperature = jnp.asarray(temperature, query.dtype)
@@ -163,6 +164,7 @@ def query_terms(
     rows,
     columns,
     roles,
+    group_size=group_size,
     block_size=block_size,
     axis_name=axis_name,
     shared=negatives is not None,

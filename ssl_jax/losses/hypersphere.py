@@ -70,7 +70,7 @@ def uniformity(
   """How evenly embeddings cover the sphere: `log mean_{i<j} exp(-t |x_i - x_j|²)`, 0 if collapsed.
 
   Of one view; take the mean of both. The logarithm is of the mean over all pairs, where NT-Xent has
-  the mean over anchors of logarithms.
+  the mean over anchors of logarithms. A zero row counts as a unit one that is orthogonal to all.
 
   Source: Wang and Isola, ICML 2020.
 

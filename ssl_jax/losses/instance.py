@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.losses import arguments, collectives, contrastive
-from ssl_jax.losses.anchor_sums import anchor_sums
+from ssl_jax.losses.anchor_sums import anchor_sums, check_tiling
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrast import Roles, Traits
 from ssl_jax.losses.normalize import l2_normalize, promote
@@ -23,6 +23,7 @@ def instance_contrastive(
   replacement: bool = False,
   temperature: float | jax.Array = 0.5,
   normalize: bool = True,
+  group_size: int | None = None,
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -51,6 +52,8 @@ def instance_contrastive(
     replacement: whether an image may be drawn more than once; it then counts as often.
     temperature: τ > 0; may be a traced scalar.
     normalize: whether rows are scaled to unit length first.
+    group_size: negatives come from the anchor's own contiguous group of this many images (the batch
+      of one device in Nozawa and Sato), so that the result does not depend on the hardware.
     block_size: see `nt_xent`.
     axis_name: see `nt_xent`.
 
@@ -60,8 +63,9 @@ def instance_contrastive(
 
   Raises:
     ValueError: shapes differ, fewer than 2 images, temperature not positive, K not a whole number
-      from 1 on, K larger than batch - 1 without replacement, a key without K or K without a key, or
-      `block_size` not a whole number above 0.
+      from 1 on, K larger than batch - 1 (or group_size - 1) without replacement, a key without K or
+      K without a key, `group_size` not a divisor of the batch, or `block_size` not a whole number
+      above 0.
   """
   arguments.check_embeddings(anchor=anchor, positive=positive)
   if (num_negatives is None) != (key is None):
@@ -71,31 +75,33 @@ def instance_contrastive(
   num_images = num_local * collectives.axis_size(axis_name)
   if num_images < 2:
     raise ValueError('anchor: found 1 image, must be at least 2: others are the negatives')
+  check_tiling(num_local, group_size, block_size, axis_name)
   if num_negatives is None:
     terms = contrastive.query_terms(
       anchor,
       positive,
       temperature=temperature,
       normalize=normalize,
+      group_size=group_size,
       block_size=block_size,
       axis_name=axis_name,
     )
     return contrastive.compose(terms, axis_name=axis_name)
 
+  _check_key(key)
   arguments.check_whole('num_negatives', num_negatives, minimum=1)
-  if not replacement and num_negatives > num_images - 1:
+  num_others = (group_size or num_images) - 1
+  if not replacement and num_negatives > num_others:
     raise ValueError(
-      f'num_negatives: found {num_negatives}, must be at most {num_images - 1} without '
-      'replacement, the other images of the batch'
+      f'num_negatives: found {num_negatives}, must be at most {num_others} without replacement, '
+      f'the other images of the {"group" if group_size else "batch"}'
     )
   arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
-  if block_size is not None:
-    arguments.check_whole('block_size', block_size, minimum=1)
   views = jnp.stack([anchor, positive], axis=1)
   views = l2_normalize(views) if normalize else promote(views)
   temperature = jnp.asarray(temperature, views.dtype)
   images = collectives.row_indices(num_local, axis_name)
-  drawn = _draw(key, images, num_images, num_negatives, replacement)
+  drawn = _draw(key, images, num_others, num_negatives, replacement)
   candidates = views.reshape(2 * num_local, -1)
   sums = anchor_sums(
     views[:, 0] / temperature,
@@ -110,11 +116,20 @@ def instance_contrastive(
   return contrastive.compose(contrastive.Terms(positives, sums, temperature), axis_name=axis_name)
 
 
+def _check_key(key: chex.PRNGKey) -> None:
+  arguments.check_array('key', key)
+  typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+  if key.ndim != (0 if typed else 1):
+    raise ValueError(f'key: found shape {key.shape}, must be one key of jax.random')
+
+
 def _draw(
-  key: chex.PRNGKey, images: jax.Array, num_images: int, num_negatives: int, replacement: bool
+  key: chex.PRNGKey, images: jax.Array, num_others: int, num_negatives: int, replacement: bool
 ) -> jax.Array:
-  """Each anchor's negatives as sorted positions 2 * image + view: int32 `[anchor, K]`."""
-  num_others = num_images - 1
+  """Each anchor's negatives as sorted positions 2 * image + view: int32 `[anchor, K]`.
+
+  They are of the anchor's contiguous group, which it and `num_others` make up.
+  """
 
   # Dtypes are given, since the default ones draw other numbers under `jax_enable_x64`.
   def draw_one(image: jax.Array) -> jax.Array:
@@ -123,7 +138,8 @@ def _draw(
       others = jax.random.randint(image_key, (num_negatives,), 0, num_others, jnp.int32)
     else:
       others = _subset(image_key, num_others, num_negatives)
-    others = others + (others >= image)
+    place = image % (num_others + 1)
+    others = others + (others >= place) + (image - place)
     coins = jax.random.randint(view_key, (num_negatives,), 0, 2, jnp.int32)
     return jnp.sort(2 * others + coins).astype(jnp.int32)
 

@@ -68,6 +68,10 @@ def truncated_triplet(
       deputy.
   """
   arguments.check_embeddings(prediction=prediction, target=target)
+  if not isinstance(deputy, Deputy):
+    raise ValueError(
+      f'deputy: found {deputy!r}, must be a RankWindow(low, high), MedianRank() or AllRanks()'
+    )
   arguments.check_number('gamma', gamma, minimum=0)
   arguments.check_number('margin', margin, minimum=0)
   arguments.check_number('scale', scale, minimum=0, exclusive=True)

@@ -8,18 +8,23 @@ import jax
 import numpy as np
 
 from ssl_jax import losses
-from ssl_jax.losses import RankWindow
+from ssl_jax.losses import MedianRank, RankWindow
 from ssl_jax.losses.arranging_module import init_arranging
 from tests.losses.batches import DIM, SIZE
 
 NAN, INF = math.nan, math.inf
-NUMBER = (NAN, INF, -1, 'one', np.ones(2))
+NUMBER = (NAN, INF, -1, 'one', '0.5', True, np.ones(2))
 POSITIVE = (*NUMBER, 0)
 FRACTION = (*NUMBER, 1.01)
-COUNT = (0, -1, 1.5, NAN, 'one')
+COUNT = (0, -1, 1.5, NAN, 'one', '2', True)
 GROUP = (*COUNT, 5, 2 * SIZE)  # no divisors of the batch
 CHOICE = ('none of them', 0)
-PER_IMAGE = (np.ones(SIZE + 1, np.float32), np.ones((SIZE, 1), np.float32), -np.ones(SIZE))
+PER_IMAGE = (
+  np.ones(SIZE + 1, np.float32),
+  np.ones((SIZE, 1), np.float32),
+  -np.ones(SIZE),
+  [1.0] * SIZE,
+)
 ROWS = (
   np.ones(DIM, np.float32),
   np.ones((4, DIM + 1), np.float32),
@@ -36,7 +41,8 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
   'center': (np.ones(DIM + 1, np.float32), np.ones((1, DIM), np.float32)),
   'class_prior': (*FRACTION, 1),
   'covariance_weight': NUMBER,
-  'deputy': (RankWindow(SIZE, SIZE), RankWindow(2, SIZE)),  # there are SIZE - 1 negatives
+  # There are SIZE - 1 negatives.
+  'deputy': (RankWindow(SIZE, SIZE), RankWindow(2, SIZE), 'median', 5, (2, 10), MedianRank),
   'dim': (*COUNT, DIM + 1),
   'end': (*NUMBER, 0.1),
   'epsilon': POSITIVE,
@@ -50,8 +56,9 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
   'hardness': NUMBER,
   'high': (*POSITIVE, 0.01),
   'invariance_weight': NUMBER,
+  'key': (0, [0, 1], jax.random.split(jax.random.key(0))),
   'iterations': COUNT,
-  'log_offset': (NAN, INF, -INF, 'one', np.ones(2)),
+  'log_offset': (NAN, INF, -INF, 'one', '0.5', True, np.ones(2)),
   'low': POSITIVE,
   'margin': NUMBER,
   'maximum': FRACTION,
@@ -65,7 +72,7 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
   'pca_rows': ROWS,
   'positive_in_denominator': NUMBER,
   'prediction_temperature': POSITIVE,
-  'preset': CHOICE,
+  'preset': (*CHOICE, ['paper']),
   'prior_temperature': POSITIVE,
   'quantile': FRACTION,
   'reduction': CHOICE,
@@ -89,7 +96,6 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
 }
 UNCHECKED = {
   'axis_name': 'JAX reports an axis that is not there',
-  'key': 'a key of jax.random',
   'normalize': 'either truth value will do',
   'partition': 'either truth value will do',
   'replacement': 'either truth value will do',

@@ -46,8 +46,10 @@ def pair_anchors(
       if other is row:
         continue
       if negative(i, j):
-        anchor.negatives.append(float(row @ other))
-        anchor.weights.append(1.0 if weights is None else float(weights[j]))
+        weight = 1.0 if weights is None else float(weights[j])
+        if weight:
+          anchor.negatives.append(float(row @ other))
+          anchor.weights.append(weight)
       elif positive(i, j):
         anchor.positives.append(float(row @ other))
     anchors.append(anchor)

@@ -136,6 +136,17 @@ class DefinitionTest(chex.TestCase):
     slow.assert_same(found, slow.contrast(anchors, temperature, **options))
 
 
+  @parameterized.parameters(None, 2)
+  def test_what_weighs_nothing_is_no_negative(self, block_size):
+    views, weights = slow.random_views(0), np.zeros(5)
+    with jax.enable_x64(True):
+      (loss, metrics), _ = balanced(*views, weights=weights, block_size=block_size)
+    np.testing.assert_allclose(loss, 0, atol=1e-15)  # the positive is alone
+    unseen = {key: metrics[key] for key in ('negative_similarity', 'effective_negatives')}
+    chex.assert_trees_all_equal(unseen, dict.fromkeys(unseen, np.zeros(())))
+    assert metrics['contrast_accuracy'] == 1
+
+
 class EquivalenceTest(chex.TestCase):
   @few_examples
   @given(seeds, temperatures, st.floats(0.1, 5), st.floats(0.1, 5))

@@ -30,7 +30,7 @@ contrastive = jax.jit(
 @functools.partial(jax.jit, static_argnames=('num_negatives', 'replacement'))
 def draw(key, images, num_negatives, replacement=False):
   """Positions 2 * image + view of the negatives of images of a batch of `BATCH`."""
-  return _draw(key, images, BATCH, num_negatives, replacement)
+  return _draw(key, images, BATCH - 1, num_negatives, replacement)
 
 
 def drawn_anchors(views, drawn):

@@ -113,6 +113,20 @@ CASES: dict[str, Case] = {
   'instance_contrastive_sampled': Case(
     _sampled(num_negatives=3), ('instance_contrastive',), blocks=True, permutable=False, minimum=4
   ),
+  'instance_contrastive_groups': Case(
+    _views(losses.instance_contrastive, group_size=8),
+    ('instance_contrastive',),
+    blocks=True,
+    permutable=False,
+    minimum=8,
+  ),
+  'instance_contrastive_groups_sampled': Case(
+    _sampled(num_negatives=3, group_size=8),
+    ('instance_contrastive',),
+    blocks=True,
+    permutable=False,
+    minimum=8,
+  ),
   'instance_contrastive_replaced': Case(
     _sampled(num_negatives=5, replacement=True, normalize=False, temperature=1.0),
     ('instance_contrastive',),
