@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,16 +52,29 @@ class GoldenTest(chex.TestCase):
     (loss, _), _ = evaluate(VIEW1, VIEW2, 0.5, sigma=0.5)
     goldens.assert_golden(loss, goldens.DECOUPLED_WEIGHTED)
 
-  def test_weights(self):
+  @parameterized.parameters(np.float64, np.float32)
+  def test_weights(self, dtype):
     """All that the weights change of a gradient is what each image's positive has of it."""
-    with jax.enable_x64(True):
-      (_, weighted), (_, plain) = decoupled(VIEW1, VIEW2, sigma=0.5), decoupled(VIEW1, VIEW2)
-      cosines = jax.jit(lambda a: jnp.sum(slow.unit(VIEW2) * l2_normalize(a)))
-      slopes = jax.grad(cosines)(VIEW1)
-    weighted, plain, slopes = map(np.asarray, (weighted, plain, slopes))
+    evaluate = functools.partial(goldens.evaluate, decoupled, dtype, VIEW1, VIEW2)
+    (_, weighted), (_, plain) = evaluate(sigma=0.5), evaluate()
+    cosines = jax.jit(jax.grad(lambda a, b: jnp.sum(l2_normalize(a) * l2_normalize(b))))
+    slopes = goldens.evaluate(cosines, dtype, VIEW1, VIEW2)
     difference = np.sum((weighted - plain) * slopes, axis=1) / np.sum(slopes**2, axis=1)
-    weights = 1 - difference * len(VIEW1) * 0.5
-    np.testing.assert_allclose(weights, goldens.DECOUPLED_WEIGHTS, rtol=1e-12)
+    goldens.assert_golden(1 - difference * len(VIEW1) / 2, goldens.DECOUPLED_WEIGHTS)
+
+  @parameterized.parameters(*goldens.POSITIVE_SLOPES)
+  def test_slope_of_the_positive_in_float32(self, attract, repel, kappa):
+    """Of unit vectors: turned by one angle, of whose cosine the slope is -f'' at 0."""
+
+    def value(angle):
+      unit, zero = jnp.eye(3), jnp.zeros((3, 3))
+      views = [jnp.concatenate([unit, zero], axis=1)]
+      views += [jnp.concatenate([jnp.cos(angle) * unit, jnp.sin(angle) * unit], axis=1)]
+      options = {'attract_weight': attract, 'repel_weight': repel, 'positive_in_denominator': kappa}
+      return balanced_contrastive(*views, **options)[0]
+
+    found = goldens.evaluate(jax.jit(jax.hessian(value)), np.float32, 0.0)
+    goldens.assert_golden(-found, goldens.POSITIVE_SLOPES[attract, repel, kappa])
 
 
 class PropertyTest(chex.TestCase):

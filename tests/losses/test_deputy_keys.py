@@ -1,7 +1,6 @@
-"""The deputy's key: golden values by row, blocks, devices and memory."""
+"""The deputy's key: golden values by row, blocks and devices."""
 
 import functools
-import itertools
 
 import chex
 import jax
@@ -15,7 +14,8 @@ from ssl_jax.losses.deputies import AllRanks, MedianRank, RankWindow
 from ssl_jax.losses.deputy_keys import deputy_keys
 from ssl_jax.losses.triplet import truncated_triplet
 from tests.losses.golden_inputs import G1, G2, G4, deputies, unit
-from tests.losses.ways import AXIS, ROWS, WHOLE, make_mesh, pmap, shard_map, sharded_jit
+from tests.losses.golden_tolerance import assert_golden
+from tests.losses.ways import make_mesh, pmap, shard_map, sharded_jit
 
 HARDEST = RankWindow(1, 1)
 SIZE, DIM = 45, 3
@@ -28,49 +28,67 @@ DEPUTIES = {
   'median': MedianRank(),
   'all': AllRanks(),
 }
-MIB = 2**20
 
 
-def deputy_cosines(inputs, deputy, block_size):
-  prediction, target = map(unit, inputs)
-  with jax.enable_x64(True):
-    keys = jax.jit(functools.partial(deputy_keys, deputy=deputy, block_size=block_size))
-    return np.sum(prediction * np.asarray(keys(prediction, target)), axis=-1)
+# name: inputs, deputies, block size.
+GOLDENS = {
+  'g1': (G1, [RankWindow(rank, rank) for rank in (1, 2, 3)], 3),
+  'g2': (G2, [RankWindow(2, 10)], 5),
+  'g2_ranks': (G2, [RankWindow(rank, rank) for rank in range(1, 12)], 5),
+  'g4': (G4, [MedianRank(), RankWindow(6, 6)], 4),
+}
+in_blocks_or_not = parameterized.product(dtype=(np.float64, np.float32), in_blocks=(False, True))
+
+
+@functools.cache
+def golden_cosines(dtype, in_blocks):
+  """By name the cosines `[deputy, row]` of queries and the mean keys of deputies."""
+
+  def cosines(inputs, deputies, block_size):
+    queries, keys = inputs
+    options = {'block_size': block_size if in_blocks else None}
+    found = [deputy_keys(queries, keys, deputy, **options) for deputy in deputies]
+    return jnp.sum(queries * jnp.stack(found), axis=-1)
+
+  def every_call(inputs):
+    return {name: cosines(inputs[name], *rest) for name, (_, *rest) in GOLDENS.items()}
+
+  with jax.enable_x64(dtype is np.float64):
+    inputs = {name: [unit(x).astype(dtype) for x in pair] for name, (pair, *_) in GOLDENS.items()}
+    return jax.device_get(jax.jit(every_call)(inputs))
 
 
 class GoldenTest(chex.TestCase):
-  @parameterized.product(block_size=(None, 3), rank=(1, 2, 3))
-  def test_each_rank_of_g1(self, block_size, rank):
+  @in_blocks_or_not
+  def test_each_rank_of_g1(self, dtype, in_blocks):
     distances = [
       [-1.3333333333, 0, 0],
       [-1.3333333333, 0.2666666667, 0.2828427125],
       [-0.8888888889, -0.6666666667, 1.4142135624],
       [-1.1313708499, -0.4714045208, -0.4714045208],
     ]
-    found = -2 * deputy_cosines(G1, RankWindow(rank, rank), block_size)
-    np.testing.assert_allclose(found, np.array(distances)[:, rank - 1], rtol=0, atol=1e-10)
+    found = -2 * golden_cosines(dtype, in_blocks)['g1']
+    assert_golden(found.T, distances, dtype, 1e-10)
 
-  @parameterized.parameters(None, 5)
-  def test_rows_of_g2(self, block_size):
+  @in_blocks_or_not
+  def test_rows_of_g2(self, dtype, in_blocks):
     distances = [0.2483628823, 0.3026771488, 0.1223840752, -0.1003559738, -0.0967816746]
     distances += [0.0523455116, 0.0952908873, -0.0228149493, -0.166557522, -0.0347806724]
     distances += [0.2238244677, 0.2998389724]
-    found = -2 * deputy_cosines(G2, RankWindow(2, 10), block_size)
-    np.testing.assert_allclose(found, distances, rtol=0, atol=1e-10)
+    found = -2 * golden_cosines(dtype, in_blocks)['g2'][0]
+    assert_golden(found, distances, dtype, 1e-10)
 
-  @parameterized.parameters((1, 0.8708211944), (2, 0.7555544491), (5, -0.0496601849))
-  def test_ranks_of_the_first_row_of_g2(self, rank, cosine):
-    found = deputy_cosines(G2, RankWindow(rank, rank), 5)[0]
-    np.testing.assert_allclose(found, cosine, rtol=0, atol=1e-10)
+  @in_blocks_or_not
+  def test_ranks_of_the_first_row_of_g2(self, dtype, in_blocks):
+    cosines = [0.8708211944, 0.7555544491, 0.4003972218, 0.33812305, -0.0496601849, -0.0760441913]
+    cosines += [-0.4374065101, -0.5195221182, -0.71477814, -0.8142965467, -0.8607324271]
+    found = golden_cosines(dtype, in_blocks)['g2_ranks'][:, 0]
+    assert_golden(found, cosines, dtype, 1e-10)
 
-  @parameterized.product(
-    deputy_and_distance=((MedianRank(), 0.1827234297), (RankWindow(6, 6), 1.0522893576)),
-    block_size=(None, 4),
-  )
-  def test_lower_and_upper_median_of_g4(self, deputy_and_distance, block_size):
-    deputy, distance = deputy_and_distance
-    found = -2 * deputy_cosines(G4, deputy, block_size)[0]
-    np.testing.assert_allclose(found, distance, rtol=0, atol=1e-10)
+  @in_blocks_or_not
+  def test_lower_and_upper_median_of_g4(self, dtype, in_blocks):
+    found = -2 * golden_cosines(dtype, in_blocks)['g4'][:, 0]
+    assert_golden(found, [0.1827234297, 1.0522893576], dtype, 1e-10)
 
 
 def possible(group_size):
@@ -214,50 +232,3 @@ class DevicesTest(chex.TestCase):
       np.testing.assert_allclose(
         found[name], np.concatenate(expected), rtol=0, atol=1e-14, err_msg=name
       )
-
-
-def compile_loss(batch, num_devices, way, **options):
-  """Value and gradient at dim 128 in float32, compiled and not run."""
-  mesh = make_mesh(num_devices)
-  rows = jax.ShapeDtypeStruct((batch, 128), jnp.float32, sharding=jax.NamedSharding(mesh, ROWS))
-
-  def value_and_grad(prediction, target):
-    loss = functools.partial(truncated_triplet, **options)
-    return jax.value_and_grad(lambda p: loss(p, target)[0])(prediction)
-
-  if way == 'shard_map':
-    options['axis_name'] = AXIS
-    value_and_grad = jax.shard_map(
-      value_and_grad, mesh=mesh, in_specs=ROWS, out_specs=(WHOLE, ROWS)
-    )
-  return jax.jit(value_and_grad).lower(rows, rows).compile()
-
-
-def memory(compiled):
-  return compiled.memory_analysis().temp_size_in_bytes
-
-
-class MemoryTest(chex.TestCase):
-  def test_of_the_full_loss(self):
-    assert memory(compile_loss(4096, 1, 'jit')) < 2.5 * 64 * MIB
-
-  def test_with_blocks_it_grows_with_the_batch_only(self):
-    small, large = (memory(compile_loss(n, 1, 'jit', block_size=1024)) for n in (4096, 16384))
-    assert small < 24 * MIB and large < 4 * small
-
-  @parameterized.parameters('jit', 'shard_map')
-  def test_falls_with_the_number_of_devices(self, way):
-    compiled = [compile_loss(4096, n, way, block_size=512) for n in (1, 2, 4, 8)]
-    sizes = list(map(memory, compiled))
-    assert all(after < 0.9 * before for before, after in itertools.pairwise(sizes)), sizes
-    assert sizes[-1] < sizes[0] / 4, sizes
-    if way == 'shard_map':
-      for num_devices, program in zip((2, 4, 8), compiled[1:], strict=True):
-        text = program.as_text()
-        assert 'all-gather' not in text and 'collective-permute' in text, num_devices
-
-  @parameterized.parameters('jit', 'shard_map')
-  def test_whole_groups_on_a_device_need_nothing_of_others(self, way):
-    for block_size in (None, 128):
-      text = compile_loss(1024, 4, way, group_size=128, block_size=block_size).as_text()
-      assert 'all-gather' not in text and 'collective-permute' not in text

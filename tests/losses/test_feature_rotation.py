@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
-from iccl_inputs import P1, P2, Q1, Q2
 
 from ssl_jax.losses.feature_clustering import feature_cross_entropy, feature_uniformity
 from ssl_jax.losses.feature_rotation import Rotation, principal_rotation, rotate_features
 from ssl_jax.losses.similarity_clustering import similarity_clustering
+from tests.losses.golden_tolerance import assert_golden
+from tests.losses.iccl_inputs import P1, P2, Q1, Q2
 
 MEAN = [0.158777987989, 0.028479952552, 0.228868541083, -0.047415880423]
 EIGENVALUES = [0.493755757177, 0.363622674068, 0.058715925975, 0.003255010799]
@@ -22,21 +23,20 @@ LOSSES = (
 )
 
 
-def near(found, expected):
-  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+def near(found, expected, x64=True):
+  assert_golden(found, expected, np.float64 if x64 else np.float32)
 
 
 class GoldenTest(chex.TestCase):
-  def test_moments_and_axes(self):
-    with jax.enable_x64(True):
-      rotation = principal_rotation((Q1, Q2))
-    near(rotation.mean, MEAN)
-    near(rotation.eigenvalues, EIGENVALUES)
-    near(rotation.basis[:, 0], FIRST_AXIS)
+  @parameterized.parameters(True, False)
+  def test_moments_and_axes(self, x64):
+    with jax.enable_x64(x64):
+      rotation = principal_rotation((jnp.asarray(Q1, float), jnp.asarray(Q2, float)))
+    near(rotation.mean, MEAN, x64)
+    near(rotation.eigenvalues, EIGENVALUES, x64)
+    near(rotation.basis[:, 0], FIRST_AXIS, x64)
     basis = np.asarray(rotation.basis)
-    np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-12)
-    single = principal_rotation((np.float32(Q1), np.float32(Q2)))
-    np.testing.assert_allclose(single.basis, basis, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-12 if x64 else 1e-6)
 
   @parameterized.product(case=LOSSES, x64=(True, False))
   def test_losses(self, case, x64):
@@ -48,19 +48,22 @@ class GoldenTest(chex.TestCase):
         (p1, p2), (q1, q2), fade=1.0, uniformity_weight=1.0, **options
       )
     # The similarity is of the features before the rotation.
-    expected = cross_entropy, uniformity, -0.692884032077, cross_entropy + uniformity
-    parts = (metrics[name] for name in ('cross_entropy', 'uniformity', 'similarity_loss'))
-    tolerance = {'rtol': 0, 'atol': 1e-9} if x64 else {'rtol': 2e-6}
-    np.testing.assert_allclose([*parts, loss], expected, **tolerance)
+    near(metrics['similarity_loss'], -0.692884032077, x64)
+    near(metrics['cross_entropy'], cross_entropy, x64)
+    near(metrics['uniformity'], uniformity, x64)
+    near(loss, cross_entropy + uniformity, x64)
 
-  def test_signs_matter(self):
-    with jax.enable_x64(True):
-      mean, basis, eigenvalues = principal_rotation((Q1, Q2))
+  @parameterized.parameters(True, False)
+  def test_signs_matter(self, x64):
+    with jax.enable_x64(x64):
+      inputs = [jnp.asarray(x, float) for x in (P1, P2, Q1, Q2)]
+      mean, basis, eigenvalues = principal_rotation(inputs[2:])
       flipped = Rotation(mean, basis.at[:, 0].multiply(-1), eigenvalues)
-      p1, p2, q1, q2 = (rotate_features(x, flipped) for x in (P1, P2, Q1, Q2))
-      options = {'adaptive_temperature': 'free'}
-      directions = [feature_cross_entropy(*pair, **options)[0] for pair in ((p1, q2), (p2, q1))]
-    near(np.mean(directions), 1.177433499006)
+      p1, p2, q1, q2 = (rotate_features(x, flipped) for x in inputs)
+      options = {'adaptive_temperature': 'free', 'uniformity_weight': 1.0}
+      _, metrics = similarity_clustering((p1, p2), (q1, q2), fade=1.0, **options)
+    near(metrics['cross_entropy'], 1.177433499006, x64)
+    near(metrics['uniformity'], 0.003123263532, x64)
 
 
 class PropertyTest(chex.TestCase):
@@ -125,3 +128,7 @@ class ErrorTest(chex.TestCase):
     pattern = r'embeddings: found shape \(3, 3\), must be \[batch, 4\]'
     with self.assertRaisesRegex(ValueError, pattern):
       rotate_features(P1[:, :3], principal_rotation((Q1, Q2)))
+
+  def test_no_rotation(self):
+    with self.assertRaisesRegex(ValueError, 'rotation: found NoneType, must be a Rotation'):
+      rotate_features(P1, None)

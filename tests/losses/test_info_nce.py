@@ -51,16 +51,21 @@ class GoldenTest(chex.TestCase):
       (loss, metrics), _ = evaluate(dtype, view, view, 0.5)
       goldens.assert_golden(loss, values[1, 1, 1])
       goldens.assert_golden(metrics['effective_negatives'], 4)
+      softmax_weight = goldens.POSITIVE_WEIGHT if values is goldens.ORTHONORMAL else 1 / 5
+      goldens.assert_golden(np.exp(-loss), softmax_weight)
       # An equal is not nearer.
       assert metrics['contrast_accuracy'] == (values is goldens.ORTHONORMAL)
-    (loss, _), _ = nt_xent_and_gradient(goldens.FLAT1, goldens.FLAT2, 0.5)
+    (loss, _), _ = evaluate(dtype, goldens.FLAT1, goldens.FLAT2, 0.5)
     goldens.assert_digits(loss, goldens.FLAT_NT_XENT)
 
-  def test_each_anchor(self):
-    with jax.enable_x64(True):
-      terms = jax.jit(lambda a, b: contrastive.pair_terms(a, b, temperature=0.5))(VIEW1, VIEW2)
-      losses = jnp.logaddexp(terms.sums.log_sums[0], terms.positives) - terms.positives
-    goldens.assert_golden(losses, goldens.NT_XENT_ANCHORS)
+  @parameterized.parameters(np.float64, np.float32)
+  def test_each_anchor(self, dtype):
+    def losses(view1, view2):
+      terms = contrastive.pair_terms(view1, view2, temperature=0.5)
+      return jnp.logaddexp(terms.sums.log_sums[0], terms.positives) - terms.positives
+
+    found = goldens.evaluate(jax.jit(losses), dtype, VIEW1, VIEW2)
+    goldens.assert_golden(found, goldens.NT_XENT_ANCHORS)
 
   @goldens.every_way
   def test_info_nce(self, dtype, block_size):

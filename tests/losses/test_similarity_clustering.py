@@ -7,14 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
-from iccl_inputs import P1, P2, Q1, Q2
 
 from ssl_jax.losses import cosine_regression
 from ssl_jax.losses.fading import fade_weight
+from ssl_jax.losses.feature_assignments import softmax_assignments
 from ssl_jax.losses.feature_clustering import feature_cross_entropy
 from ssl_jax.losses.similarity_clustering import similarity_clustering
+from tests.losses.golden_tolerance import assert_golden
+from tests.losses.iccl_inputs import P1, P2, Q1, Q2
 
 SIMILARITY = {'byol': 1.228463871692, 'simsiam': -0.692884032077}
+# Row by row: first predictions with second targets, second predictions with first targets.
+COSINES = (
+  (0.937804416807, 0.960158717038, 0.896897058662),
+  (0.754247233266, 0.180578779629, 0.427617987060),
+)
 # name, options, cross-entropy, uniformity, norm of the assignments
 PARTS = (
   ('fixed', {}, 3.385057548714, 0.108760779254, 0.942750974396),
@@ -102,6 +109,14 @@ def _compiled(p1, p2, q1, q2, fade, options):
   return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(p1, q1, q2)
 
 
+@jax.jit
+def _cosines_by_row(predictions, targets):
+  def cosine(prediction, target):
+    return cosine_regression(prediction[None], target[None])[1]['positive_similarity']
+
+  return jax.vmap(jax.vmap(cosine))(predictions, targets)
+
+
 def evaluate(fade, x64=True, **options):
   """`(loss, metrics), (gradients by P1, Q1, Q2)` at the golden inputs."""
   with jax.enable_x64(x64):
@@ -110,9 +125,7 @@ def evaluate(fade, x64=True, **options):
 
 
 def near(found, expected, x64=True):
-  """To 1e-9 in float64; in float32 to 2e-6 of the largest entry."""
-  scale = np.abs(expected).max()
-  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 if x64 else 2e-6 * scale)
+  assert_golden(found, expected, np.float64 if x64 else np.float32)
 
 
 class GoldenTest(chex.TestCase):
@@ -122,9 +135,11 @@ class GoldenTest(chex.TestCase):
     self.assertEqual(loss.dtype, jnp.float64 if x64 else jnp.float32)
     near(loss, SIMILARITY[similarity], x64)
     near(metrics['similarity_loss'], SIMILARITY[similarity], x64)
-    cosines = (0.937804416807, 0.960158717038, 0.896897058662)
-    cosines += (0.754247233266, 0.180578779629, 0.427617987060)
-    near(metrics['positive_similarity'], np.mean(cosines), x64)
+    near(metrics['positive_similarity'], np.mean(COSINES), x64)
+    with jax.enable_x64(x64):
+      inputs = (jnp.asarray(x, float) for x in (np.stack([P1, P2]), np.stack([Q2, Q1])))
+      cosines = _cosines_by_row(*inputs)
+    near(cosines, COSINES, x64)
 
   @parameterized.product(case=PARTS, x64=(True, False))
   def test_parts(self, case, x64):
@@ -135,10 +150,15 @@ class GoldenTest(chex.TestCase):
     near(metrics['assignment_norm'], norm, x64)
     near(loss, cross_entropy + uniformity, x64)
 
-  def test_features_used(self):
-    _, metrics = evaluate(1.0)[0]
+  @parameterized.parameters(True, False)
+  def test_features_used(self, x64):
+    _, metrics = evaluate(1.0, x64)[0]
     mean = np.array([0.185301166079, 0.195060075608, 0.471187986442, 0.148450771871])
-    near(metrics['used_features'], np.exp(-np.sum(mean * np.log(mean))))
+    near(metrics['used_features'], np.exp(-np.sum(mean * np.log(mean))), x64)
+    with jax.enable_x64(x64):
+      rows = jnp.asarray(np.concatenate([P1, P2]), float)
+      found = jnp.mean(softmax_assignments(rows, temperature=0.1), axis=0)
+    near(found, mean, x64)
 
   @parameterized.product(
     case=(('off', -3.278479419366), ('free', -0.363267312959)), x64=(True, False)
@@ -240,6 +260,9 @@ class ErrorTest(chex.TestCase):
     self.assertNotIn('\n', str(caught.exception))
 
   @parameterized.parameters(
+    (None, (Q1, Q2), 'predictions: found NoneType, must be a sequence of arrays, one a view'),
+    ((P1, P2), 0.5, 'targets: found float, must be a sequence of arrays, one a view'),
+    ((P1, P2), Q1, r'targets\[0\]: found shape \(4,\)'),
     ((P1,), (Q1, Q2), 'predictions: found 1 arrays, must be two'),
     ((P1, P2), (), 'targets: found none, must be a sequence of arrays'),
     ((P1, P2[:2]), (Q1, Q2), r'predictions\[1\]: found shape \(2, 4\), must be \(3, 4\)'),

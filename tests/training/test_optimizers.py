@@ -50,24 +50,56 @@ SHORTCUT_GAIN = {'encoder/stage1_block1/shortcut_norm/scale'}
 HEAD_GAINS = {'projector/norm1/scale', 'predictor/norm1/scale'}
 
 
+# Two steps of LARS in the recipe of Wang et al. (ICCV 2021): rates, gradients of a weight and of an
+# excluded bias; the ratio, the momentum buffers, and what both are after the step.
+TRIPLET_RATES = 4.8, 4.0
+TRIPLET_STEPS = (
+  {
+    'kernel': [0.1, 0.2, -0.3],
+    'bias': [0.01, -0.02],
+    'ratio': 0.006123686857188,
+    'kernel_buffer': [0.0029393844, 0.00587871, -0.0088180503],
+    'bias_buffer': [0.048, -0.096],
+    'kernel_after': [0.4970606156, -1.00587871, 2.0088180503],
+    'bias_after': [0.952, 1.096],
+  },
+  {
+    'kernel': [-0.05, 0.4, 0.1],
+    'bias': [0.03, 0.0],
+    'ratio': 0.005539922322003,
+    'kernel_buffer': [0.0015374725, 0.0141546924, -0.0057202318],
+    'bias_buffer': [0.1632, -0.0864],
+    'kernel_after': [0.4955231431, -1.0200334024, 2.0145382821],
+    'bias_after': [0.7888, 1.1824],
+  },
+)
+
+
 class LarsTest(chex.TestCase):
-  def test_two_steps_of_the_triplet_recipe(self):
-    gradients = ([0.1, 0.2, -0.3], [-0.05, 0.4, 0.1])
-    excluded = ([0.01, -0.02], [0.03, 0.0])
-    with jax.enable_x64(True):
+  @parameterized.parameters((True, 1e-10), (False, 2e-6))
+  def test_two_steps_of_the_triplet_recipe(self, x64, tolerance):
+    with jax.enable_x64(x64):
       params = {'kernel': jnp.array([[0.5, -1.0, 2.0]]), 'bias': jnp.array([1.0, 1.0])}
-      schedule = lambda count: jnp.array([4.8, 4.0])[count]
+      schedule = lambda count: jnp.array(TRIPLET_RATES)[count]
       optimizer = optimizers.build('lars', schedule=schedule, weight_decay=1e-6)
-      steps = [
-        {'kernel': jnp.array([kernel]), 'bias': jnp.array(bias)}
-        for kernel, bias in zip(gradients, excluded, strict=True)
-      ]
-      first, second = _run(optimizer, params, steps)
-      near = lambda found, expected: np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
-      near(first['kernel'][0], [0.4970606156, -1.00587871, 2.0088180503])
-      near(second['kernel'][0], [0.4955231431, -1.0200334024, 2.0145382821])
-      near(first['bias'], [0.952, 1.096])
-      near(second['bias'], [0.7888, 1.1824])
+      scaling = optimizers.scale_by_trust_ratio(weight_decay=1e-6)
+      update, state = jax.jit(optimizer.update), optimizer.init(params)
+      for step in TRIPLET_STEPS:
+        gradient = {'kernel': jnp.array([step['kernel']]), 'bias': jnp.array(step['bias'])}
+        scaled, _ = scaling.update(gradient, scaling.init(params), params)
+        ratios = scaled['kernel'] / (gradient['kernel'] + 1e-6 * params['kernel'])
+        updates, state = update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(ratios, step['ratio'], rtol=1e-12 if x64 else 2e-6)
+        np.testing.assert_array_equal(scaled['bias'], gradient['bias'])
+        for name in ('kernel', 'bias'):
+          self.assertEqual(params[name].dtype, jnp.float64 if x64 else jnp.float32)
+          for found, expected in (
+            (-updates[name], step[f'{name}_buffer']),
+            (params[name], step[f'{name}_after']),
+          ):
+            atol = tolerance * (1 if x64 else np.abs(expected).max())
+            np.testing.assert_allclose(np.ravel(found), expected, rtol=0, atol=atol)
 
   @parameterized.parameters((True, 1e-12), (False, 2e-6))
   def test_two_steps_of_the_iccl_recipe(self, x64, tolerance):
