@@ -8,6 +8,7 @@ global value. `block_size=` bounds the memory of a similarity matrix.
 
 from ssl_jax.losses.adjuster_settings import PRESETS as ADJUSTER_PRESETS
 from ssl_jax.losses.adjuster_settings import AdjusterSettings
+from ssl_jax.losses.anchor_scoring import anchor_scores
 from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
 from ssl_jax.losses.arranging_module import (
   arranging_matrix,
@@ -38,7 +39,6 @@ from ssl_jax.losses.redundancy import barlow_twins, vicreg
 from ssl_jax.losses.regression import cosine_regression, negative_cosine
 from ssl_jax.losses.semantic_adjuster import semantic_adjuster
 from ssl_jax.losses.semantic_prior import (
-  anchor_scores,
   calibrated_temperature,
   prior_similarity,
   update_temperature,

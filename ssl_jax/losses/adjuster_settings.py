@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ssl_jax.losses import arguments, arranging, semantic_prior
+from ssl_jax.losses.adjuster_arguments import check_reduction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class AdjusterSettings:
     arguments.check_number('temperature', self.temperature, minimum=0, exclusive=True)
     arguments.check_number('arranging_weight', self.arranging_weight, minimum=0)
     arguments.check_number('regularizer_weight', self.regularizer_weight, minimum=0)
-    arranging.check_reduction('reduction', self.reduction)
+    check_reduction('reduction', self.reduction)
 
 
 PRESETS: Mapping[str, AdjusterSettings] = {
@@ -77,7 +78,7 @@ def as_settings(preset: str | AdjusterSettings) -> AdjusterSettings:
   """The settings of a preset's name; ValueError where there is none."""
   if isinstance(preset, AdjusterSettings):
     return preset
-  if preset not in PRESETS:
+  if not isinstance(preset, str) or preset not in PRESETS:
     names = ', '.join(map(repr, PRESETS))
     raise ValueError(f'preset: found {preset!r}, must be one of {names}, or AdjusterSettings')
   return PRESETS[preset]

@@ -11,13 +11,20 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.losses import arguments, collectives, view_blocks
+from ssl_jax.losses.adjuster_arguments import (
+  Pair,
+  check_matrices,
+  check_pairs,
+  check_reduction,
+  check_score_mode,
+  check_shares,
+)
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize, promote
 from ssl_jax.losses.pair_groups import PairGroups
 from ssl_jax.losses.semantic_prior import own_pair, safe_sqrt, unit_distances
 from ssl_jax.losses.view_blocks import BLOCKS
 
-Pair = tuple[chex.Array, chex.Array]
 ScoreMode = Literal['row', 'symmetric']
 Reduction = Literal['sum', 'mean']
 
@@ -74,10 +81,12 @@ def arranging_loss(
   check_score_mode('score_mode', score_mode)
   arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
   num_local = jnp.shape(online[0])[0]
-  groups = PairGroups.of(num_local, None, axis_name)
+  groups = PairGroups.of('online[0]', num_local, None, axis_name)
   check_matrices('matrices', matrices, (num_local, groups.size))
-  if jnp.shape(scores) != (num_local,):
-    raise ValueError(f'scores: found shape {jnp.shape(scores)}, must be ({num_local},)')
+  arguments.check_per_image('scores', scores, num_local)
+  shares = {'scores': scores} | {f'matrices[{at}]': x for at, x in enumerate(matrices)}
+  for name, values in shares.items():
+    check_shares(name, values)
 
   units = [l2_normalize(x) for x in online]
   scores = jax.lax.stop_gradient(jnp.asarray(scores, units[0].dtype))
@@ -140,11 +149,12 @@ def prior_regularizer(
     ValueError: shapes do not fit each other or the reduction is unknown.
   """
   check_reduction('reduction', reduction)
-  num_local = jnp.shape(matrices[0])[0] if len(matrices) and jnp.ndim(matrices[0]) else 0
+  check_matrices('matrices', matrices)
+  num_local = jnp.shape(matrices[0])[0]
   shape = (num_local, num_local * collectives.axis_size(axis_name))
   check_matrices('matrices', matrices, shape)
   check_matrices('priors', priors, shape)
-  groups = PairGroups.of(num_local, None, axis_name)
+  groups = PairGroups.of('matrices', num_local, None, axis_name)
   rows = [
     groups.rows(squared_row_distance(promote(matrix), promote(prior)))
     for matrix, prior in zip(matrices, priors, strict=True)
@@ -155,33 +165,6 @@ def prior_regularizer(
   metrics = collectives.device_mean({k: jnp.mean(x) for k, x in metrics.items()}, axis_name)
   loss = metrics.pop('loss')
   return loss, jax.lax.stop_gradient(metrics)
-
-
-def check_pairs(online: Pair, compared: Pair | None) -> None:
-  pairs = {'online': online} | ({} if compared is None else {'compared': compared})
-  for name, pair in pairs.items():
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-      raise ValueError(f'{name}: found {type(pair).__name__}, must be a pair, one array a view')
-  named = {f'{name}[{view}]': x for name, pair in pairs.items() for view, x in enumerate(pair)}
-  arguments.check_embeddings(**named)
-
-
-def check_matrices(name: str, matrices: Sequence[chex.Array] | chex.Array, shape: tuple) -> None:
-  if len(matrices) != len(BLOCKS):
-    raise ValueError(f'{name}: found {len(matrices)} blocks, must be 4: 11, 22, 12, 21')
-  arguments.check_embeddings(**{f'{name}[{at}]': x for at, x in enumerate(matrices)})
-  if jnp.shape(matrices[0]) != shape:
-    raise ValueError(f'{name}[0]: found shape {jnp.shape(matrices[0])}, must be {shape}')
-
-
-def check_score_mode(name: str, mode: str) -> None:
-  if mode not in ('row', 'symmetric'):
-    raise ValueError(f"{name}: found {mode!r}, must be 'row' or 'symmetric'")
-
-
-def check_reduction(name: str, reduction: str) -> None:
-  if reduction not in ('sum', 'mean'):
-    raise ValueError(f"{name}: found {reduction!r}, must be 'sum' or 'mean'")
 
 
 def log_row_mean(

@@ -100,7 +100,7 @@ def arranging_matrix(
   """
   arguments.check_embeddings(rows=rows, columns=columns)
   check_params(params, jnp.shape(rows)[1], 'concatenation')
-  groups = PairGroups.of(jnp.shape(rows)[0], None, axis_name)
+  groups = PairGroups.of('rows', jnp.shape(rows)[0], None, axis_name)
   rows, columns = groups.rows(promote(rows)), groups.columns(promote(columns))
   return groups.map_pairs(
     lambda r, c: pair_matrix(params, r, c, 'concatenation'),
@@ -145,7 +145,7 @@ def released_arranging_matrix(
   """
   arguments.check_embeddings(rows=rows)
   check_params(params, jnp.shape(rows)[1], 'difference')
-  groups = PairGroups.of(jnp.shape(rows)[0], None, axis_name)
+  groups = PairGroups.of('rows', jnp.shape(rows)[0], None, axis_name)
   rows, columns = groups.rows(promote(rows)), groups.columns(promote(rows))
   return groups.map_pairs(
     lambda r, c: pair_matrix(params, r, c, 'difference'),

@@ -11,9 +11,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, collectives, row_blocks
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.deputies import Deputy
+from ssl_jax.losses.group_size import check_group_size
 from ssl_jax.losses.normalize import dot_products
 from ssl_jax.losses.top_k import top_k
 
@@ -47,16 +48,15 @@ def deputy_keys(
     `[batch, dim]`, without gradient.
 
   Raises:
-    ValueError: `group_size` does not divide the batch, a group has too few negatives for the
-      deputy, or a size is not a whole number >= 1.
+    ValueError: `group_size` is below 2 or does not divide the batch, a group has too few negatives
+      for the deputy, or `block_size` is not a whole number >= 1.
   """
   queries, keys = jax.lax.stop_gradient((queries, keys))
   num_local, dim = keys.shape
   num_global = num_local * collectives.axis_size(axis_name)
   size = num_global if group_size is None else group_size
-  arguments.check_whole('group_size', size, minimum=1)
-  if num_global % size:
-    raise ValueError(f'group_size: found {size}, must be a divisor of the batch, {num_global}')
+  if group_size is not None:
+    check_group_size(group_size, num_global)
   if block_size is not None:
     arguments.check_whole('block_size', block_size, minimum=1)
   low, high = deputy.ranks(size - 1)
@@ -87,9 +87,9 @@ def deputy_keys(
     row_block = max(1, block_size**2 // (num_groups * min(block_size, keys.shape[1])))
   if row_block >= num_queries:
     return of_rows((queries, rows)).reshape(-1, dim)
-  blocks = _blocks(queries, 1, row_block, 0), _blocks(rows, 0, row_block, NOBODY)
-  means = jnp.moveaxis(jax.lax.map(of_rows, blocks), 0, 2)
-  return means.reshape(num_groups, -1, dim)[:, :num_queries].reshape(-1, dim)
+  means = jax.lax.map(of_rows, _blocks(queries, rows, row_block))
+  means = row_blocks.join(jnp.swapaxes(means, 1, 2), num_queries)
+  return jnp.swapaxes(means, 0, 1).reshape(-1, dim)
 
 
 def _mean_of_others(
@@ -104,20 +104,18 @@ def _mean_of_others(
   return (totals[groups] - keys) / (size - 1)
 
 
-def _blocks(array: jax.Array, axis: int, most: int, fill: int) -> jax.Array:
-  """Cuts an axis into blocks of at most `most`, padded: `[block, ..., position, ...]`.
+def _blocks(embeddings: jax.Array, rows: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
+  """`[group, position, dim]` and `[position]`, cut into blocks of at most `most` positions.
 
-  Block b holds b, b + blocks, b + 2 * blocks, ...: consecutive rows of an array sharded over
-  devices would leave all but one of them idle.
+  Returns:
+    `[block, group, position, dim]`, and `[block, position]` with padding marked as `NOBODY`.
   """
-  length = array.shape[axis]
-  num_blocks = -(-length // most)
-  width = -(-length // num_blocks)
-  padding = [(0, 0)] * array.ndim
-  padding[axis] = 0, num_blocks * width - length
-  array = jnp.pad(array, padding, constant_values=fill)
-  array = array.reshape(*array.shape[:axis], width, num_blocks, *array.shape[axis + 1 :])
-  return jnp.moveaxis(array, axis + 1, 0)
+  by_position = jnp.swapaxes(embeddings, 0, 1), rows
+  num_blocks = row_blocks.count(rows.shape[0], most)
+  (embeddings, rows), valid = row_blocks.split(by_position, num_blocks)
+  if valid is not None:
+    rows = jnp.where(valid, rows, NOBODY)
+  return jnp.swapaxes(embeddings, 1, 2), rows
 
 
 def _hardest(
@@ -149,7 +147,7 @@ def _hardest(
     best, _ = jax.lax.scan(visit_block, best, blocks)
     return (best, collectives.ring_shift(blocks, axis_name)), None
 
-  blocks = _blocks(keys, 1, width, 0), _blocks(key_rows, 0, width, NOBODY)
+  blocks = _blocks(keys, key_rows, width)
   shape = (*queries.shape[:2], high)
   nobody = jnp.full(shape, -jnp.inf, queries.dtype), jnp.full(shape, NOBODY, key_rows.dtype)
   carry = collectives.varying_as(nobody, queries), blocks

@@ -47,7 +47,7 @@ def fade_weight(
   """
   arguments.check_number('progress', progress, minimum=0, traced=True)
   arguments.check_number('start', start, minimum=0)
-  arguments.check_number('end', end, minimum=start)
+  arguments.check_number('end', end, minimum=float(start))
   check_fraction('maximum', maximum)
   progress = jnp.asarray(progress, float)
   if start == end:

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments
+from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.fading import check_fraction
 from ssl_jax.losses.normalize import l2_normalize, promote
@@ -92,7 +92,7 @@ def centered_assignments(
 ) -> jax.Array:
   """`softmax((z - c) / τ)` of embeddings that are not normalised, c their running mean.
 
-  Source: Caron et al., ICCV 2021 (DINO), equation 4; with features in place of prototypes, an
+  Source: Caron et al., ICCV 2021 (DINO); with features in place of prototypes, an
   unused ablation in the released code of Ge et al., IEEE TIP 2023.
 
   >>> import jax.numpy as jnp
@@ -149,9 +149,8 @@ def update_center(
   views = check_views('embeddings', embeddings)
   check_center(center, jnp.shape(views[0])[1])
   check_fraction('momentum', momentum)
-  mean = jnp.mean(jnp.stack([promote(view) for view in views]), axis=(0, 1))
-  if axis_name is not None:
-    mean = jax.lax.pmean(mean, axis_name)
+  local_mean = jnp.mean(jnp.stack([promote(view) for view in views]), axis=(0, 1))
+  mean = collectives.mean(local_mean, axis_name)
   return jax.lax.stop_gradient(momentum * promote(center) + (1 - momentum) * mean)
 
 
@@ -161,7 +160,11 @@ def check_views(name: str, arrays: Sequence[chex.Array]) -> tuple[chex.Array, ..
   Raises:
     ValueError: naming the array, its shape or dtype, and what is allowed.
   """
-  views = tuple(arrays)
+  try:
+    views = tuple(arrays)
+  except TypeError:
+    found = type(arrays).__name__
+    raise ValueError(f'{name}: found {found}, must be a sequence of arrays, one a view') from None
   if not views:
     raise ValueError(f'{name}: found none, must be a sequence of arrays, one a view')
   arguments.check_embeddings(**{f'{name}[{i}]': view for i, view in enumerate(views)})
@@ -174,6 +177,7 @@ def check_center(center: chex.Array, dim: int) -> None:
   Raises:
     ValueError: naming the shape or dtype, and what is allowed.
   """
+  arguments.check_array('center', center)
   shape, dtype = jnp.shape(center), jnp.result_type(center)
   if shape != (dim,) or not jnp.issubdtype(dtype, jnp.floating):
     raise ValueError(f'center: found {dtype} of shape {shape}, must be floats of shape ({dim},)')
@@ -182,10 +186,6 @@ def check_center(center: chex.Array, dim: int) -> None:
 def log_batch_mean(log_rows: jax.Array, axis_name: AxisName) -> jax.Array:
   """`log mean exp` over all leading axes and devices, with gradient: `[..., dim]` to `[dim]`."""
   leading = tuple(range(log_rows.ndim - 1))
-  peak = jax.lax.stop_gradient(jnp.max(log_rows, axis=leading))
-  if axis_name is not None:
-    peak = jax.lax.pmax(peak, axis_name)
-  mean = jnp.mean(jnp.exp(log_rows - peak), axis=leading)
-  if axis_name is not None:
-    mean = jax.lax.pmean(mean, axis_name)
+  peak = collectives.largest(jnp.max(log_rows, axis=leading), axis_name)
+  mean = collectives.mean(jnp.mean(jnp.exp(log_rows - peak), axis=leading), axis_name)
   return peak + jnp.log(mean)

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments
+from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.feature_assignments import check_views
 from ssl_jax.losses.normalize import l2_normalize
@@ -62,11 +62,11 @@ def principal_rotation(
     raise ValueError(f'dim: found {kept}, must be at most {width}, the width of the embeddings')
   # Stacked and not joined end to end, which would move rows between devices of a sharded batch.
   rows = jnp.stack([l2_normalize(jax.lax.stop_gradient(view)) for view in views])
-  mean = _global_mean(jnp.mean(rows, axis=(0, 1)), axis_name)
+  mean = collectives.mean(jnp.mean(rows, axis=(0, 1)), axis_name)
   centered = rows - mean
   # Centred before it is squared: E[xx'] - mm' would cancel where embeddings are alike.
   products = jnp.einsum('vbd,vbe->de', centered, centered, precision=jax.lax.Precision.HIGHEST)
-  covariance = _global_mean(products / (rows.shape[0] * rows.shape[1]), axis_name)
+  covariance = collectives.mean(products / (rows.shape[0] * rows.shape[1]), axis_name)
   eigenvalues, basis = jnp.linalg.eigh(covariance)
   order = jnp.argsort(-jnp.abs(eigenvalues))[:kept]
   eigenvalues, basis = eigenvalues[order], basis[:, order]
@@ -94,9 +94,11 @@ def rotate_features(embeddings: chex.Array, rotation: Rotation) -> jax.Array:
     for rounding, are zero and have no gradient.
 
   Raises:
-    ValueError: the rank or dtype is wrong, or the width differs.
+    ValueError: the rank or dtype is wrong, the width differs, or there is no rotation.
   """
   arguments.check_embeddings(embeddings=embeddings)
+  if not isinstance(rotation, Rotation):
+    raise ValueError(f'rotation: found {type(rotation).__name__}, must be a Rotation')
   width = rotation.mean.shape[0]
   if jnp.shape(embeddings)[1] != width:
     raise ValueError(f'embeddings: found shape {jnp.shape(embeddings)}, must be [batch, {width}]')
@@ -107,7 +109,3 @@ def rotate_features(embeddings: chex.Array, rotation: Rotation) -> jax.Array:
   noise = NOISE_ROUNDINGS * jnp.finfo(rotated.dtype).eps
   squares = jnp.sum(jnp.square(rotated), axis=-1, keepdims=True)
   return l2_normalize(jnp.where(squares > noise**2, rotated, 0))
-
-
-def _global_mean(array: jax.Array, axis_name: AxisName) -> jax.Array:
-  return array if axis_name is None else jax.lax.pmean(array, axis_name)

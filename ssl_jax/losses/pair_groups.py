@@ -14,6 +14,7 @@ import jax
 
 from ssl_jax.losses import arguments, collectives, row_blocks
 from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.group_size import check_group_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,16 @@ class PairGroups:
   axis_name: AxisName
 
   @classmethod
-  def of(cls, num_local: int, group_size: int | None, axis_name: AxisName) -> 'PairGroups':
+  def of(
+    cls, name: str, num_local: int, group_size: int | None, axis_name: AxisName
+  ) -> 'PairGroups':
     """Groups of `group_size` among `num_local` rows a device; None is one group of all rows.
+
+    Args:
+      name: of the argument that has the rows, for messages.
+      num_local: this device's rows.
+      group_size: the rows of a group.
+      axis_name: the mapped axis over which rows are spread.
 
     Raises:
       ValueError: the group size does not divide the global batch or is below 2.
@@ -34,13 +43,9 @@ class PairGroups:
     num_global = num_local * collectives.axis_size(axis_name)
     if group_size is None:
       if num_global < 2:
-        raise ValueError('batch: found 1 image, must be at least 2: a loss of pairs')
+        raise ValueError(f'{name}: found 1 image, must be at least 2: a loss of pairs')
       return cls(num_global, num_local, axis_name)
-    arguments.check_whole('group_size', group_size, minimum=2)
-    if num_global % group_size:
-      raise ValueError(
-        f'group_size: found {group_size}, must be a divisor of the batch, {num_global}'
-      )
+    check_group_size(group_size, num_global)
     return cls(group_size, num_local, axis_name)
 
   @property

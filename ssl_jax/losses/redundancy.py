@@ -167,8 +167,7 @@ def _count_images(view: chex.Array, axis_name: AxisName) -> int:
 
 def _batch_mean(rows: jax.Array, axis_name: AxisName) -> jax.Array:
   """`[local, dim]` to the mean over the global batch, `[dim]`."""
-  mean = jnp.mean(rows, axis=0)
-  return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+  return collectives.mean(jnp.mean(rows, axis=0), axis_name)
 
 
 def _batch_normalize(view: chex.Array, axis_name: AxisName) -> jax.Array:
@@ -181,8 +180,7 @@ def _batch_normalize(view: chex.Array, axis_name: AxisName) -> jax.Array:
 
 def _second_moments(rows1: jax.Array, rows2: jax.Array, axis_name: AxisName) -> jax.Array:
   """The mean over the global batch of the outer products of rows: `[dim, dim]`."""
-  moments = dot_products(rows1.T, rows2.T) / rows1.shape[0]
-  return moments if axis_name is None else jax.lax.pmean(moments, axis_name)
+  return collectives.mean(dot_products(rows1.T, rows2.T) / rows1.shape[0], axis_name)
 
 
 def _sum_off_diagonal_squares(matrix: jax.Array) -> jax.Array:

@@ -6,9 +6,16 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments, arranging, collectives, semantic_prior, view_blocks
+from ssl_jax.losses import (
+  anchor_scoring,
+  arguments,
+  arranging,
+  collectives,
+  semantic_prior,
+  view_blocks,
+)
+from ssl_jax.losses.adjuster_arguments import Pair, check_pairs
 from ssl_jax.losses.adjuster_settings import AdjusterSettings, as_settings
-from ssl_jax.losses.arranging import Pair
 from ssl_jax.losses.arranging_module import Params, check_params, pair_features, pair_matrix
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize, promote
@@ -80,7 +87,7 @@ def semantic_adjuster(
       batch, a group has too few images for k, or another argument is out of range.
   """
   settings = as_settings(preset)
-  arranging.check_pairs(online, compared)
+  check_pairs(online, compared)
   if not isinstance(priors, (tuple, list)) or len(priors) != 2:
     raise ValueError(f'priors: found {type(priors).__name__}, must be a pair, one array a view')
   named_priors = {'priors[0]': priors[0], 'priors[1]': priors[1], 'plain_prior': plain_prior}
@@ -93,9 +100,9 @@ def semantic_adjuster(
   for name, value in (('temperature', temperature), ('prior_temperature', prior_temperature)):
     if value is not None:
       arguments.check_number(name, value, minimum=0, exclusive=True, traced=True)
-  groups = PairGroups.of(num_local, group_size, axis_name)
+  groups = PairGroups.of('online[0]', num_local, group_size, axis_name)
   if settings.matrix != 'prior':
-    check_params(params or {}, dim, settings.matrix)
+    check_params({} if params is None else params, dim, settings.matrix)
 
   plain = l2_normalize(jax.lax.stop_gradient(plain_prior))
   prior_units = [l2_normalize(jax.lax.stop_gradient(x)) for x in priors]
@@ -152,8 +159,8 @@ def _scores(
   num_neighbors = settings.num_neighbors
   if num_neighbors is None:
     num_neighbors = max(1, min(20, groups.size // 8))
-  semantic_prior.check_neighbors(num_neighbors, settings.threshold, groups.size)
-  return semantic_prior.group_scores(groups, plain, num_neighbors, settings.threshold, block_size)
+  anchor_scoring.check_neighbors(num_neighbors, settings.threshold, groups.size)
+  return anchor_scoring.group_scores(groups, plain, num_neighbors, settings.threshold, block_size)
 
 
 def _features(

@@ -115,7 +115,7 @@ def _arranging(form: str = 'concatenation') -> Any:
 PLAIN_CALLS: dict[str, Callable[..., Any]] = {
   'anchor_scores': lambda b, **o: losses.anchor_scores(b.target1, **{'num_neighbors': 3, **o}),
   'arranging_loss': lambda b, **o: losses.arranging_loss(
-    (b.view1, b.view2), (b.target1, b.target2), MATRICES, b.weights, **o
+    (b.view1, b.view2), (b.target1, b.target2), MATRICES, b.weights / 4, **o
   ),
   'arranging_matrix': lambda b, **o: losses.arranging_matrix(_arranging(), b.view1, b.view2, **o),
   'calibrated_temperature': lambda b, **o: losses.calibrated_temperature(b.target1, **o),

@@ -24,9 +24,11 @@ from tests.losses.adjuster_goldens import (
   PRIORS,
   SCORES,
   VIEWS,
+  as_dtype,
   rows,
   single,
 )
+from tests.losses.golden_tolerance import assert_golden
 
 PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
 MATRICES = (
@@ -57,16 +59,25 @@ RELEASED = (
     '0.2843137255 0.4803921569 0.2352941176'
   ),
 )
+# Before rows are scaled to sum 1, of view 1.
+RELEASED_OUTPUT = rows('0.12 0.47 1.22; 0.2033333333 0.12 1.12; 0.02 0.245 0.12')
+DISTANCES_12 = rows(
+  '0.3203644860 0.7653668647 1.4142135624; 0.3203644860 0.1417780402 1.7888543820; '
+  '1.4142135624 1.7013016167 0.3203644860'
+)
+DTYPES = (np.float64, np.float32)
 ASYMMETRIC = rows('1 1.5; 1.5 1; -1 0.5'), rows('0.5 1; 2 1; -1.5 1')
 
 
-def priors() -> list[jax.Array]:
-  return [prior_similarity(PRIORS[a], PRIORS[b]) for a, b in PAIRS]
+@functools.cache
+def priors() -> list[np.ndarray]:
+  with jax.enable_x64(True):
+    return [np.asarray(prior_similarity(PRIORS[a], PRIORS[b])) for a, b in PAIRS]
 
 
-def same_image_target() -> list[jax.Array]:
+def same_image_target() -> list[np.ndarray]:
   first, second, *across = priors()
-  return [first, second, *(jnp.where(np.eye(3, dtype=bool), 1, x) for x in across)]
+  return [first, second, *(np.where(np.eye(3, dtype=bool), 1, x) for x in across)]
 
 
 def constant(value: float) -> np.ndarray:
@@ -74,23 +85,35 @@ def constant(value: float) -> np.ndarray:
 
 
 class ModuleTest(chex.TestCase):
-  @parameterized.product(at=(0, 1, 2, 3), block_size=(None, 2))
-  def test_golden(self, at, block_size):
+  @parameterized.product(at=(0, 1, 2, 3), block_size=(None, 2), dtype=DTYPES)
+  def test_golden(self, at, block_size, dtype):
     a, b = PAIRS[at]
-    with jax.enable_x64(True):
-      found = arranging_matrix(CONCATENATION, VIEWS[a], VIEWS[b], block_size=block_size)
-    np.testing.assert_allclose(found, MATRICES[at], rtol=0, atol=1e-10)
-    found = arranging_matrix(single(CONCATENATION), *single((VIEWS[a], VIEWS[b])))
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, MATRICES[at], rtol=2e-6)
+    with jax.enable_x64(dtype is np.float64):
+      params, *views = as_dtype(dtype, (CONCATENATION, VIEWS[a], VIEWS[b]))
+      found = arranging_matrix(params, *views, block_size=block_size)
+    assert_golden(found, MATRICES[at], dtype, 1e-10)
 
-  @parameterized.product(view=(0, 1), block_size=(None, 2))
-  def test_released_golden(self, view, block_size):
-    with jax.enable_x64(True):
-      found = released_arranging_matrix(DIFFERENCE, VIEWS[view], block_size=block_size)
-    np.testing.assert_allclose(found, RELEASED[view], rtol=0, atol=1e-10)
-    single_found = released_arranging_matrix(single(DIFFERENCE), single(VIEWS[view]))
-    np.testing.assert_allclose(single_found, RELEASED[view], rtol=2e-6)
+  @parameterized.product(view=(0, 1), block_size=(None, 2), dtype=DTYPES)
+  def test_released_golden(self, view, block_size, dtype):
+    with jax.enable_x64(dtype is np.float64):
+      arrays = as_dtype(dtype, (DIFFERENCE, VIEWS[view]))
+      found = released_arranging_matrix(*arrays, block_size=block_size)
+    assert_golden(found, RELEASED[view], dtype, 1e-10)
+
+  @parameterized.parameters(*DTYPES)
+  def test_released_output(self, dtype):
+    """The sum that a row is divided by shows in what a change of the output bias does to it."""
+    with jax.enable_x64(dtype is np.float64):
+      params, view = as_dtype(dtype, (DIFFERENCE, VIEWS[0]))
+      matrix, slope = jax.jvp(
+        lambda bias: released_arranging_matrix({**params, 'output_bias': bias}, view),
+        (params['output_bias'],),
+        (jnp.ones((), dtype),),
+      )
+    matrix, slope = np.asarray(matrix), np.asarray(slope)
+    # With S the sum, the slope is (1 - 3 M) / S.
+    sums = np.linalg.norm(1 - 3 * matrix, axis=1) / np.linalg.norm(slope, axis=1)
+    assert_golden(matrix * sums[:, None], RELEASED_OUTPUT, dtype)
 
   def test_released_is_the_network_of_normalised_differences(self):
     random = np.random.default_rng(0)
@@ -140,13 +163,21 @@ class ArrangingLossTest(chex.TestCase):
     ('released', lambda: (*RELEASED, *RELEASED), SCORES, 0.7699909108),
   )
   def test_golden(self, matrices, scores, expected):
-    with jax.enable_x64(True):
-      stacked = jnp.stack([jnp.asarray(x) for x in matrices()])
-      values = np.asarray([_loss(VIEWS, stacked, scores, size) for size in (None, 2)])
-    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
-    found = _loss(single(VIEWS), single(stacked), single(scores), None)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    for dtype in DTYPES:
+      with jax.enable_x64(dtype is np.float64):
+        arrays = as_dtype(dtype, (VIEWS, np.stack(matrices()), scores))
+        for block_size in (None, 2):
+          assert_golden(_loss(*arrays, block_size), expected, dtype)
+
+  @parameterized.parameters(*DTYPES)
+  def test_golden_distances(self, dtype):
+    """They are the gradient where M is 1/2, but for a factor: of 36 pairs 6 are themselves."""
+    with jax.enable_x64(dtype is np.float64):
+      arrays = as_dtype(dtype, (VIEWS, constant(0.5), np.ones(3)))
+      _, (_, by_matrices) = _loss_and_gradients(*arrays)
+    loss_argument, slope = 1 + 30 / 36, 2 / 0.5
+    found = np.asarray(by_matrices)[2] * np.asarray(36 * loss_argument / slope, dtype)
+    assert_golden(found, DISTANCES_12, dtype)
 
   @parameterized.named_parameters(
     ('prior', None, priors, (0.4855810114, 0.4688589500, 0.8193565288, 0.8578200311)),
@@ -161,24 +192,24 @@ class ArrangingLossTest(chex.TestCase):
     ),
   )
   def test_golden_blocks(self, compared, matrices, expected):
-    with jax.enable_x64(True):
-      stacked = jnp.stack([jnp.asarray(x) for x in matrices()])
-      loss, metrics = jax.device_get(_loss_and_metrics(VIEWS, compared, stacked, SCORES))
-    for block, value in zip(BLOCKS, expected, strict=True):
-      if value is not None:
-        np.testing.assert_allclose(np.exp(metrics[f'log_mean_{block}']), value, atol=1e-9)
-    if compared is not None:
-      np.testing.assert_allclose(loss, 0.5000008551, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(metrics['score'], 0.5)
-    np.testing.assert_allclose(metrics['zero_scores'], 1 / 3)
+    for dtype in DTYPES:
+      with jax.enable_x64(dtype is np.float64):
+        arrays = as_dtype(dtype, (VIEWS, compared, np.stack(matrices()), SCORES))
+        loss, metrics = jax.device_get(_loss_and_metrics(*arrays))
+      for block, value in zip(BLOCKS, expected, strict=True):
+        if value is not None:
+          assert_golden(np.exp(metrics[f'log_mean_{block}']), value, dtype)
+      if compared is not None:
+        assert_golden(loss, 0.5000008551, dtype)
+      assert_golden(metrics['score'], 0.5, dtype)
+      assert_golden(metrics['zero_scores'], 1 / 3, dtype)
 
-  @parameterized.parameters(None, 2)
-  def test_golden_gradient(self, block_size):
-    def loss(views, matrices):
-      return arranging_loss(views, None, matrices, SCORES, block_size=block_size)[0]
-
-    with jax.enable_x64(True):
-      by_views, (by11, _, by12, by21) = jax.jit(jax.grad(loss, (0, 1)))(VIEWS, priors())
+  @parameterized.product(block_size=(None, 2), dtype=DTYPES)
+  def test_golden_gradient(self, block_size, dtype):
+    with jax.enable_x64(dtype is np.float64):
+      arrays = as_dtype(dtype, (VIEWS, np.stack(priors()), SCORES))
+      _, gradients = _loss_and_gradients(*arrays, block_size)
+    by_views, (by11, _, by12, by21) = gradients
     expected = (
       (
         by_views[0],
@@ -199,7 +230,7 @@ class ArrangingLossTest(chex.TestCase):
       ),
     )
     for found, text in expected:
-      np.testing.assert_allclose(found, rows(text), rtol=0, atol=1e-9)
+      assert_golden(found, rows(text), dtype)
 
   @parameterized.parameters('scores', 'matrix')
   def test_neutral_pairs_feel_no_force(self, zero):
@@ -266,15 +297,15 @@ class PriorRegularizerTest(chex.TestCase):
     ),
   )
   def test_golden(self, matrices, norms, total):
-    with jax.enable_x64(True):
-      loss, metrics = prior_regularizer(matrices, priors())
-      mean, _ = prior_regularizer(matrices, priors(), reduction='mean')
-    np.testing.assert_allclose(loss, total, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(mean, total / 4, rtol=0, atol=1e-9)
-    for block, norm in zip(BLOCKS, norms, strict=True):
-      np.testing.assert_allclose(metrics[f'norm_{block}'], norm, rtol=0, atol=1e-9)
-    found, _ = prior_regularizer(single(list(matrices)), single(list(priors())))
-    np.testing.assert_allclose(found, total, rtol=2e-6)
+    for dtype in DTYPES:
+      with jax.enable_x64(dtype is np.float64):
+        arrays = as_dtype(dtype, (np.stack(matrices), np.stack(priors())))
+        loss, metrics = prior_regularizer(*arrays)
+        mean, _ = prior_regularizer(*arrays, reduction='mean')
+      assert_golden(loss, total, dtype)
+      assert_golden(mean, total / 4, dtype)
+      for block, norm in zip(BLOCKS, norms, strict=True):
+        assert_golden(metrics[f'norm_{block}'], norm, dtype)
 
   def test_gradient_is_finite_at_the_prior_and_none_reaches_it(self):
     value, (by_matrices, by_priors) = jax.value_and_grad(
@@ -293,7 +324,12 @@ class ErrorTest(chex.TestCase):
   @parameterized.named_parameters(
     ('blocks', {'matrices': constant(1)[:3]}, 'matrices: found 3 blocks, must be 4'),
     ('square', {'matrices': np.ones((4, 2, 3))}, r'matrices\[0\]: found shape \(2, 3\), .*\(3, 3'),
+    ('no_matrices', {'matrices': None}, 'matrices: found NoneType, must be 4 blocks'),
+    ('above', {'matrices': constant(1.01)}, r'matrices\[0\]: found 1.01, must be from 0 to 1'),
+    ('below', {'matrices': constant(-0.5)}, r'matrices\[0\]: found -0.5, must be from 0 to 1'),
+    ('nan', {'matrices': constant(np.nan)}, r'matrices\[0\]: found nan, must be from 0 to 1'),
     ('scores', {'scores': np.ones(2)}, r'scores: found shape \(2,\), must be \(3,\)'),
+    ('large_scores', {'scores': np.array([1, 2.5, 0])}, 'scores: found 2.5, must be from 0 to 1'),
     ('pair', {'online': VIEWS[0]}, 'online: found ndarray, must be a pair'),
     ('compared', {'compared': (VIEWS[0], VIEWS[1][:2])}, r'compared\[1\]: found shape \(2, 2\)'),
     ('mode', {'score_mode': 'both'}, "score_mode: found 'both', must be 'row' or 'symmetric'"),
@@ -304,6 +340,11 @@ class ErrorTest(chex.TestCase):
     arguments = {'online': VIEWS, 'compared': None, 'matrices': constant(1.0), 'scores': SCORES}
     with self.assertRaisesRegex(ValueError, pattern):
       arranging_loss(**{**arguments, **change})
+
+  def test_shares_may_be_rounded(self):
+    above = np.float32(1 + 2**-23)
+    loss, _ = arranging_loss(VIEWS, None, constant(above), np.full(3, above))
+    chex.assert_tree_all_finite(loss)
 
   @parameterized.named_parameters(
     ('names', {'kernel': np.ones(3)}, r"params: found \['kernel'\], must have \['hidden_bias'"),
@@ -321,6 +362,8 @@ class ErrorTest(chex.TestCase):
       init_arranging(jax.random.key(0), 3, 0)
     with self.assertRaisesRegex(ValueError, "reduction: found 'max', must be 'sum' or 'mean'"):
       prior_regularizer(constant(1.0), constant(1.0), reduction='max')
+    with self.assertRaisesRegex(ValueError, 'matrices: found NoneType, must be 4 blocks'):
+      prior_regularizer(None, constant(1.0))
     with self.assertRaisesRegex(ValueError, r'priors\[0\]: found shape \(2, 2\)'):
       prior_regularizer(constant(1.0), np.ones((4, 2, 2)))
 
@@ -335,9 +378,9 @@ def _loss_and_metrics(views, compared, matrices, scores):
   return arranging_loss(views, compared, matrices, scores)
 
 
-@jax.jit
-def _loss_and_gradients(views, matrices, scores):
-  return jax.value_and_grad(_loss, (0, 1))(views, matrices, scores, None)
+@functools.partial(jax.jit, static_argnames='block_size')
+def _loss_and_gradients(views, matrices, scores, block_size=None):
+  return jax.value_and_grad(_loss, (0, 1))(views, matrices, scores, block_size)
 
 
 def _jit_grad(loss):

@@ -9,16 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
 
-from ssl_jax.losses import nt_xent
+from ssl_jax.losses import anchor_scores, nt_xent
 from ssl_jax.losses.adjuster_settings import PRESETS, AdjusterSettings
 from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
 from ssl_jax.losses.arranging_module import arranging_matrix, init_arranging
 from ssl_jax.losses.semantic_adjuster import semantic_adjuster
-from ssl_jax.losses.semantic_prior import (
-  anchor_scores,
-  calibrated_temperature,
-  prior_similarity,
-)
+from ssl_jax.losses.semantic_prior import calibrated_temperature, prior_similarity
 from tests.losses import ways
 from tests.losses.adjuster_goldens import (
   CONCATENATION,
@@ -318,6 +314,7 @@ class MemoryTest(chex.TestCase):
 class ErrorTest(chex.TestCase):
   @parameterized.named_parameters(
     ('preset', {'preset': 'best'}, "preset: found 'best', must be one of 'paper', 'calibrated'"),
+    ('presets', {'preset': ['paper']}, r"preset: found \['paper'\], must be one of 'paper'"),
     ('neighbors', {'group_size': 8, 'preset': 'paper'}, 'found 20 in a group of 8, .* most 7'),
     ('group', {'group_size': 5}, 'group_size: found 5, must be a divisor of the batch, 24'),
     ('block', {'block_size': 1.5}, 'block_size: found 1.5, must be a whole number >= 1'),

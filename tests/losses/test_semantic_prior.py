@@ -8,13 +8,14 @@ from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_jax.losses.anchor_scoring import anchor_scores
 from ssl_jax.losses.semantic_prior import (
-  anchor_scores,
   calibrated_temperature,
   prior_similarity,
   update_temperature,
 )
 from tests.losses.adjuster_goldens import PRIORS, S11, S12, S22, unit
+from tests.losses.golden_tolerance import assert_golden
 
 CIRCLE = unit(0, 5, 12, 26, 45, 50, 58, 80, 120, 200)
 THIRD = 1 / 3
@@ -80,11 +81,14 @@ class PriorSimilarityTest(chex.TestCase):
 
 
 class AnchorScoresTest(chex.TestCase):
-  @parameterized.product(threshold=list(SCORES), block_size=(None, 4))
-  def test_golden(self, threshold, block_size):
-    with jax.enable_x64(True):
-      found = anchor_scores(CIRCLE, num_neighbors=3, threshold=threshold, block_size=block_size)
-    np.testing.assert_allclose(found, SCORES[threshold], rtol=0, atol=1e-10)
+  @parameterized.product(
+    threshold=list(SCORES), block_size=(None, 4), dtype=(np.float64, np.float32)
+  )
+  def test_golden(self, threshold, block_size, dtype):
+    options = {'num_neighbors': 3, 'threshold': threshold, 'block_size': block_size}
+    with jax.enable_x64(dtype is np.float64):
+      found = anchor_scores(CIRCLE.astype(dtype), **options)
+    assert_golden(found, SCORES[threshold], dtype, 1e-10)
 
   @parameterized.parameters((5, 3, 1.0), (5, 4, 0.0))
   def test_clique(self, k, threshold, expected):
@@ -150,6 +154,16 @@ class CalibrationTest(chex.TestCase):
       calibrated_temperature(prior, group_size=6), np.mean(apart), rtol=1e-6
     )
 
+  def test_one_group_is_in_memory_at_a_time(self):
+    def bytes_of(batch):
+      calibrate = jax.jit(lambda prior: calibrated_temperature(prior, group_size=256))
+      program = calibrate.lower(jax.ShapeDtypeStruct((batch, 16), jnp.float32)).compile()
+      return program.memory_analysis().temp_size_in_bytes
+
+    rows = (4096 - 256) * 16 * 4
+    self.assertLess(bytes_of(4096) - bytes_of(256), 2 * rows)
+    self.assertGreater(bytes_of(256), 256**2 * 4)  # of a group's distances
+
   def test_collapsed_prior(self):
     np.testing.assert_allclose(calibrated_temperature(jnp.zeros((4, 3))), 1e-3, rtol=1e-6)
 
@@ -160,6 +174,8 @@ class CalibrationTest(chex.TestCase):
     np.testing.assert_allclose(average, ((2 + 4) / 2 + 1) / 2)
     with self.assertRaisesRegex(ValueError, 'decay: found 1.5, must be <= 1'):
       update_temperature(average, 1.0, decay=1.5)
+    with self.assertRaisesRegex(ValueError, 'current: found None, must be a number'):
+      update_temperature(average, None)
 
 
 class ErrorTest(chex.TestCase):
@@ -182,8 +198,10 @@ class ErrorTest(chex.TestCase):
       prior_similarity(*PRIORS, temperature=0)
     with self.assertRaisesRegex(ValueError, 'quantile: found 1, must be < 1'):
       calibrated_temperature(PRIORS[0], quantile=1)
-    with self.assertRaisesRegex(ValueError, 'batch: found 1 image, must be at least 2'):
+    with self.assertRaisesRegex(ValueError, 'prior_a: found 1 image, must be at least 2'):
       prior_similarity(PRIORS[0][:1], PRIORS[1][:1])
+    with self.assertRaisesRegex(ValueError, 'prior: found 1 image, must be at least 2'):
+      anchor_scores(PRIORS[0][:1], num_neighbors=1)
 
 
 _scores = jax.jit(lambda prior: anchor_scores(prior, num_neighbors=4))

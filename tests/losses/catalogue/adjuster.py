@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.losses.adjuster_settings import PRESETS
+from ssl_jax.losses.anchor_scoring import anchor_scores
 from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
 from ssl_jax.losses.arranging_module import arranging_matrix, released_arranging_matrix
 from ssl_jax.losses.semantic_adjuster import semantic_adjuster
-from ssl_jax.losses.semantic_prior import anchor_scores, prior_similarity
+from ssl_jax.losses.semantic_prior import prior_similarity
 from tests.losses.catalogue import Batch, Case, Result
 
 HIDDEN = 5
