@@ -1,4 +1,4 @@
-"""The arranging module and the two losses of DSA against golden values, and what defines them."""
+"""The arranging loss of DSA against golden values, and what defines it."""
 
 import functools
 
@@ -10,57 +10,21 @@ from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
-from ssl_jax.losses.arranging_module import (
-  arranging_matrix,
-  init_arranging,
-  released_arranging_matrix,
-)
+from ssl_jax.losses.arranging import arranging_loss
 from ssl_jax.losses.semantic_prior import prior_similarity
 from ssl_jax.losses.view_blocks import BLOCKS
 from tests.losses.adjuster_goldens import (
-  CONCATENATION,
-  DIFFERENCE,
+  MATRICES,
   PRIORS,
+  RELEASED,
   SCORES,
   VIEWS,
   as_dtype,
   rows,
-  single,
 )
 from tests.losses.golden_tolerance import assert_golden
 
 PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
-MATRICES = (
-  rows(
-    '0.5436386872 0.4439861095 0.7815974639; 0.7005671425 0.6106392339 0.8754466418; '
-    '0.3262929005 0.3716838117 0.5187412159'
-  ),
-  rows(
-    '0.5805423048 0.4073334000 0.8611650065; 0.8284952300 0.6399160967 0.9478464369; '
-    '0.3658644090 0.3208213008 0.4875026035'
-  ),
-  rows(
-    '0.5683199835 0.3716838117 0.8550783685; 0.7211151780 0.4875026035 0.9168273035; '
-    '0.3953209153 0.3486451353 0.6399160967'
-  ),
-  rows(
-    '0.5560138905 0.4563613128 0.7900123734; 0.8138161721 0.7455466141 0.9241418200; '
-    '0.2994328575 0.3429895373 0.4133824211'
-  ),
-)
-RELEASED = (
-  rows(
-    '0.0662983425 0.2596685083 0.6740331492; 0.1408775982 0.0831408776 0.7759815242; '
-    '0.0519480519 0.6363636364 0.3116883117'
-  ),
-  rows(
-    '0.1283422460 0.1016042781 0.7700534759; 0.2954545455 0.0681818182 0.6363636364; '
-    '0.2843137255 0.4803921569 0.2352941176'
-  ),
-)
-# Before rows are scaled to sum 1, of view 1.
-RELEASED_OUTPUT = rows('0.12 0.47 1.22; 0.2033333333 0.12 1.12; 0.02 0.245 0.12')
 DISTANCES_12 = rows(
   '0.3203644860 0.7653668647 1.4142135624; 0.3203644860 0.1417780402 1.7888543820; '
   '1.4142135624 1.7013016167 0.3203644860'
@@ -82,73 +46,6 @@ def same_image_target() -> list[np.ndarray]:
 
 def constant(value: float) -> np.ndarray:
   return np.full((4, 3, 3), value)
-
-
-class ModuleTest(chex.TestCase):
-  @parameterized.product(at=(0, 1, 2, 3), block_size=(None, 2), dtype=DTYPES)
-  def test_golden(self, at, block_size, dtype):
-    a, b = PAIRS[at]
-    with jax.enable_x64(dtype is np.float64):
-      params, *views = as_dtype(dtype, (CONCATENATION, VIEWS[a], VIEWS[b]))
-      found = arranging_matrix(params, *views, block_size=block_size)
-    assert_golden(found, MATRICES[at], dtype, 1e-10)
-
-  @parameterized.product(view=(0, 1), block_size=(None, 2), dtype=DTYPES)
-  def test_released_golden(self, view, block_size, dtype):
-    with jax.enable_x64(dtype is np.float64):
-      arrays = as_dtype(dtype, (DIFFERENCE, VIEWS[view]))
-      found = released_arranging_matrix(*arrays, block_size=block_size)
-    assert_golden(found, RELEASED[view], dtype, 1e-10)
-
-  @parameterized.parameters(*DTYPES)
-  def test_released_output(self, dtype):
-    """The sum that a row is divided by shows in what a change of the output bias does to it."""
-    with jax.enable_x64(dtype is np.float64):
-      params, view = as_dtype(dtype, (DIFFERENCE, VIEWS[0]))
-      matrix, slope = jax.jvp(
-        lambda bias: released_arranging_matrix({**params, 'output_bias': bias}, view),
-        (params['output_bias'],),
-        (jnp.ones((), dtype),),
-      )
-    matrix, slope = np.asarray(matrix), np.asarray(slope)
-    # With S the sum, the slope is (1 - 3 M) / S.
-    sums = np.linalg.norm(1 - 3 * matrix, axis=1) / np.linalg.norm(slope, axis=1)
-    assert_golden(matrix * sums[:, None], RELEASED_OUTPUT, dtype)
-
-  def test_released_is_the_network_of_normalised_differences(self):
-    random = np.random.default_rng(0)
-    z = random.normal(size=(9, 3))
-    params = {
-      k: 5 * random.normal(size=s)
-      for k, s in {'hidden_kernel': (3, 4), 'hidden_bias': (4,), 'output_kernel': (4,)}.items()
-    }
-    params['output_bias'] = np.array(1.0)
-    delta = z[:, None] - z[None, :]
-    delta /= np.abs(delta).sum((0, 1))
-    hidden = np.maximum(delta @ params['hidden_kernel'] + params['hidden_bias'], 0)
-    output = np.maximum(hidden @ params['output_kernel'] + 1, 0)
-    with jax.enable_x64(True):
-      found = released_arranging_matrix(params, z)
-    assert np.ptp(output) > 0
-    expected = output / np.maximum(output.sum(1, keepdims=True), 1e-12)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
-
-  def test_released_without_an_active_unit_is_dead(self):
-    dead = {**DIFFERENCE, 'output_bias': np.array(-9.0)}
-
-    def total(params):
-      return jnp.sum(jnp.square(released_arranging_matrix(params, single(VIEWS[0]))))
-
-    value, grads = jax.value_and_grad(total)(single(dead))
-    chex.assert_trees_all_equal((value, grads), jax.tree.map(jnp.zeros_like, (value, grads)))
-
-  def test_starts_neutral(self):
-    params = init_arranging(jax.random.key(0), dim=16)
-    z = jax.random.normal(jax.random.key(1), (12, 16))
-    matrix = arranging_matrix(params, z, z)
-    np.testing.assert_allclose(jnp.mean(matrix), 0.5, atol=0.15)
-    assert jnp.ptp(matrix) > 0.01
-    np.testing.assert_array_equal(arranging_matrix(params, 0 * z, 0 * z), 0.5)
 
 
 class ArrangingLossTest(chex.TestCase):
@@ -286,40 +183,6 @@ class ArrangingLossTest(chex.TestCase):
     chex.assert_tree_all_finite((value, grads))
 
 
-class PriorRegularizerTest(chex.TestCase):
-  @parameterized.named_parameters(
-    ('module', MATRICES, (1.4067261010, 1.3888898542, 1.1996032159, 1.2876291931), 5.2828483642),
-    (
-      'released',
-      (*RELEASED, *RELEASED),
-      (1.8890483751, 1.7487142903, 1.4361761757, 1.4076588106),
-      6.4815976516,
-    ),
-  )
-  def test_golden(self, matrices, norms, total):
-    for dtype in DTYPES:
-      with jax.enable_x64(dtype is np.float64):
-        arrays = as_dtype(dtype, (np.stack(matrices), np.stack(priors())))
-        loss, metrics = prior_regularizer(*arrays)
-        mean, _ = prior_regularizer(*arrays, reduction='mean')
-      assert_golden(loss, total, dtype)
-      assert_golden(mean, total / 4, dtype)
-      for block, norm in zip(BLOCKS, norms, strict=True):
-        assert_golden(metrics[f'norm_{block}'], norm, dtype)
-
-  def test_gradient_is_finite_at_the_prior_and_none_reaches_it(self):
-    value, (by_matrices, by_priors) = jax.value_and_grad(
-      lambda m, s: prior_regularizer(m, s)[0], (0, 1)
-    )(jnp.ones((4, 3, 3)), jnp.ones((4, 3, 3)))
-    chex.assert_trees_all_equal((value, by_matrices), (jnp.zeros(()), jnp.zeros((4, 3, 3))))
-    grads = jax.grad(lambda m, s: prior_regularizer(m, s)[0], (0, 1))(
-      jnp.ones((4, 3, 3)), jnp.zeros((4, 3, 3))
-    )
-    np.testing.assert_allclose(grads[0], 1 / 3, rtol=1e-6)  # M / ‖M‖
-    chex.assert_trees_all_equal(grads[1], by_priors)
-    np.testing.assert_array_equal(by_priors, 0)
-
-
 class ErrorTest(chex.TestCase):
   @parameterized.named_parameters(
     ('blocks', {'matrices': constant(1)[:3]}, 'matrices: found 3 blocks, must be 4'),
@@ -345,27 +208,6 @@ class ErrorTest(chex.TestCase):
     above = np.float32(1 + 2**-23)
     loss, _ = arranging_loss(VIEWS, None, constant(above), np.full(3, above))
     chex.assert_tree_all_finite(loss)
-
-  @parameterized.named_parameters(
-    ('names', {'kernel': np.ones(3)}, r"params: found \['kernel'\], must have \['hidden_bias'"),
-    ('form', DIFFERENCE, r'params.hidden_kernel: found shape \(2, 2\), must be \(4, 2\)'),
-    ('width', {**CONCATENATION, 'output_kernel': np.ones(3)}, 'output_kernel: found shape .3,.'),
-  )
-  def test_params(self, params, pattern):
-    with self.assertRaisesRegex(ValueError, pattern):
-      arranging_matrix(params, *VIEWS)
-
-  def test_others(self):
-    with self.assertRaisesRegex(ValueError, "form: found 'sum', must be 'concatenation' or"):
-      init_arranging(jax.random.key(0), 3, form='sum')
-    with self.assertRaisesRegex(ValueError, 'hidden: found 0, must be a whole number >= 1'):
-      init_arranging(jax.random.key(0), 3, 0)
-    with self.assertRaisesRegex(ValueError, "reduction: found 'max', must be 'sum' or 'mean'"):
-      prior_regularizer(constant(1.0), constant(1.0), reduction='max')
-    with self.assertRaisesRegex(ValueError, 'matrices: found NoneType, must be 4 blocks'):
-      prior_regularizer(None, constant(1.0))
-    with self.assertRaisesRegex(ValueError, r'priors\[0\]: found shape \(2, 2\)'):
-      prior_regularizer(constant(1.0), np.ones((4, 2, 2)))
 
 
 @functools.partial(jax.jit, static_argnums=3)
