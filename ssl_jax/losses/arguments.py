@@ -90,8 +90,6 @@ def check_whole(name: str, value: Any, *, minimum: int) -> None:
 def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) -> None:
   """Requires one number an image: `[batch]`; whole numbers, or floats that are finite and >= 0.
 
-  The values of traced arrays cannot be checked.
-
   Raises:
     ValueError: naming the argument, what was found and what is allowed.
   """
@@ -104,7 +102,11 @@ def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) 
     raise ValueError(
       f'{name}: found dtype {dtype}, must be {"an integer" if whole else "a floating-point"} dtype'
     )
-  if not whole and not isinstance(values, jax.core.Tracer):
+  # Values of traced arrays, and of arrays that other processes hold a part of, are out of reach.
+  readable = not isinstance(values, jax.core.Tracer) and getattr(
+    values, 'is_fully_addressable', True
+  )
+  if not whole and readable:
     array = np.asarray(values, np.float64)
     bad = array[~(np.isfinite(array) & (array >= 0))]
     if bad.size:

@@ -15,6 +15,7 @@ THEMES = themes()
 # The way, the devices, and the block sizes, where a block may be less than a device's rows, as many
 # or more, and need not divide them. Compiling takes all the time: not every size with every way.
 SETTINGS = {
+  'jit_1': (ways.sharded_jit, 1, (WHOLE,)),
   'jit_2': (ways.sharded_jit, 2, (WHOLE, 12)),
   'jit_4': (ways.sharded_jit, 4, (WHOLE,)),
   'jit_8': (ways.sharded_jit, 8, (WHOLE, 8)),
@@ -22,8 +23,11 @@ SETTINGS = {
   'shard_map_2': (ways.shard_map, 2, (WHOLE, 8)),
   'shard_map_4': (ways.shard_map, 4, (WHOLE, 12)),
   'shard_map_8': (ways.shard_map, 8, (WHOLE, 8)),
+  'unchecked_shard_map_2': (ways.unchecked_shard_map, 2, (WHOLE,)),
   'unchecked_shard_map_4': (ways.unchecked_shard_map, 4, (8,)),
-  'pmap_2': (ways.pmap, 2, (8,)),
+  'pmap_1': (ways.pmap, 1, (WHOLE,)),
+  'pmap_2': (ways.pmap, 2, (WHOLE, 8)),
+  'pmap_4': (ways.pmap, 4, (WHOLE,)),
   'pmap_8': (ways.pmap, 8, (WHOLE,)),
 }
 
