@@ -135,7 +135,6 @@ class DefinitionTest(chex.TestCase):
     options = {'attract': attract, 'repel': repel, 'positive_weight': kappa}
     slow.assert_same(found, slow.contrast(anchors, temperature, **options))
 
-
   @parameterized.parameters(None, 2)
   def test_what_weighs_nothing_is_no_negative(self, block_size):
     views, weights = slow.random_views(0), np.zeros(5)
