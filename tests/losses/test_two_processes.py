@@ -43,7 +43,7 @@ class TwoProcessesTest(chex.TestCase):
       processes.append(process)
     expected = self.on_one_device()
     for process in processes:
-      output, _ = process.communicate(timeout=180)
+      output, _ = process.communicate(timeout=600)
       self.assertEqual(process.returncode, 0, output)
 
     for rank in range(two_processes.PROCESSES):
