@@ -9,10 +9,10 @@ quickstart: $(VENV)/.installed
 	$(RUN) experiments/run.py --flagfile=experiments/flags/photographs/quickstart.flags --run_dir=runs/quickstart
 
 test: $(VENV)/.installed-dev lint types
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 fast-test: $(VENV)/.installed-dev
-	$(RUN) -m pytest -n 2 -m 'not slow'
+	$(RUN) -m pytest -n 2 --dist loadfile -m 'not slow'
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
