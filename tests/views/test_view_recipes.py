@@ -129,3 +129,25 @@ class ViewTest(chex.TestCase):
   def test_a_recipe_needs_views(self, *content):
     with self.assertRaisesRegex(ValueError, 'views is'):
       views.Recipe(views=content, size=8)
+
+
+class LocalCropsTest(chex.TestCase):
+  def test_smaller_crops_made_as_the_first_view(self):
+    recipe = views.recipe('byol', size=32, local_crops=3, local_scale=(0.1, 0.2))
+    local = recipe.local
+    self.assertEqual((local.size, len(local.views), local.local), (16, 3, None))
+    for view in local.views:
+      self.assertEqual(view.crop_scale, (0.1, 0.2))
+      self.assertEqual(dataclasses.replace(view, crop_scale=(0.08, 1.0)), recipe.views[0])
+    self.assertEqual((local.mean, local.std), (recipe.mean, recipe.std))
+    self.assertEqual(views.recipe('byol', size=32, local_crops=1, local_size=12).local.size, 12)
+    self.assertIsNone(views.recipe('byol', size=32).local)
+
+  @parameterized.parameters(
+    ({'local_crops': -1}, 'local_crops is -1; allowed: an integer of 0 or more'),
+    ({'local_crops': 1.5}, 'local_crops is 1.5'),
+    ({'local_crops': 1, 'local_scale': (0.3, 0.2)}, 'local_scale is'),
+  )
+  def test_wrong_values(self, arguments, pattern):
+    with self.assertRaisesRegex(ValueError, pattern):
+      views.recipe('byol', size=32, **arguments)
