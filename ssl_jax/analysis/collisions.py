@@ -53,7 +53,7 @@ def no_collision_probability(
   accumulates 1 - τ, which ends at 1e-16.
 
   >>> print(f'{no_collision_probability(511, [0.1] * 10):.3e}')
-  4.135e-24
+  4.149e-24
 
   Returns:
     The probability.
@@ -203,7 +203,9 @@ def collision_mean(
   return math.fsum(masses * of(counts.astype(np.float64))) / math.fsum(masses)
 
 
-def _ratios(step: Callable[[np.ndarray], np.ndarray], start: int, end: int, direction: int) -> np.ndarray:
+def _ratios(
+  step: Callable[[np.ndarray], np.ndarray], start: int, end: int, direction: int
+) -> np.ndarray:
   """Masses from `start` to `end` over that at `start`, until they are negligible."""
   masses, block = [np.ones(1)], 64
   at = start

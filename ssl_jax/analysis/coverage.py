@@ -137,9 +137,7 @@ def smallest_num_draws(
   return high
 
 
-def _logs(
-  num_draws: int, class_probs: Any, class_counts: Any
-) -> tuple[float, float | None]:
+def _logs(num_draws: int, class_probs: Any, class_counts: Any) -> tuple[float, float | None]:
   draws = ClassDraws.of(class_probs, class_counts)
   return _of_draws(draws, draws.check_draws('num_draws', num_draws))
 

@@ -53,8 +53,11 @@ class _Circle:
     half = np.sin(angles / 2) ** 2
     if self.replacement:
       return self.radius * (-2 * half + 1j * np.sin(angles))
-    share = self.share
-    real = 0.5 * np.log1p(-4 * share * (1 - share) * half)
+    # |1+w|^2 over (1+r)^2, as 1 minus something near the real axis and as a sum opposite to it.
+    share, both = self.share, self.share / (1 + self.radius)
+    opposite = math.tanh(self.log_radius / 2) ** 2 + 4 * both * np.cos(angles / 2) ** 2
+    lost = 4 * both * half
+    real = 0.5 * np.where(lost < 0.5, np.log1p(-np.minimum(lost, 0.5)), np.log(opposite))
     return real + 1j * np.arctan2(share * np.sin(angles), 1 - 2 * share * half)
 
   def log_inverse_mass(self, total: float, draws: int) -> float:
