@@ -1,4 +1,4 @@
-"""How labels are drawn: independently by class probabilities, or from a set of known class sizes."""
+"""How labels are drawn: independently by probabilities, or from classes of known sizes."""
 
 import dataclasses
 import math

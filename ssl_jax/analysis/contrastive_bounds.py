@@ -1,4 +1,4 @@
-"""What a contrastive loss with K negatives promises for the supervised loss of the mean classifier."""
+"""What a contrastive loss promises for the supervised loss of the mean classifier."""
 
 import dataclasses
 import math

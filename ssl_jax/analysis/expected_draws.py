@@ -1,5 +1,6 @@
 """How many draws it takes on average until every class has been seen."""
 
+import itertools
 import math
 from typing import Any
 
@@ -79,7 +80,7 @@ def _moments(draws: ClassDraws) -> tuple[float, float]:
   edges = np.concatenate([[0], first * _RATIO ** np.arange(panels + 1)])
   nodes, weights = np.polynomial.legendre.leggauss(_NODES)
   first_moment, second_moment = [], []
-  for start, end in zip(edges[:-1], edges[1:], strict=True):
+  for start, end in itertools.pairwise(edges):
     times = 0.5 * (end - start) * nodes + 0.5 * (start + end)
     with np.errstate(divide='ignore'):
       seen = draws.repeats @ np.log(-np.expm1(-draws.weights[:, None] * times))
