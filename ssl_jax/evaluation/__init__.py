@@ -7,6 +7,7 @@ from ssl_jax.evaluation.flip import flip_ensemble
 from ssl_jax.evaluation.knn import knn_accuracy, knn_predict, knn_scores, nearest_neighbours
 from ssl_jax.evaluation.negative_samples import NegativeSampleBounds, negative_sample_bounds
 from ssl_jax.evaluation.online_knn import online_knn5
+from ssl_jax.evaluation.unit import unit
 
 __all__ = [
   'NegativeSampleBounds',
@@ -19,4 +20,5 @@ __all__ = [
   'nearest_neighbours',
   'negative_sample_bounds',
   'online_knn5',
+  'unit',
 ]
