@@ -17,6 +17,8 @@ from ssl_jax.evaluation.unit import unit
 
 Terms = dict[str, jax.Array]
 
+_ROWS = 2048  # of a call on each device: small batches go several at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class NegativeSampleBounds:
@@ -168,7 +170,7 @@ def negative_sample_bounds(
   if not (math.isfinite(temperature) and temperature > 0):
     raise ValueError(f'temperature: found {temperature}, must be finite and greater than 0')
 
-  group = 1 if sharding is None else sharding.mesh.size
+  group = max(1, _ROWS // size) * (1 if sharding is None else sharding.mesh.size)
   place = lambda array, spec: (
     jnp.asarray(array)
     if sharding is None
@@ -328,9 +330,12 @@ def _draw_negatives(key: jax.Array, rows: int, num_negatives: int) -> jax.Array:
   own = index[:, None] == index
   if num_negatives == rows - 1:
     return ~own
-  draws = jnp.where(own, jnp.inf, jax.random.uniform(key, (rows, rows)))
-  first = jnp.argsort(draws, axis=1)[:, :num_negatives]
-  return jnp.zeros((rows, rows), bool).at[index[:, None], first].set(True)
+  # Random numbers that differ: the column's number is in the low bits, itself sorts last.
+  low = jnp.uint32(2 ** (rows - 1).bit_length() - 1)
+  bits = jax.random.bits(key, (rows, rows), jnp.uint32) & ~low | index.astype(jnp.uint32)
+  bits = jnp.where(own, jnp.uint32(2**32 - 1), bits)
+  last = jnp.sort(bits, axis=1)[:, num_negatives - 1 : num_negatives]
+  return (bits <= last) & ~own
 
 
 def _scores(left: jax.Array, right: jax.Array, temperature: jax.Array | float) -> jax.Array:

@@ -6,12 +6,14 @@ import io
 import math
 import os
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ssl_jax.training.atomic import atomic_write
 
 ABSENT = '–'
+_WIDTH = 100
 
 
 class Probability(float):
@@ -53,7 +55,7 @@ def as_text(table: Table) -> str:
     ).rstrip()
     for line in lines
   ]
-  return '\n'.join([table.heading, '', *shown, '', table.caption])
+  return '\n'.join([table.heading, '', *shown, '', *textwrap.wrap(table.caption, _WIDTH)])
 
 
 def write_csv(path: str | os.PathLike[str], table: Table) -> pathlib.Path:

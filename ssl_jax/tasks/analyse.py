@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
+from ssl_jax import analysis
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.flag_parsing import UsageError
@@ -64,9 +67,9 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
   marked = config.data.batch_size
   if marked > sizes.images:
     raise UsageError(
-      f'--data.batch_size: found {marked}, must be at most {sizes.images}, the images of all classes'
+      f'--data.batch_size: found {marked}, must be at most {sizes.images}, all images there are'
     )
-  batches = _batches(config, sizes, marked, '--class_counts')
+  batches = _batches(config, sizes, marked, 'all images there are')
   shown = [
     theory.coupon_table(sizes),
     theory.batch_table(sizes, batches, marked, 'planned'),
@@ -98,10 +101,11 @@ def _study(config: Config, say: Callable[[str], None]) -> int:
   say(f'run       {run.path}, step {run.step:,}')
   say(f'data      {dataset.describe()}')
   train_labels, test_labels = _labels(run)
-  sizes = theory.ClassSizes('the test set', np.bincount(test_labels).astype(np.int64))
+  name = f'the test images of {run.parts.config.source_name}'
+  sizes = theory.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
   method = run.parts.method
   marked = getattr(method, 'group_size', 0) or run.parts.config.data.batch_size
-  batches = _batches(run.parts.config, sizes, marked, '--run_dir')
+  batches = _batches(run.parts.config, sizes, marked, 'all test images')
   control = settings.control_batch or batches[-1]
   if control > sizes.images:
     raise UsageError(
@@ -111,7 +115,7 @@ def _study(config: Config, say: Callable[[str], None]) -> int:
   for number in numbers:
     if number >= control:
       raise UsageError(
-        f'--negatives.num_negatives: found {number}, must be below {control}, the batch of the control'
+        f"--negatives.num_negatives: found {number}, must be below {control}, the control's batch"
       )
 
   run_dir = run.path / FOLDER
@@ -126,7 +130,7 @@ def _study(config: Config, say: Callable[[str], None]) -> int:
       features,
       train_labels,
       test_labels,
-      name=sizes.name,
+      name=name,
       batches=batches,
       control_batch=control,
       num_negatives=numbers,
@@ -171,14 +175,14 @@ def _publish(
   words: Sequence[str],
   drawn: Callable[[], list[Figure]],
   say: Callable[[str], None],
-  **page,
+  **page: Any,
 ) -> int:
   """Prints the tables, and writes them as CSV and with the plots as a page."""
   for table in shown:
     say('\n' + tables.as_text(table))
   say('')
   for line in words:
-    say(line)
+    say(textwrap.fill(line, 100))
   try:
     target.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -208,30 +212,39 @@ def _publish(
 def _theory_figures(
   sizes: theory.ClassSizes, batches: list[int], shown: Sequence[Table], marked: int
 ) -> Callable[[], list[Figure]]:
-  rows = {name: values for name, *values in shown[1].rows}
   bounds = {name: values for name, *values in shown[2].rows}
   number = lambda values: [float('nan') if value is None else float(value) for value in values]
-  lines = ('coverage, independent draws', 'coverage, without replacement')
-  lines += ('collision, independent draws', 'no collision and coverage')
+  # Between the columns too: coverage rises within one doubling.
+  dense = sorted({round(x) for x in np.geomspace(batches[0], batches[-1], 33)} | set(batches))
+  coverage, collision = analysis.coverage_probability, analysis.collision_probability
 
   def draw() -> list[Figure]:
     return [
       _figure(
         'Coverage and collision',
         theory.in_words(sizes, marked),
-        batches,
-        {name: number(rows[name]) for name in lines},
+        dense,
+        {
+          'coverage, without replacement': [
+            coverage(batch, class_counts=sizes.counts) for batch in dense
+          ],
+          'coverage, independent draws': [coverage(batch, sizes.probs) for batch in dense],
+          'collision, independent draws': [collision(batch - 1, sizes.probs) for batch in dense],
+        },
         'probability',
         {marked: f'batch planned, {marked:,}'},
+        ticks=batches,
       ),
       _figure(
         'Bounds against K',
-        'What each bound promises for the supervised loss at the least contrastive loss.',
+        'What each bound promises for the supervised loss at the least contrastive loss; the axis '
+        'ends at a million.',
         batches,
-        {name: number(values) for name, values in bounds.items() if any(number(values))},
+        {name: number(values) for name, values in bounds.items()},
         'nats',
         {marked: f'batch planned, {marked:,}'},
         log_scale=True,
+        most=1e6,
       ),
     ]
 
@@ -282,12 +295,13 @@ def _study_figures(study: negatives_study.Study) -> Callable[[], list[Figure]]:
       _figure(
         'Upper bounds of the supervised loss',
         'The same terms solved for the supervised loss. A bound above the line of chance says '
-        'nothing.',
+        'nothing; the axis ends at a million.',
         batches,
         {name: [10.0**cell for cell in cells] for name, *cells in _finite_rows(study)},
         'nats',
         mark,
         log_scale=True,
+        most=1e6,
       ),
     ]
     if study.control:
@@ -315,7 +329,15 @@ def _finite_rows(study: negatives_study.Study) -> list[tuple]:
   return [(name, *map(room, cells)) for name, *cells in negatives_study.upper_table(study).rows]
 
 
-def _figure(heading, caption, numbers, series, y_label, marked, **options) -> Figure:
+def _figure(
+  heading: str,
+  caption: str,
+  numbers: Sequence[int],
+  series: Mapping[str, Sequence[float]],
+  y_label: str,
+  marked: Mapping[int, str],
+  **options: Any,
+) -> Figure:
   image = figures.draws_plot(
     numbers,
     series,
@@ -327,14 +349,13 @@ def _figure(heading, caption, numbers, series, y_label, marked, **options) -> Fi
   return Figure(heading, caption, image)
 
 
-def _batches(config: Config, sizes: theory.ClassSizes, marked: int, origin: str) -> list[int]:
+def _batches(config: Config, sizes: theory.ClassSizes, marked: int, limit: str) -> list[int]:
   """K+1 of each column, rising."""
   wanted = sorted(set(config.negatives.batch_sizes))
   for size in wanted:
     if size > sizes.images:
       raise UsageError(
-        f'--negatives.batch_sizes: found {size}, must be at most {sizes.images}, '
-        f'the images of {origin}'
+        f'--negatives.batch_sizes: found {size}, must be at most {sizes.images}, {limit}'
       )
   return wanted or [size for size in theory.batch_sizes(sizes, marked) if size <= sizes.images]
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+from jax.sharding import NamedSharding
 
 from ssl_jax import analysis, evaluation
 from ssl_jax.evaluation import NegativeSampleBounds
@@ -70,7 +71,7 @@ def measure(
   temperature: float,
   seed: int,
   knn: float | None,
-  sharding,
+  sharding: NamedSharding | None,
 ) -> Study:
   """Every batch and every K of the control, on the same features.
 
@@ -141,7 +142,7 @@ def terms_table(study: Study) -> Table:
   ]
   return Table(
     'T2. Terms of the bounds',
-    f'Test images of {study.sizes.name}, {study.epochs} epochs, one encoder for all columns; '
+    f'{study.sizes.name.capitalize()}, {study.epochs} epochs, one encoder for all columns; '
     '± is the standard error over batches. The collision term counts whole in the CURL bound and '
     'half in the proposed one. The collision upper bound is of training images.',
     study.columns,
@@ -184,10 +185,10 @@ def upper_table(study: Study) -> Table:
   ]
   return Table(
     'T3. Upper bounds of the supervised loss, log10',
-    'Divided by the exact probabilities without replacement, so that a batch that never covered all '
-    'classes does not divide by 0. The corrected proposed bound is of L_sup given coverage, the '
-    'corrected CURL bound of L_sup given coverage and no collision; the bar of the notebook for CURL '
-    'divides by 1-tau alone and is no bound while a class may be missing.',
+    'Divided by the exact probabilities without replacement, so that batches that never covered '
+    'all classes do not divide by 0. The corrected proposed bound is of L_sup given coverage, the '
+    'corrected CURL bound of L_sup given coverage and no collision; the notebook divides it by '
+    '1-tau alone, which gives no bound while a class may be missing.',
     study.columns,
     rows,
   )

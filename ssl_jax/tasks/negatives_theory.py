@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -119,8 +120,9 @@ def batch_table(sizes: ClassSizes, batches: list[int], marked: int, mark: str) -
   return Table(
     'T2. Batches, from class sizes alone',
     'Columns are K+1, images an anchor is compared with, itself among them. Coverage: every class '
-    'occurs. Collision: a negative is of the class of the anchor. Deputy rank: the hardest negative '
-    'that is of the class of an anchor of the commonest class with no more than that risk, at worst.',
+    'occurs. Collision: a negative is of the class of the anchor. Deputy rank: the hardest '
+    'negative that is of the class of the anchor with no more than that risk, at worst, for an '
+    'anchor of the commonest class.',
     ('K+1', *(heading(batch, marked, mark) for batch in batches)),
     [(name, *values) for name, values in zip(names, zip(*columns, strict=True), strict=True)],
   )
@@ -160,27 +162,27 @@ def sentences(sizes: ClassSizes, batch: int) -> list[str]:
   negatives, classes = batch - 1, sizes.classes
   lines = [in_words(sizes, batch)]
   needed = [analysis.smallest_num_draws(wanted, sizes.probs) for wanted in WANTED]
-  share = ', '.join(f'{number:,} for {wanted:g}' for number, wanted in zip(needed, WANTED))
+  chances = _listed(f'{wanted:g}' for wanted in WANTED)
   lines.append(
-    f'An anchor sees all {classes:,} classes once it is compared with enough images: {share}.'
+    f'To see all {classes:,} classes with a probability of {chances}, an anchor must be compared '
+    f'with {_listed(f"{number:,}" for number in needed)} images, itself among them.'
   )
   queues = [max(number - batch, 0) for number in needed]
-  if any(queues):
-    share = ', '.join(f'{queue:,} for {wanted:g}' for queue, wanted in zip(queues, WANTED))
-    lines.append(f'With batches of {batch:,}, a queue adds what is missing: {share}.')
-  else:
-    lines.append(f'Batches of {batch:,} need no queue for that.')
-  ranks = [safe_rank(negatives, float(sizes.probs.max()), level) for level in TOLERANCES]
-  known = ', '.join(
-    f'{rank:,} for a risk of {level:g}' for rank, level in zip(ranks, TOLERANCES) if rank
+  lines.append(
+    f'Beside batches of {batch:,} that takes a queue of {_listed(f"{q:,}" for q in queues)}.'
+    if any(queues)
+    else f'Batches of {batch:,} need no queue for that.'
   )
-  if known:
-    lines.append(
-      f'Of {negatives:,} negatives, the hardest that are safe to push away as deputies have rank '
-      f'{known}.'
-    )
-  else:
-    lines.append(f'None of {negatives:,} negatives is safe to push away as a deputy.')
+  ranks = [safe_rank(negatives, float(sizes.probs.max()), level) for level in TOLERANCES]
+  known = [
+    f'{rank:,} (risk {level:g})' for rank, level in zip(ranks, TOLERANCES, strict=True) if rank
+  ]
+  lines.append(
+    f'The hardest of {negatives:,} negatives that is safe to push away as a deputy has rank '
+    f'{_listed(known)}.'
+    if known
+    else f'None of {negatives:,} negatives is safe to push away as a deputy.'
+  )
   return lines
 
 
@@ -209,6 +211,12 @@ def safe_rank(negatives: int, prob: float, tolerance: float) -> int | None:
   if not negatives or prob**negatives > tolerance:
     return None
   return analysis.smallest_safe_rank(negatives, prob, tolerance)
+
+
+def _listed(words: Iterable[str]) -> str:
+  """'a, b or c'"""
+  *most, last = words
+  return f'{", ".join(most)} or {last}' if most else last
 
 
 def _probability(value: float | None) -> Probability | None:

@@ -17,6 +17,8 @@ def draws_plot(
   errors: Mapping[str, Sequence[float]] | None = None,
   marked: Mapping[int, str] | None = None,
   log_scale: bool = False,
+  ticks: Sequence[int] = (),
+  most: float | None = None,
 ) -> bytes:
   """One line a quantity over numbers of draws, on a logarithmic axis.
 
@@ -28,6 +30,8 @@ def draws_plot(
     errors: standard errors by name of a series, drawn as bars.
     marked: numbers with a vertical line and its name, such as the batch of a run.
     log_scale: also for the values; those of 0 or less are then left out.
+    ticks: numbers named on the axis, by default all; a denser grid is drawn without markers.
+    most: where the axis of values ends at the latest.
 
   Returns:
     A PNG.
@@ -55,7 +59,7 @@ def draws_plot(
       shown,
       yerr=np.where(np.isfinite(bars), bars, 0) if bars.any() else None,
       color=canvas.PALETTE[index % len(canvas.PALETTE)],
-      marker=canvas.MARKERS[index % len(canvas.MARKERS)],
+      marker='' if len(ticks) else canvas.MARKERS[index % len(canvas.MARKERS)],
       markersize=5,
       linewidth=1.8,
       capsize=3,
@@ -71,7 +75,9 @@ def draws_plot(
       textcoords='offset points',
       color=canvas.GREY,
     )
-  axes.set_xticks(list(numbers), [f'{number:,}' for number in numbers])
+  if most is not None and axes.get_ylim()[1] > most:
+    axes.set_ylim(top=most)
+  axes.set_xticks(list(ticks or numbers), [f'{number:,}' for number in ticks or numbers])
   axes.minorticks_off()
   canvas.tidy(axes, x_label=x_label, y_label=y_label)
   drawing.legend(loc='outside right upper', frameon=False)
