@@ -81,7 +81,7 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
     run_dir / FOLDER,
     shown,
     words,
-    drawn,
+    drawn if config.report.html else None,
     say,
     title=f'Negatives for {sizes.classes:,} classes',
     summary={
@@ -153,7 +153,7 @@ def _study(config: Config, say: Callable[[str], None]) -> int:
     run_dir,
     shown,
     [theory.in_words(sizes, marked)],
-    _study_figures(study),
+    _study_figures(study) if config.report.html else None,
     say,
     title=f'Negatives of {run.parts.config.method.name} on {run.parts.config.source_name}',
     summary={
@@ -173,11 +173,11 @@ def _publish(
   target: pathlib.Path,
   shown: Sequence[Table],
   words: Sequence[str],
-  drawn: Callable[[], list[Figure]],
+  drawn: Callable[[], list[Figure]] | None,
   say: Callable[[str], None],
   **page: Any,
 ) -> int:
-  """Prints the tables, and writes them as CSV and with the plots as a page."""
+  """Prints the tables, and writes them as CSV and, with the plots drawn, as a page."""
   for table in shown:
     say('\n' + tables.as_text(table))
   say('')
@@ -191,6 +191,8 @@ def _publish(
   for table in shown:
     short = table.heading.partition('.')[0].lower()
     say(f'table     {tables.write_csv(target / f"{short}.csv", table)}')
+  if drawn is None:
+    return 0
   try:
     pictures = drawn()
   except ModuleNotFoundError as error:
