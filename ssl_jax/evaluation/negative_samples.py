@@ -179,7 +179,7 @@ def negative_sample_bounds(
   each = P() if sharding is None else P(sharding.mesh.axis_names[0])
   prototypes = place(np.asarray(class_means), P())
   key = jax.random.key(seed)
-  rows: list[Terms] = []
+  rows: list[tuple[Terms, int]] = []
   done = 0
   for epoch in range(passes):
     order = np.arange(count)
@@ -194,11 +194,13 @@ def negative_sample_bounds(
       inputs = [place(array, each) for array in (current[chosen], codes[chosen], means[chosen])]
       found = _terms_of_batches(*inputs, numbers, prototypes, key, temperature, negatives)
       kept = min(group, len(batches) - start)
-      rows.append({name: value[:kept] for name, value in found.items()})
+      rows.append((found, kept))
       done += kept
-  gathered = jax.device_get(rows)
+  # Cut on the host: to slice a split array is a program of its own, with the devices talking.
+  gathered = [(jax.device_get(found), kept) for found, kept in rows]
   values = {
-    name: np.concatenate([row[name] for row in gathered]).astype(np.float64) for name in gathered[0]
+    name: np.concatenate([found[name][:kept] for found, kept in gathered]).astype(np.float64)
+    for name in gathered[0][0]
   }
   errors = {
     name: float(np.std(value, ddof=1) / math.sqrt(done)) if done > 1 else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -52,7 +53,15 @@ def analyse(config: Config) -> int:
     raise UsageError(
       '--run_dir: found nothing, must be the folder of a run; or plan without one by --class_counts'
     )
-  return _study(config, say)
+  runs = _runs_below(pathlib.Path(config.run_dir))
+  return _sweep(config, runs, say) if runs else _study(config, say)
+
+
+def _runs_below(path: pathlib.Path) -> list[pathlib.Path]:
+  """The runs in a folder that is none itself."""
+  if (path / folder.CONFIG).is_file() or not path.is_dir():
+    return []
+  return sorted(below.parent for below in path.glob(f'*/{folder.CONFIG}'))
 
 
 def _plan(config: Config, say: Callable[[str], None]) -> int:
@@ -97,32 +106,76 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
 def _study(config: Config, say: Callable[[str], None]) -> int:
   """The terms of the bounds, measured with the encoder of a run."""
   run = open_run(config, report=say)
-  dataset, settings = run.parts.dataset, run.parts.config.negatives
+  study, timings = _measure(run, say)
+  return _publish(
+    run.path / FOLDER,
+    _study_tables(study),
+    [theory.in_words(study.sizes, study.marked)],
+    _study_figures(study) if config.report.html else None,
+    say,
+    title=f'Negatives of {run.parts.config.method.name} on {run.parts.config.source_name}',
+    summary={'run': run.path, 'step': f'{run.step:,}', **_facts(run, study)},
+    config_text=config_lib.to_flags(run.parts.config),
+    timings=timings,
+  )
+
+
+def _sweep(config: Config, runs: Sequence[pathlib.Path], say: Callable[[str], None]) -> int:
+  """The terms of the bounds of several runs, each with the K that it was trained with."""
+  studies, timings = {}, dict.fromkeys(('features', 'bounds'), 0.0)
+  for path in runs:
+    run = open_run(dataclasses.replace(config, run_dir=str(path)), report=say)
+    studies[path.name], spent = _measure(run, say, own_batch=True)
+    timings = {name: timings[name] + spent[name] for name in timings}
+  with refusals_are_the_users():
+    study = negatives_study.joined(studies)
+  return _publish(
+    pathlib.Path(config.run_dir) / FOLDER,
+    _study_tables(study),
+    [theory.in_words(study.sizes, batch) for batch in study.batches],
+    _study_figures(study) if config.report.html else None,
+    say,
+    title=f'Negatives of {len(runs)} runs on {run.parts.config.source_name}',
+    summary={'runs': ', '.join(study.names), **_facts(run, study)},
+    timings=timings,
+  )
+
+
+def _measure(
+  run: StoredRun, say: Callable[[str], None], *, own_batch: bool = False
+) -> tuple[negatives_study.Study, dict[str, float]]:
+  """The study of one run and its seconds; with `own_batch` only for the batch it trained with."""
+  config, dataset = run.parts.config, run.parts.dataset
+  method, settings = run.parts.method, config.negatives
   say(f'run       {run.path}, step {run.step:,}')
   say(f'data      {dataset.describe()}')
   train_labels, test_labels = _labels(run)
-  name = f'the test images of {run.parts.config.source_name}'
+  name = f'the test images of {config.source_name}'
   sizes = theory.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
-  method = run.parts.method
-  marked = getattr(method, 'group_size', 0) or run.parts.config.data.batch_size
-  batches = _batches(run.parts.config, sizes, marked, 'all test images')
-  control = settings.control_batch or batches[-1]
+  marked = getattr(method, 'group_size', 0) or config.data.batch_size
+  if own_batch and marked > sizes.images:
+    raise UsageError(
+      f'--run_dir: found batches of {marked} in {run.path}, must be at most {sizes.images}, '
+      'all test images'
+    )
+  batches = _batches(config, sizes, marked, 'all test images')
+  control = settings.control_batch or (marked if own_batch else batches[-1])
   if control > sizes.images:
     raise UsageError(
       f'--negatives.control_batch: found {control}, must be at most {sizes.images}, the test images'
     )
   numbers = settings.num_negatives or tuple(b - 1 for b in batches if b < control)
-  for number in numbers:
+  for number in settings.num_negatives if not own_batch else ():
     if number >= control:
       raise UsageError(
         f"--negatives.num_negatives: found {number}, must be below {control}, the control's batch"
       )
 
-  run_dir = run.path / FOLDER
-  run_dir.mkdir(exist_ok=True)
+  target = run.path / FOLDER
+  target.mkdir(exist_ok=True)
   start = time.perf_counter()
   features = negatives_features.collect(
-    run, settings.mean_passes, settings.epochs, run_dir / FEATURES, say
+    run, settings.mean_passes, settings.epochs, target / FEATURES, say
   )
   known = time.perf_counter()
   with refusals_are_the_users():
@@ -131,42 +184,37 @@ def _study(config: Config, say: Callable[[str], None]) -> int:
       train_labels,
       test_labels,
       name=name,
-      batches=batches,
+      batches=(marked,) if own_batch else batches,
       control_batch=control,
-      num_negatives=numbers,
+      num_negatives=[number for number in numbers if number < control],
       marked=marked,
       temperature=settings.temperature or getattr(method, 'temperature', 0.5),
-      seed=run.parts.config.seed,
+      seed=config.seed,
       knn=_knn(run.path),
       sharding=mesh_lib.split(run.parts.mesh) if run.parts.mesh.size > 1 else None,
     )
   end = time.perf_counter()
   say(f'time      features {known - start:.1f} s, bounds {end - known:.1f} s')
+  return study, {'features': known - start, 'bounds': end - known}
+
+
+def _study_tables(study: negatives_study.Study) -> list[Table]:
   shown = [
-    theory.coupon_table(sizes),
+    theory.coupon_table(study.sizes),
     negatives_study.terms_table(study),
     negatives_study.upper_table(study),
   ]
-  if (table := negatives_study.control_table(study)) is not None:
-    shown.append(table)
-  return _publish(
-    run_dir,
-    shown,
-    [theory.in_words(sizes, marked)],
-    _study_figures(study) if config.report.html else None,
-    say,
-    title=f'Negatives of {run.parts.config.method.name} on {run.parts.config.source_name}',
-    summary={
-      'run': str(run.path),
-      'step': f'{run.step:,}',
-      'data': dataset.describe(),
-      'temperature': study.bounds[0].temperature,
-      'views behind a mean': 2 * settings.mean_passes,
-      'epochs': settings.epochs,
-    },
-    config_text=config_lib.to_flags(run.parts.config),
-    timings={'features': known - start, 'bounds': end - known},
-  )
+  control = negatives_study.control_table(study)
+  return shown if control is None else [*shown, control]
+
+
+def _facts(run: StoredRun, study: negatives_study.Study) -> dict[str, Any]:
+  return {
+    'data': run.parts.dataset.describe(),
+    'temperature': study.bounds[0].temperature,
+    'views behind a mean': 2 * run.parts.config.negatives.mean_passes,
+    'epochs': study.epochs,
+  }
 
 
 def _publish(
@@ -254,7 +302,9 @@ def _theory_figures(
 
 
 def _study_figures(study: negatives_study.Study) -> Callable[[], list[Figure]]:
-  batches, mark = list(study.batches), {study.marked: f'batch of the run, {study.marked:,}'}
+  batches = list(study.batches)
+  mark = {study.marked: f'batch of the run, {study.marked:,}'} if study.marked else {}
+  words = theory.in_words(study.sizes, study.marked) if study.marked else 'One run for each K.'
   values = lambda name: [getattr(bounds, name) for bounds in study.bounds]
   errors = lambda name: [bounds.standard_errors[name] for bounds in study.bounds]
   terms = {
@@ -269,7 +319,7 @@ def _study_figures(study: negatives_study.Study) -> Callable[[], list[Figure]]:
     found = [
       _figure(
         'Coverage and collision',
-        theory.in_words(study.sizes, study.marked),
+        words,
         batches,
         {
           'coverage, measured': values('coverage'),
@@ -306,6 +356,22 @@ def _study_figures(study: negatives_study.Study) -> Callable[[], list[Figure]]:
         most=1e6,
       ),
     ]
+    if study.names:
+      accuracies = {
+        'accuracy of class means': study.mean_accuracy,
+        'kNN of the run': [float('nan') if value is None else value for value in study.knn],
+      }
+      found.insert(
+        0,
+        _figure(
+          'Accuracy against K',
+          'Batch, learning rate and updates change with K unless the flags say otherwise.',
+          batches,
+          accuracies,
+          'accuracy',
+          {},
+        ),
+      )
     if study.control:
       found.append(
         _figure(

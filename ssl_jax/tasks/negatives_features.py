@@ -101,17 +101,18 @@ class _ViewEncoder:
     # A predictor behind the head is part of the loss, not of the representation.
     self._networks = names[: names.index('projector') + 1] if 'projector' in names else names
     self._batch_size = -(-_BATCH // parts.mesh.size) * parts.mesh.size
-    same = mesh_lib.replicated(parts.mesh)
-    self._of_views = jax.jit(self._views_of_batch, out_shardings=same)
-    self._of_plain = jax.jit(self._plain_of_batch, out_shardings=same)
+    # Split on the devices and joined on the host, so that the devices need not talk.
+    rows = mesh_lib.split(parts.mesh)
+    self._of_views = jax.jit(self._views_of_batch, out_shardings=rows)
+    self._of_plain = jax.jit(self._plain_of_batch, out_shardings=rows)
 
   def views(self, source: Source, stream: int, number: int) -> np.ndarray:
     """Two augmented views of every image: float32 [n, 2, dim]."""
-    key = jax.random.fold_in(jax.random.key(self._parts.config.seed), stream)
-    key = jax.random.fold_in(key, number)
     batches = itertools.count()
     apply = lambda images: self._of_views(
-      self._state.variables, jax.random.fold_in(key, next(batches)), self._put(images)
+      self._state.variables,
+      np.array([stream, number, next(batches)], np.uint32),
+      self._put(images),
     )
     flat = evaluation.extract(apply, source, batch_size=self._batch_size)
     return flat.reshape(len(flat), 2, -1)
@@ -124,7 +125,10 @@ class _ViewEncoder:
   def _put(self, images: np.ndarray) -> jax.Array:
     return mesh_lib.put(images, mesh_lib.split(self._parts.mesh))
 
-  def _views_of_batch(self, variables: Any, key: jax.Array, images: jax.Array) -> jax.Array:
+  def _views_of_batch(self, variables: Any, position: jax.Array, images: jax.Array) -> jax.Array:
+    key = jax.random.key(self._parts.config.seed)
+    for number in position:
+      key = jax.random.fold_in(key, number)
     augmented = self._parts.augment(key, images)[:, :2]
     flat = augmented.reshape(-1, *augmented.shape[2:])
     return self._embed(variables, flat).reshape(len(images), -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jax.sharding import NamedSharding
@@ -23,27 +23,32 @@ class Study:
   Attributes:
     sizes: of the classes of the test images.
     batches: K+1 of each column.
-    bounds: of each batch.
+    names: of the run behind each column where every column has one of its own, else empty.
+    bounds: of each column.
     control: of each K, with a fixed batch.
-    marked: the batch of the run.
-    mean_accuracy: of the class means, with head.
-    knn: of the run, without head, as it was measured at its end.
-    collision_bound: on training images.
+    marked: the batch of the run; 0 where each column has a run.
+    mean_accuracy: of the class means with head, of each column.
+    knn: of the run without head, as it was measured at its end, of each column.
+    collision_bound: on training images, of each column.
     epochs: over the test images.
   """
 
   sizes: ClassSizes
   batches: tuple[int, ...]
+  names: tuple[str, ...]
   bounds: tuple[NegativeSampleBounds, ...]
   control: tuple[NegativeSampleBounds, ...]
   marked: int
-  mean_accuracy: float
-  knn: float | None
-  collision_bound: float
+  mean_accuracy: tuple[float, ...]
+  knn: tuple[float | None, ...]
+  collision_bound: tuple[float, ...]
   epochs: int
 
   @property
   def columns(self) -> tuple[str, ...]:
+    if self.names:
+      pairs = zip(self.batches, self.names, strict=True)
+      return ('K+1', *(f'{batch:,} ({name})' for batch, name in pairs))
     return ('K+1', *(heading(batch, self.marked, 'run') for batch in self.batches))
 
   def measured(self, name: str) -> list[Measured]:
@@ -93,25 +98,54 @@ def measure(
     sharding=sharding,
   )
   batches = tuple(batches)
+  each = lambda value: (value,) * len(batches)
   return Study(
     sizes=ClassSizes(name, counts.astype(np.int64)),
     batches=batches,
+    names=(),
     bounds=tuple(estimate(batch) for batch in batches),
     control=tuple(estimate(control_batch, number) for number in num_negatives),
     marked=marked,
-    mean_accuracy=features.mean_accuracy(train_labels, test_labels, classes),
-    knn=knn,
-    collision_bound=evaluation.collision_upper_bound(
-      features.train_views[:, 0], features.train_views[:, 1], train_labels
+    mean_accuracy=each(features.mean_accuracy(train_labels, test_labels, classes)),
+    knn=each(knn),
+    collision_bound=each(
+      evaluation.collision_upper_bound(
+        features.train_views[:, 0], features.train_views[:, 1], train_labels
+      )
     ),
     epochs=len(features.test_views),
   )
 
 
+def joined(studies: Mapping[str, Study]) -> Study:
+  """One study of several runs by name, each a column with the K it was trained with.
+
+  Raises:
+    ValueError: the test images of the runs have other class sizes.
+  """
+  runs = sorted(studies.items(), key=lambda item: (item[1].batches[0], item[0]))
+  first = runs[0][1]
+  for name, study in runs:
+    if not np.array_equal(study.sizes.counts, first.sizes.counts):
+      raise ValueError(f'run_dir: found other test images in {name}, must be those of {runs[0][0]}')
+  column = lambda field: tuple(getattr(study, field)[0] for _, study in runs)
+  return dataclasses.replace(
+    first,
+    batches=column('batches'),
+    names=tuple(name for name, _ in runs),
+    bounds=column('bounds'),
+    control=runs[-1][1].control,
+    marked=0,
+    mean_accuracy=column('mean_accuracy'),
+    knn=column('knn'),
+    collision_bound=column('collision_bound'),
+  )
+
+
 def terms_table(study: Study) -> Table:
   """T2: the terms of both bounds for each K+1."""
-  same = lambda value: [value] * len(study.batches)
   share = lambda values: [Probability(value) for value in values]
+  encoders = 'an encoder for each column' if study.names else 'one encoder for all columns'
   rows: list[tuple] = [
     ('tau, measured', *study.measured('collision_probability')),
     ('tau, independent draws', *share(study.exact('collision_probability', without=False))),
@@ -119,8 +153,8 @@ def terms_table(study: Study) -> Table:
     ('upsilon, measured', *map(_censored, study.bounds)),
     ('upsilon, independent draws', *share(study.exact('coverage_probability', without=False))),
     ('upsilon, without replacement', *share(study.exact('coverage_probability', without=True))),
-    ('accuracy of class means', *same(study.mean_accuracy)),
-    *([('kNN of the run, no head', *same(study.knn))] if study.knn is not None else []),
+    ('accuracy of class means', *study.mean_accuracy),
+    *([('kNN of the run, no head', *study.knn)] if any(study.knn) else []),
     ('L_Info', *study.measured('info_nce')),
     ('symmetric SimCLR loss', *study.measured('symmetric_info_nce')),
     ('d(f)', *study.measured('gap')),
@@ -133,7 +167,7 @@ def terms_table(study: Study) -> Table:
     ('collision E ln(1+Col)', *study.measured('collision')),
     ('  independent draws', *study.exact('expected_log_collisions', without=False)),
     ('  without replacement', *study.exact('expected_log_collisions', without=True)),
-    ('collision upper bound', *same(study.collision_bound)),
+    ('collision upper bound', *study.collision_bound),
     (
       'L_Info - proposed bound',
       *(bounds.info_nce - bounds.proposed_bound for bounds in study.bounds),
@@ -142,7 +176,7 @@ def terms_table(study: Study) -> Table:
   ]
   return Table(
     'T2. Terms of the bounds',
-    f'{study.sizes.name.capitalize()}, {study.epochs} epochs, one encoder for all columns; '
+    f'{study.sizes.name.capitalize()}, {study.epochs} epochs, {encoders}; '
     '± is the standard error over batches. The collision term counts whole in the CURL bound and '
     'half in the proposed one. The collision upper bound is of training images.',
     study.columns,

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 
 import chex
 import numpy as np
@@ -184,6 +185,8 @@ class StudyTest(AnalyseTest):
     ):
       self.assertIn(expected, self.refused(f'--run_dir={run_dir}', *QUICK, *flags))
 
+    self.check_sweep(run_dir)
+
     # The images have moved, and carry no labels there.
     bare = small_runs.write_images(self.folder / 'bare.npz', labelled=False)
     line = self.refused(f'--run_dir={run_dir}', *QUICK, f'--data.source=npz:{bare}')
@@ -192,3 +195,21 @@ class StudyTest(AnalyseTest):
     for checkpoint in (run_dir / 'checkpoints').iterdir():
       checkpoint.rename(self.folder / f'gone-{checkpoint.name}')
     self.assertIn('found no checkpoint in', self.refused(f'--run_dir={run_dir}', *QUICK))
+
+  def check_sweep(self, run_dir):
+    """A folder of runs: here of one run twice, as if it had been trained with another batch."""
+    sweep = self.folder / 'sweep'
+    for name, batch in (('large', 16), ('small', 8)):
+      shutil.copytree(run_dir, sweep / name)
+      flags = sweep / name / 'config.flags'
+      text = flags.read_text()
+      self.assertIn('--data.batch_size=16', text)
+      flags.write_text(text.replace('--data.batch_size=16', f'--data.batch_size={batch}'))
+    status, out, err = self.call(f'--run_dir={sweep}', *QUICK)
+    self.assertEqual(status, 0, err)
+    terms = read(sweep / 'negatives' / 't2.csv')
+    self.assertEqual(terms['K+1'], ['8 (small)', '16 (large)'])
+    self.assertLess(float(terms['L_Info'][0]), float(terms['L_Info'][1]))
+    self.assertIn('an encoder for each column', out)
+    self.assertEqual(read(sweep / 'negatives' / 't4.csv')['K+1'], ['4', '8'])
+    self.assertIn('Accuracy against K', (sweep / 'negatives' / 'negatives.html').read_text())
