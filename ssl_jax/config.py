@@ -8,6 +8,7 @@ The hyper-parameters of a method are declared by the method's own dataclass and 
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterable
 
@@ -58,8 +59,18 @@ class Views:
   interpolation: str = setting(
     'recipe', 'of the random resized crop', choices=('recipe', 'bilinear', 'bicubic')
   )
+  local_crops: int = setting(0, 'smaller crops besides the two views (multi-crop); 0 for none')
+  local_size: int = setting(0, 'side of a local crop in pixels; 0 is half of a view')
+  local_scale_min: float = setting(0.05, 'smallest area of a local crop')
+  local_scale_max: float = setting(0.14, 'greatest area of a local crop')
 
   def __post_init__(self) -> None:
+    _require('views.local_crops', self.local_crops, 'in [0, 32]', 0 <= self.local_crops <= 32)
+    fits = self.local_size == 0 or 4 <= self.local_size <= 1024
+    _require('views.local_size', self.local_size, '0 or between 4 and 1024', fits)
+    low, high = self.local_scale_min, self.local_scale_max
+    _require('views.local_scale_min', low, 'in (0, 1]', 0 < low <= 1)
+    _require('views.local_scale_max', high, f'from local_scale_min {low} to 1', low <= high <= 1)
     _require(
       'views.size', self.size, '0 or between 4 and 1024', self.size == 0 or 4 <= self.size <= 1024
     )
@@ -112,13 +123,22 @@ class Optimizer:
     'parameters without weight decay and LARS scaling',
     choices=optimizers.EXCLUSIONS,
   )
+  excluded_rate_scale: float = setting(
+    1.0, 'learning rate of the parameters of exclude, relative to the others'
+  )
   trust_coefficient: float = setting(1e-3, 'of lars')
   clip_norm: float = setting(0.0, 'largest global norm of the gradient; 0 does not clip')
   schedule: str = setting(
-    'cosine', 'of the learning rate after warm-up', choices=('cosine', 'constant')
+    'cosine', 'of the learning rate after warm-up', choices=('cosine', 'constant', 'step')
   )
+  final_ratio: float = setting(0.0, "the cosine's last learning rate over the full one")
+  decay_epochs: tuple[float, ...] = setting(
+    (), 'of schedule step: when it decays; negative epochs count from the end'
+  )
+  decay_factor: float = setting(0.1, 'of schedule step: multiplies the learning rate each time')
   warmup_epochs: float = setting(0.0, 'epochs of linear warm-up')
-  warmup_ratio: float = setting(1e-4, 'first learning rate over the full one')
+  warmup_steps: int = setting(0, 'forward batches of linear warm-up, instead of epochs')
+  warmup_ratio: float = setting(1e-4, 'learning rate of the first batch over the full one')
   schedule_unit: str = setting(
     'step', 'the cosine moves every step or every epoch', choices=('step', 'epoch')
   )
@@ -146,14 +166,41 @@ class Optimizer:
     _require(
       'optimizer.trust_coefficient', self.trust_coefficient, 'above 0', self.trust_coefficient > 0
     )
-    _require('optimizer.warmup_epochs', self.warmup_epochs, '0 or more', self.warmup_epochs >= 0)
-    _require('optimizer.warmup_ratio', self.warmup_ratio, 'in [0, 1]', 0 <= self.warmup_ratio <= 1)
+    scale, fits = self.excluded_rate_scale, self.exclude != 'none' or self.excluded_rate_scale == 1
+    _require('optimizer.excluded_rate_scale', scale, '0 or more', scale >= 0)
+    _require('optimizer.excluded_rate_scale', scale, '1 with --optimizer.exclude=none', fits)
+    self._check_schedule()
     _require(
       'optimizer.accumulation_steps',
       self.accumulation_steps,
       'at least 1',
       self.accumulation_steps >= 1,
     )
+
+  def _check_schedule(self) -> None:
+    _require('optimizer.warmup_epochs', self.warmup_epochs, '0 or more', self.warmup_epochs >= 0)
+    _require('optimizer.warmup_steps', self.warmup_steps, '0 or more', self.warmup_steps >= 0)
+    _require(
+      'optimizer.warmup_steps',
+      self.warmup_steps,
+      f'0 with --optimizer.warmup_epochs={self.warmup_epochs:g}',
+      not (self.warmup_steps and self.warmup_epochs),
+    )
+    _require('optimizer.warmup_ratio', self.warmup_ratio, 'in [0, 1]', 0 <= self.warmup_ratio <= 1)
+    cosine, step = self.schedule == 'cosine', self.schedule == 'step'
+    ratio, factor = self.final_ratio, self.decay_factor
+    _require('optimizer.final_ratio', ratio, 'in [0, 1]', 0 <= ratio <= 1)
+    _require(
+      'optimizer.final_ratio', ratio, '0, unless the schedule is cosine', cosine or not ratio
+    )
+    _require('optimizer.decay_factor', factor, 'in (0, 1]', 0 < factor <= 1)
+    epochs = ','.join(f'{epoch:g}' for epoch in self.decay_epochs)
+    finite = all(map(math.isfinite, self.decay_epochs))
+    _require('optimizer.decay_epochs', epochs, 'finite', finite)
+    if step:
+      _require('optimizer.decay_epochs', '(none)', 'given with schedule=step', bool(epochs))
+    else:
+      _require('optimizer.decay_epochs', epochs, 'empty, unless the schedule is step', not epochs)
 
 
 @dataclasses.dataclass(frozen=True)

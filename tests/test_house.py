@@ -9,7 +9,7 @@ from absl.testing import parameterized
 ROOT = pathlib.Path(__file__).resolve().parent.parent / 'ssl_jax'
 # From the roof to the cellar; what shares a floor knows nothing of its neighbours.
 FLOORS = (
-  ('cli',),
+  ('cli', 'sweeps'),
   ('tasks',),
   ('config',),
   ('flag_help',),

@@ -59,7 +59,7 @@ def check_whole(name: str, value: Any, *, minimum: int) -> int:
     ValueError: naming the argument, its value and what is allowed.
   """
   try:
-    number = operator.index(value)
+    number = minimum - 1 if isinstance(value, bool) else operator.index(value)
   except TypeError:
     number = minimum - 1
   if number < minimum:
@@ -73,10 +73,7 @@ def check_positive(name: str, value: Any) -> float:
   Raises:
     ValueError: naming the argument, its value and what is allowed.
   """
-  try:
-    number = float(value)
-  except (TypeError, ValueError):
-    number = math.nan
+  number = _as_float(value)
   if not (math.isfinite(number) and number > 0):
     raise ValueError(f'{name}: found {value!r}, must be a finite number > 0')
   return number
@@ -88,10 +85,15 @@ def check_probability(name: str, value: Any) -> float:
   Raises:
     ValueError: naming the argument, its value and what is allowed.
   """
-  try:
-    number = float(value)
-  except (TypeError, ValueError):
-    number = math.nan
+  number = _as_float(value)
   if not 0 <= number <= 1:
     raise ValueError(f'{name}: found {value!r}, must be a number from 0 to 1')
   return number
+
+
+def _as_float(value: Any) -> float:
+  """NaN, which no check passes, where it is no number."""
+  try:
+    return math.nan if isinstance(value, str | bool) else float(value)
+  except (TypeError, ValueError):
+    return math.nan

@@ -48,6 +48,7 @@ def sinkhorn_assignments(
   *,
   epsilon: float | jax.Array = 0.05,
   iterations: int = 3,
+  normalize: bool = True,
   axis_name: AxisName = None,
 ) -> jax.Array:
   """Assignments that use all features equally often: Sinkhorn's iteration on `exp(ẑ / ε)`.
@@ -67,6 +68,8 @@ def sinkhorn_assignments(
     embeddings: `[batch, dim]`, any float dtype; need not be normalised.
     epsilon: ε > 0; may be a traced scalar.
     iterations: at least 1.
+    normalize: whether rows are scaled to unit length first; not so for cosines with prototypes,
+      which are scores already.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which features are balanced.
 
   Returns:
@@ -78,7 +81,9 @@ def sinkhorn_assignments(
   arguments.check_embeddings(embeddings=embeddings)
   arguments.check_number('epsilon', epsilon, minimum=0, exclusive=True, traced=True)
   arguments.check_whole('iterations', iterations, minimum=1)
-  rows = l2_normalize(jax.lax.stop_gradient(embeddings))
+  rows = promote(jax.lax.stop_gradient(embeddings))
+  if normalize:
+    rows = l2_normalize(rows)
   log_assignments = rows / jnp.asarray(epsilon, rows.dtype)
   for _ in range(iterations):
     # The mean stands in for the sum: the constant between them drops out of the next line.

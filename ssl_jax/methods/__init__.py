@@ -1,40 +1,100 @@
 """Self-supervised methods: which networks see which views, and which loss joins them.
 
 A method is a frozen dataclass; its fields are its hyper-parameters. Adding one is a file here and
-its class in `_CLASSES`.
+its class in `_CLASSES`. Every method with a projector also comes with the dynamic semantic adjuster
+as `NAME+dsa`.
 """
 
 import dataclasses
 import difflib
 from typing import Any
 
-from ssl_jax.methods.base import Embeddings, Method, hyperparameter
+from ssl_jax.methods.balanced import Balanced
+from ssl_jax.methods.barlow_twins import BarlowTwins
+from ssl_jax.methods.base import Method, hyperparameter
+from ssl_jax.methods.batch import Batch
 from ssl_jax.methods.byol import BYOL
+from ssl_jax.methods.dcl import DCL
+from ssl_jax.methods.dsa import adjusted
+from ssl_jax.methods.embeddings import Embeddings, feature_std
+from ssl_jax.methods.iccl import ICCL
+from ssl_jax.methods.instance_discrimination import InstanceDiscrimination
+from ssl_jax.methods.moco_v2 import MoCoV2
+from ssl_jax.methods.moco_v3 import MoCoV3
 from ssl_jax.methods.momentum import cosine_momentum
+from ssl_jax.methods.nnclr import NNCLR
 from ssl_jax.methods.online_target import OnlineTargetMethod
+from ssl_jax.methods.projected import ProjectedMethod
 from ssl_jax.methods.simclr import SimCLR
+from ssl_jax.methods.simsiam import SimSiam
+from ssl_jax.methods.supcon import SupCon
+from ssl_jax.methods.supervised import Supervised
+from ssl_jax.methods.swav import SwAV
 from ssl_jax.methods.truncated_triplet import TruncatedTriplet
+from ssl_jax.methods.vicreg import VICReg
 
 __all__ = [
   'BYOL',
+  'DCL',
+  'ICCL',
+  'NNCLR',
+  'Balanced',
+  'BarlowTwins',
+  'Batch',
   'Embeddings',
+  'InstanceDiscrimination',
   'Method',
+  'MoCoV2',
+  'MoCoV3',
   'OnlineTargetMethod',
+  'ProjectedMethod',
   'SimCLR',
+  'SimSiam',
+  'SupCon',
+  'Supervised',
+  'SwAV',
   'TruncatedTriplet',
+  'VICReg',
+  'adjusted',
   'cosine_momentum',
   'create',
+  'feature_std',
   'get',
+  'hosts',
   'hyperparameter',
   'names',
 ]
 
-_CLASSES: tuple[type[Method], ...] = (SimCLR, BYOL, TruncatedTriplet)
+_CLASSES: tuple[type[Method], ...] = (
+  SimCLR,
+  DCL,
+  Balanced,
+  InstanceDiscrimination,
+  MoCoV2,
+  MoCoV3,
+  NNCLR,
+  BYOL,
+  SimSiam,
+  TruncatedTriplet,
+  ICCL,
+  BarlowTwins,
+  VICReg,
+  SwAV,
+  SupCon,
+  Supervised,
+)
+# The methods that the adjuster attaches to: those that embed views by a projector.
+_HOSTS = tuple(kind for kind in _CLASSES if kind is not Supervised)
 
 
 def names() -> tuple[str, ...]:
-  """The names of all methods."""
-  return tuple(method.name for method in _CLASSES)
+  """The names of all methods, those with a regulariser last."""
+  return tuple(kind.name for kind in _registry())
+
+
+def hosts() -> tuple[str, ...]:
+  """The names of the methods that may carry a regulariser."""
+  return tuple(kind.name for kind in _HOSTS)
 
 
 def get(name: str) -> type[Method]:
@@ -43,9 +103,9 @@ def get(name: str) -> type[Method]:
   Raises:
     ValueError: no method has this name; the message gives the nearest ones.
   """
-  for method in _CLASSES:
-    if method.name == name:
-      return method
+  for kind in _registry():
+    if kind.name == name:
+      return kind
   raise ValueError(_unknown('method.name', name, names()))
 
 
@@ -66,6 +126,10 @@ def create(name: str, **hyperparameters: Any) -> Method:
     if given not in known:
       raise ValueError(_unknown(f'method.{given}', given, known))
   return method(**hyperparameters)
+
+
+def _registry() -> tuple[type[Method], ...]:
+  return (*_CLASSES, *(adjusted(host) for host in _HOSTS))
 
 
 def _unknown(argument: str, found: Any, allowed: tuple[str, ...]) -> str:

@@ -11,11 +11,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import l2_normalize
+from ssl_jax.methods.batch import Batch
+from ssl_jax.methods.embeddings import Embeddings, Metrics, feature_std
 from ssl_jax.models import Network
 
 Variables = dict[str, Any]
-Metrics = dict[str, jax.Array]
 
 
 def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = None) -> Any:
@@ -32,21 +32,6 @@ def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = N
   return dataclasses.field(default=default, metadata=metadata)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Embeddings:
-  """For each view, what carries the gradient and what other views are compared with.
-
-  Attributes:
-    online: one `[batch, dim]` array a view, with gradient.
-    target: one `[batch, dim]` array a view: the view as a target. A method without a target network
-      has the online arrays here.
-  """
-
-  online: tuple[jax.Array, ...]
-  target: tuple[jax.Array, ...]
-
-
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
   """A self-supervised method; hashable, so it can be a static argument of `jit`.
@@ -56,6 +41,7 @@ class Method(abc.ABC):
   Attributes:
     encoder: the network that is trained; set by `bind`.
     total_steps: forward batches of the run, for schedules; set by `bind`.
+    class_counts: training images of each class; empty without labels; set by `bind`.
   """
 
   name: ClassVar[str]
@@ -63,11 +49,17 @@ class Method(abc.ABC):
   target_network: ClassVar[str] = 'none'
   # The networks of which the target holds a moving average.
   averaged_networks: ClassVar[tuple[str, ...]] = ()
+  # What a batch must bring besides views.
+  needs_labels: ClassVar[bool] = False
+  needs_plain: ClassVar[bool] = False
 
   encoder: Network | None = dataclasses.field(
     default=None, kw_only=True, repr=False, metadata={'flag': False}
   )
   total_steps: int = dataclasses.field(default=0, kw_only=True, metadata={'flag': False})
+  class_counts: tuple[int, ...] = dataclasses.field(
+    default=(), kw_only=True, repr=False, metadata={'flag': False}
+  )
 
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
@@ -89,13 +81,13 @@ class Method(abc.ABC):
 
   @abc.abstractmethod
   def embed(
-    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
     """Runs the networks on the views.
 
     Args:
       variables: see `init`.
-      views: float32 `[batch, 2, height, width, 3]`, normalised.
+      batch: the batch, or bare views: float32 `[batch, 2, height, width, 3]`, normalised.
       step: forward batches before this one.
       key: typed PRNG key of this batch.
 
@@ -112,9 +104,20 @@ class Method(abc.ABC):
   ) -> tuple[jax.Array, Metrics]:
     """The loss of embeddings and its parts, float32 scalars."""
 
-  def bind(self, *, encoder: Network, total_steps: int) -> Self:
-    """The method with its encoder and the number of forward batches of the run."""
-    return dataclasses.replace(self, encoder=encoder, total_steps=total_steps)
+  def bind(
+    self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()
+  ) -> Self:
+    """The method with its encoder, the forward batches of the run and the images of each class.
+
+    Raises:
+      ValueError: the method uses labels and there are none.
+    """
+    counts = tuple(int(count) for count in class_counts)
+    if self.needs_labels and not counts:
+      raise ValueError(f'method.name: found {self.name}, which needs labels; the data has none')
+    return dataclasses.replace(
+      self, encoder=encoder, total_steps=total_steps, class_counts=counts
+    )
 
   def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
     """Draws the variables, a function of the key and the method alone.
@@ -150,10 +153,10 @@ class Method(abc.ABC):
     return loss, {**metrics, 'feature_std': feature_std(embeddings.online)}
 
   def loss(
-    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[jax.Array, tuple[dict[str, Any], Metrics]]:
     """`embed`, then `objective`: (loss, (new state, metrics))."""
-    embeddings, new_state = self.embed(variables, views, step, key)
+    embeddings, new_state = self.embed(variables, batch, step, key)
     loss, metrics = self.objective(embeddings, variables, step)
     return loss, (new_state, metrics)
 
@@ -164,6 +167,22 @@ class Method(abc.ABC):
       ValueError: the method has no moving average, or is not bound.
     """
     raise ValueError(f'method.name: found {self.name}, which has no moving average')
+
+  @property
+  def borrows_from(self) -> str:
+    """The folder of a run whose encoder this method uses, frozen; empty for none."""
+    return ''
+
+  def lend(self, extra: dict[str, Any], params: Any, stats: Any) -> dict[str, Any]:
+    """`extra` with the encoder of that run in it.
+
+    Args:
+      extra: of `init`.
+      params: of the other run's encoder, an encoder of this one's architecture.
+      stats: its batch statistics.
+    """
+    del params, stats
+    return extra
 
   def features(self, variables: Variables, images: chex.Array) -> jax.Array:
     """The encoder's output with running statistics, for evaluation.
@@ -196,6 +215,20 @@ class Method(abc.ABC):
       raise ValueError('method.encoder: found None, must be set by bind(encoder=..., ...)')
     return self.encoder
 
+  def run_progress(self, step: chex.Numeric) -> jax.Array:
+    """The share of the run's forward batches done before `step`.
+
+    Raises:
+      ValueError: the method is not bound.
+    """
+    return jnp.asarray(step, float) / self.bound_steps()
+
+  def bound_steps(self) -> int:
+    """The forward batches of the run; ValueError where they are not known yet."""
+    if self.total_steps < 1:
+      raise ValueError(f'total_steps: found {self.total_steps}, must be >= 1; set it by bind(...)')
+    return self.total_steps
+
   def require(self, field: str, condition: bool, allowed: str) -> None:
     """Raises `method.FIELD: found VALUE, must be ALLOWED` unless `condition`."""
     if not condition:
@@ -213,27 +246,3 @@ class Method(abc.ABC):
     choices = field.metadata.get('choices')
     if choices:
       self.require(field.name, value in choices, f'one of {", ".join(choices)}')
-
-
-def check_views(views: chex.Array) -> None:
-  """Requires two views an image, `[batch, 2, height, width, channel]`; ValueError otherwise."""
-  shape = jnp.shape(views)
-  if len(shape) != 5 or shape[1] != 2:
-    raise ValueError(f'views: found shape {shape}, must be [batch, 2, height, width, channel]')
-
-
-def feature_std(embeddings: Iterable[jax.Array]) -> jax.Array:
-  """How far embeddings are from collapse, averaged over views; carries no gradient.
-
-  Args:
-    embeddings: `[batch, dim]` arrays.
-
-  Returns:
-    The standard deviation over the batch of each coordinate of the normalised embeddings, averaged
-    over coordinates and times sqrt(dim) (Chen and He, CVPR 2021, section 4.1).
-  """
-  spreads = []
-  for view in embeddings:
-    unit = l2_normalize(jax.lax.stop_gradient(view))
-    spreads.append(jnp.mean(jnp.std(unit, axis=0)) * unit.shape[-1] ** 0.5)
-  return jnp.mean(jnp.stack(spreads))

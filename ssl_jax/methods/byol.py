@@ -1,5 +1,7 @@
 """BYOL: predict the target's embedding of the other view."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import ClassVar
 
@@ -7,8 +9,10 @@ import chex
 import jax
 
 from ssl_jax import losses
-from ssl_jax.methods.base import Embeddings, Metrics, Variables
-from ssl_jax.methods.online_target import OnlineTargetMethod, both_directions
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,4 +28,4 @@ class BYOL(OnlineTargetMethod):
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
-    return both_directions(losses.cosine_regression, embeddings)
+    return pairs.directed(losses.cosine_regression, embeddings)

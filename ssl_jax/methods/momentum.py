@@ -4,6 +4,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+SCHEDULES = ('cosine', 'constant')
+
 
 def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
   """1 - (1 - base) (cos(π step / total_steps) + 1) / 2, from `base` up to 1.
@@ -19,3 +21,11 @@ def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Ar
   # The sine of half the complement: 1 + cos would cancel near the end, where little is left of it.
   left = jnp.clip(total_steps - jnp.asarray(step), 0, total_steps) / total_steps
   return 1 - (1 - base) * jnp.sin(jnp.pi / 2 * left) ** 2
+
+def target_momentum(
+  schedule: str, step: chex.Numeric, total_steps: int, base: float
+) -> jax.Array:
+  """`cosine_momentum`, or with the schedule 'constant' `base` at every step."""
+  if schedule == 'constant':
+    return jnp.asarray(base, float)
+  return cosine_momentum(step, total_steps, base)

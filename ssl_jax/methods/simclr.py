@@ -1,80 +1,64 @@
 """SimCLR: tell the other view of an image from the views of all other images."""
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import chex
 import jax
 
-from ssl_jax import losses, models
-from ssl_jax.methods.base import (
-  Embeddings,
-  Method,
-  Metrics,
-  Variables,
-  check_views,
-  hyperparameter,
-)
-from ssl_jax.models import Network
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.projected import ProjectedMethod
 
 
 @dataclasses.dataclass(frozen=True)
-class SimCLR(Method):
+class ContrastiveMethod(ProjectedMethod):
+  """What methods with a temperature and a matrix of similarities have in common."""
+
+  temperature: float = hyperparameter(0.5, 'divides the cosines; low stresses hard negatives')
+  group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
+  block_size: int = hyperparameter(
+    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  )
+
+  def check(self) -> None:
+    super().check()
+    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
+    self.require('group_size', self.group_size >= 0, '>= 0')
+    self.require('block_size', self.block_size >= 0, '>= 0')
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    size = self.group_size or batch_size
+    self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
+
+  @property
+  def in_groups(self) -> dict[str, Any]:
+    """`group_size` and `block_size` as losses take them."""
+    return {'group_size': self.group_size or None, **self.in_blocks}
+
+  @property
+  def in_blocks(self) -> dict[str, Any]:
+    return {'block_size': self.block_size or None}
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLR(ContrastiveMethod):
   """NT-Xent over projected embeddings of both views.
 
-  Batch statistics span both views, as in the authors' code; its projector has a further batch norm
-  at the end. Source: Chen et al., ICML 2020.
+  The authors' projector has a further batch norm at the end: `projector_norm`. In the study of
+  Nozawa and Sato (NeurIPS 2021) negatives come from groups of K + 1 images: `group_size`, with
+  `batch_norm_per_view`. Source: Chen et al., ICML 2020.
   """
 
   name: ClassVar[str] = 'simclr'
-
-  temperature: float = hyperparameter(0.5, 'divides the cosines; low stresses hard negatives')
-  projector_layers: int = hyperparameter(2, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(0, "its hidden width; 0 is the encoder's width")
-  projector_out: int = hyperparameter(128, 'width of the embeddings')
-  batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
-
-  def check(self) -> None:
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('projector_layers', self.projector_layers >= 1, '>= 1')
-    self.require('projector_hidden', self.projector_hidden >= 0, '>= 0')
-    self.require('projector_out', self.projector_out >= 1, '>= 1')
-
-  def networks(self) -> Mapping[str, Network]:
-    encoder = self.bound_encoder()
-    hidden = self.projector_layers - 1
-    projector = models.mlp(
-      encoder.out_features,
-      (self.projector_hidden or encoder.out_features,) * hidden + (self.projector_out,),
-      norms=(True,) * hidden + (False,),
-      biases=(True,) * (hidden + 1),
-      dtype=encoder.dtype,
-    )
-    return {'encoder': encoder, 'projector': projector}
-
-  def embed(
-    self, variables: Variables, views: chex.Array, step: chex.Numeric, key: chex.PRNGKey
-  ) -> tuple[Embeddings, dict[str, Any]]:
-    del step, key
-    check_views(views)
-    params, stats, names = variables['params'], variables['stats'], tuple(self.networks())
-    num_images, num_views = views.shape[:2]
-    if self.batch_norm_per_view:
-      online = []
-      for index in range(num_views):
-        projection, stats = self.run(names, params, stats, views[:, index])
-        online.append(projection)
-    else:
-      # Image-major: putting the views one after the other would move them between devices.
-      merged = views.reshape(num_images * num_views, *views.shape[2:])
-      projections, stats = self.run(names, params, stats, merged)
-      projections = projections.reshape(num_images, num_views, -1)
-      online = [projections[:, index] for index in range(num_views)]
-    return Embeddings(tuple(online), tuple(online)), {'stats': stats, 'extra': variables['extra']}
 
   def compare(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
-    return losses.nt_xent(*embeddings.online, temperature=self.temperature)
+    loss = lambda a, b: losses.nt_xent(a, b, temperature=self.temperature, **self.in_groups)
+    return pairs.symmetric(loss, embeddings)

@@ -8,8 +8,10 @@ import chex
 import jax
 
 from ssl_jax import losses
-from ssl_jax.methods.base import Embeddings, Metrics, Variables, hyperparameter
-from ssl_jax.methods.online_target import OnlineTargetMethod, both_directions
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
 
 DEPUTIES = ('window', 'rank', 'median', 'hardest')
 
@@ -33,6 +35,9 @@ class TruncatedTriplet(OnlineTargetMethod):
   margin: float = hyperparameter(100.0, 'of the hinge; from (gamma + 1) * scale on it never closes')
   scale: float = hyperparameter(2.0, 'distances are -scale times cosines')
   group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
+  block_size: int = hyperparameter(
+    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  )
 
   def check(self) -> None:
     super().check()
@@ -43,6 +48,7 @@ class TruncatedTriplet(OnlineTargetMethod):
     self.require('margin', 0 <= self.margin < float('inf'), '>= 0 and finite')
     self.require('scale', 0 < self.scale < float('inf'), '> 0 and finite')
     self.require('group_size', self.group_size >= 0, '>= 0')
+    self.require('block_size', self.block_size >= 0, '>= 0')
 
   def check_batch(self, batch_size: int, view_size: int) -> None:
     super().check_batch(batch_size, view_size)
@@ -65,8 +71,9 @@ class TruncatedTriplet(OnlineTargetMethod):
       margin=self.margin,
       scale=self.scale,
       group_size=self.group_size or None,
+      block_size=self.block_size or None,
     )
-    return both_directions(loss, embeddings)
+    return pairs.directed(loss, embeddings)
 
   def _deputy(self) -> losses.Deputy:
     if self.deputy == 'window':

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -46,9 +46,25 @@ class Assembly:
   order: data.Order
   total_steps: int
 
-  def augment(self, key: jax.Array, images: jax.Array) -> jax.Array:
-    """Views of a batch, float32 [batch, view, size, size, 3]: a function of key and position."""
-    return views.apply(self.recipe, key, images)
+  def augment(self, key: jax.Array, stored: Mapping[str, jax.Array]) -> methods.Batch:
+    """What the method is fed with, of the stored rows of a batch: a function of key and position.
+
+    Args:
+      key: typed PRNG key of the batch.
+      stored: 'images', uint8 [batch, height, width, 3], and 'labels', int32 [batch], if any.
+    """
+    images, local, plain = stored['images'], None, None
+    if self.recipe.local:
+      local = views.apply(self.recipe.local, jax.random.fold_in(key, 1), images)
+    if self.method.needs_plain:
+      plain = views.plain(self.recipe, images)
+    return methods.Batch(views.apply(self.recipe, key, images), local, plain, stored.get('labels'))
+
+  def stored(self) -> dict[str, np.ndarray]:
+    """The training images, and their labels if the method uses them, as `augment` takes rows of."""
+    train = self.dataset.train
+    labels = {'labels': train.labels} if self.method.needs_labels else {}
+    return {'images': train.images, **labels}
 
   @property
   def images_per_step(self) -> int:
@@ -103,6 +119,9 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       crop_scale_min=config.views.crop_scale_min or None,
       jitter_strength=config.views.jitter_strength,
       interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
+      local_crops=config.views.local_crops,
+      local_size=config.views.local_size,
+      local_scale=(config.views.local_scale_min, config.views.local_scale_max),
     )
   with refusals_are_the_users():
     encoder = models.resnet(**dataclasses.asdict(config.model))
@@ -139,10 +158,16 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       beta2=settings.beta2,
       weight_decay=settings.weight_decay,
       exclude=settings.exclude,
+      excluded_rate_scale=settings.excluded_rate_scale,
       trust_coefficient=settings.trust_coefficient,
       clip_norm=settings.clip_norm,
     )
-    method = config.method.bind(encoder=encoder, total_steps=total_steps * accumulation)
+    labels = dataset.train.labels
+    method = config.method.bind(
+      encoder=encoder,
+      total_steps=total_steps * accumulation,
+      class_counts=() if labels is None else np.bincount(labels, minlength=len(dataset.class_names)),
+    )
   return Assembly(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
 
 
@@ -159,7 +184,20 @@ def warn_of_unseen_classes(dataset: data.Dataset, report: Callable[[str], None])
 def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> optax.Schedule:
   settings = config.optimizer
   # A recipe cut short by --steps, to try it out, may be over before its warm-up is.
-  warmup = min(round(settings.warmup_epochs * batches_per_epoch), total_batches)
+  warmup = settings.warmup_steps or round(settings.warmup_epochs * batches_per_epoch)
+  warmup = min(warmup, total_batches)
+  if settings.schedule == 'step':
+    return schedules.step_decay(
+      settings.learning_rate,
+      decay_steps=[
+        round(epoch * batches_per_epoch) + (total_batches if epoch < 0 else 0)
+        for epoch in settings.decay_epochs
+      ],
+      factor=settings.decay_factor,
+      warmup_steps=warmup,
+      warmup_ratio=settings.warmup_ratio,
+      steps_per_update=settings.accumulation_steps,
+    )
   if settings.schedule == 'constant':
     return schedules.constant(
       settings.learning_rate,
@@ -170,6 +208,7 @@ def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> opt
   return schedules.warmup_cosine(
     settings.learning_rate,
     total_steps=total_batches,
+    final=settings.final_ratio * settings.learning_rate,
     warmup_steps=warmup,
     warmup_ratio=settings.warmup_ratio,
     warmup_unit=settings.warmup_unit,

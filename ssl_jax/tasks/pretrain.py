@@ -16,6 +16,7 @@ from ssl_jax.config import Config
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import folder, pictures, summary
 from ssl_jax.tasks.assembly import Assembly, assemble, refusals_are_the_users
+from ssl_jax.tasks.borrowing import with_borrowed_encoder
 from ssl_jax.tasks.probing import Probe
 from ssl_jax.training import (
   Checkpoints,
@@ -61,6 +62,8 @@ def pretrain(config: Config) -> int:
       initial = state.create(
         parts.method, parts.optimizer, config.seed, config.view_size, parts.mesh
       )
+    if parts.method.borrows_from:
+      initial = with_borrowed_encoder(parts, initial, say)
     checkpoints.check_space(initial)
 
     # -- Resume: the newest checkpoint whose files are what they were. -----------------------------
@@ -70,7 +73,8 @@ def pretrain(config: Config) -> int:
 
     # -- Compile: once for the whole run. ----------------------------------------------------------
     with stopwatch.phase('data'):
-      images = mesh.put(parts.dataset.train.images, mesh.replicated(parts.mesh))
+      same = mesh.replicated(parts.mesh)
+      images = {name: mesh.put(array, same) for name, array in parts.stored().items()}
     accumulation = config.optimizer.accumulation_steps
     with stopwatch.phase('compile'), refusals_are_the_users():
       update = step.make_update(
@@ -91,11 +95,13 @@ def pretrain(config: Config) -> int:
     probe = Probe(parts)
     measures_knn = probe.possible and 'knn' in config.protocols
     baselines: dict[str, float] = {}
+    at_start: dict[str, float] = {}
     if preemption.agree():
       return leave(preemption, say, f'before step {done + 1}')
     if measures_knn:
       with stopwatch.phase('evaluation'):
         baselines = baseline_accuracies(probe, initial, run_dir / folder.METRICS)
+        at_start = probe.meters(initial)
       if writer and not restored:
         writer.write(0, {f'knn_{name}': value for name, value in baselines.items()})
     del initial
@@ -159,16 +165,21 @@ def pretrain(config: Config) -> int:
       return leave(preemption, say, f'at step {int(jax.device_get(current.step))}')
 
     # -- Result: the last epoch, beside the baselines. ---------------------------------------------
-    if measures_knn and accuracy is None:  # the run had already ended
-      with stopwatch.phase('evaluation'):
+    representation: dict[str, dict[str, float]] = {}
+    with stopwatch.phase('evaluation'):
+      if measures_knn and accuracy is None:  # the run had already ended
         accuracy = probe.knn(current)
+      if measures_knn:
+        representation = {'trained': probe.meters(current), 'random_init': at_start}
     with stopwatch.phase('evaluation'):
       gallery = pictures.collect(parts, probe, current) if config.report.html else None
     if not writer:
       return 0
     writer.close()
     knn = {} if accuracy is None else {'trained': accuracy, **baselines}
-    result = summary.summarize(parts, probe.k, knn, stopwatch.totals(), run_dir / folder.METRICS)
+    result = summary.summarize(
+      parts, probe.k, knn, representation, stopwatch.totals(), run_dir / folder.METRICS
+    )
     atomic_write(run_dir / folder.RESULT, json.dumps(result, indent=2) + '\n')
     for line in summary.lines(result):
       say(line)

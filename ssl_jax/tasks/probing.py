@@ -6,15 +6,17 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import evaluation, views
+from ssl_jax import analysis, evaluation, losses, methods, views
 from ssl_jax.data import Source
 from ssl_jax.tasks.assembly import Assembly
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training.state import TrainState
 
 _BATCH = 256
+_MOST_MEASURED = 2000
 
 
 class Probe:
@@ -63,6 +65,27 @@ class Probe:
     pixels = lambda source: evaluation.extract(plain, source, batch_size=self._batch_size)
     assert dataset.test is not None
     return self._accuracy(pixels(dataset.train), pixels(dataset.test))
+
+  def meters(self, state: TrainState) -> dict[str, float]:
+    """What explains the accuracy, of the normalised features of the test images.
+
+    Returns:
+      `crowding_ratio` (variance within classes over squared distance between them, lower is
+      better), `uniformity` (log-mean of exp(-2 d²) over pairs, lower is more even) and
+      `feature_std` (spread per dimension: 1 fills the sphere, 0 is collapse). Of at most 2,000
+      images, the first of them.
+    """
+    test = self._assembly.dataset.test
+    assert test is not None and test.labels is not None
+    shown = np.arange(min(len(test), _MOST_MEASURED))
+    features, labels = self.features(state, test[shown]), test.labels[shown]
+    counts = np.bincount(labels)
+    crowded = np.count_nonzero(counts) > 1 and counts.max() > 1
+    ratio = analysis.crowding(features, labels, normalize=True).crowding_ratio if crowded else None
+    log_mean, _ = losses.uniformity(jnp.asarray(features))
+    spread = methods.feature_std([jnp.asarray(features)])
+    found = {'uniformity': float(log_mean), 'feature_std': float(spread)}
+    return {'crowding_ratio': float('nan') if ratio is None else ratio, **found}
 
   def _accuracy(self, bank: np.ndarray, queries: np.ndarray) -> float:
     dataset = self._assembly.dataset

@@ -172,6 +172,28 @@ class Checkpoints:
       raise CheckpointError(f'{path}: cannot be restored: {reason}') from error
     return state_tree.unpack(template, restored), chosen
 
+  def read(self) -> tuple[dict[str, Any], int] | None:
+    """The newest usable checkpoint as it is stored, for those who do not have the state it was of.
+
+    Returns:
+      (nested dict of NumPy arrays by path, step), or None where there is no usable checkpoint.
+
+    Raises:
+      CheckpointError: reading failed.
+    """
+    self.finish()
+    newest = self._newest_verified()
+    chosen = agreement.first_process(-1 if newest is None else newest)
+    if chosen < 0:
+      return None
+    path = self.folder / str(chosen)
+    try:
+      stored = state_tree.stand_ins(manifests.read(path).arrays)
+      return self._storage.restore(path, stored), chosen
+    except Exception as error:
+      reason = checkpoint_folder.one_line(error)
+      raise CheckpointError(f'{path}: cannot be read: {reason}') from error
+
   def steps(self) -> list[int]:
     """Steps with a usable checkpoint, ascending, judged by manifest and sizes (not by content)."""
     return sorted(self._listed())

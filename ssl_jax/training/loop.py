@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -117,7 +118,7 @@ def run(
   step_function: Callable[..., tuple[TrainState, Meter, jax.Array]],
   fresh_meter: Callable[[], Meter],
   state: TrainState,
-  images: jax.Array,
+  images: Any,
   order: Order,
   plan: Plan,
   mesh: Mesh,

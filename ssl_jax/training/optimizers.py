@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import chex
@@ -23,6 +24,7 @@ def build(
   nesterov: bool = False,
   weight_decay: float = 0.0,
   exclude: str = 'norm_and_bias',
+  excluded_rate_scale: float = 1.0,
   trust_coefficient: float = 1e-3,
   beta1: float = 0.9,
   beta2: float = 0.999,
@@ -44,6 +46,8 @@ def build(
     nesterov: look ahead, 'sgd' and 'lars'.
     weight_decay: of the parameters that are not excluded.
     exclude: which parameters have neither weight decay nor LARS's ratio, see `adapted`.
+    excluded_rate_scale: the learning rate of these parameters, relative to the others: 0.024 in
+      Barlow Twins (Zbontar et al., ICML 2021), 0.0048 against 0.2.
     trust_coefficient: of 'lars'.
     beta1, beta2, eps: of 'adam' and 'adamw'.
     clip_norm: scale gradients down to this global norm before anything else; 0 does not.
@@ -56,7 +60,11 @@ def build(
   for argument, number in (('momentum', momentum), ('beta1', beta1), ('beta2', beta2)):
     if not 0 <= number < 1:
       raise ValueError(f'{argument}: found {number}, must be at least 0 and below 1')
-  for argument, number in (('weight_decay', weight_decay), ('clip_norm', clip_norm)):
+  for argument, number in (
+    ('weight_decay', weight_decay),
+    ('clip_norm', clip_norm),
+    ('excluded_rate_scale', excluded_rate_scale),
+  ):
     if not 0 <= number < float('inf'):
       raise ValueError(f'{argument}: found {number}, must be 0 or more and finite')
   for argument, number in (('trust_coefficient', trust_coefficient), ('eps', eps)):
@@ -74,8 +82,13 @@ def build(
     'adam': lambda: (decay, adam, rate),
     'adamw': lambda: (adam, decay, rate),
   }
-  clip = (optax.clip_by_global_norm(clip_norm),) if clip_norm else ()
-  return optax.chain(*clip, *rules[name]())
+  before = (optax.clip_by_global_norm(clip_norm),) if clip_norm else ()
+  after: tuple[optax.GradientTransformation, ...] = ()
+  if excluded_rate_scale != 1:
+    # A constant factor on the updates is one on the rate, be it inside the momentum or outside.
+    left_out = lambda params: jax.tree.map(operator.not_, mask(params))
+    after = (optax.masked(optax.scale(excluded_rate_scale), left_out),)
+  return optax.chain(*before, *rules[name](), *after)
 
 
 def adapted(params: chex.ArrayTree, exclude: str = 'norm_and_bias') -> Any:

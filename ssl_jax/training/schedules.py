@@ -8,6 +8,9 @@ float scalar, so it also yields the learning rate for the metrics. Its settings 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -45,7 +48,8 @@ def warmup_cosine(
     base: the learning rate after warm-up.
     total_steps: batches of the run; later updates have the learning rate `final`.
     warmup_steps: batches of warm-up. A run that is shorter ends before it reaches `base`.
-    warmup_ratio: the ramp at batch 0.
+    warmup_ratio: the ramp at batch 0. A ramp of `(t + 1) / n` at batch `t`, as some code has it, is
+      that of `warmup_steps=n - 1, warmup_ratio=1 / n`.
     epoch_steps: batches of an epoch. Given, the cosine is constant within an epoch.
     steps_per_update: batches accumulated into one update.
     final: the learning rate at the end.
@@ -88,6 +92,42 @@ def constant(
   def schedule(count: chex.Numeric) -> jax.Array:
     batch = jnp.asarray(count) * steps_per_update + steps_per_update - 1
     return base * _ramp(batch, warmup_steps, warmup_ratio)
+
+  return schedule
+
+
+def step_decay(
+  base: float,
+  *,
+  decay_steps: Sequence[int],
+  factor: float = 0.1,
+  warmup_steps: int = 0,
+  warmup_ratio: float = 1e-4,
+  steps_per_update: int = 1,
+) -> optax.Schedule:
+  """`constant`, multiplied by `factor` from each batch of `decay_steps` on.
+
+  Args:
+    base: the learning rate after warm-up, before decay.
+    decay_steps: batches; one that is 0 or below has passed when the run starts.
+    factor: the new learning rate over the old one.
+    warmup_steps, warmup_ratio, steps_per_update: as in `warmup_cosine`.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+  if not 0 < factor < math.inf:
+    raise ValueError(f'factor: found {factor}, must be above 0 and finite')
+  warmed = constant(
+    base, warmup_steps=warmup_steps, warmup_ratio=warmup_ratio, steps_per_update=steps_per_update
+  )
+  # Looked up rather than multiplied at every step, so that it is exact to rounding.
+  scales = [factor**passed for passed in range(len(decay_steps) + 1)]
+
+  def schedule(count: chex.Numeric) -> jax.Array:
+    batch = jnp.asarray(count) * steps_per_update + steps_per_update - 1
+    passed = jnp.sum(batch >= jnp.asarray(decay_steps, int))
+    return warmed(count) * jnp.asarray(scales, float)[passed]
 
   return schedule
 

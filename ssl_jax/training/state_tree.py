@@ -12,6 +12,8 @@ import numpy as np
 
 PyTree = Any
 
+_IMPLEMENTATIONS = {'key<fry>': 'threefry2x32', 'key<rbg>': 'rbg', 'key<urbg>': 'unsafe_rbg'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
@@ -72,6 +74,18 @@ def pack(state: PyTree) -> dict[str, Any]:
 def targets(template: PyTree) -> dict[str, Any]:
   """Nested dict that says, for each stored array, what to restore and on which devices."""
   return _nest({name: _target(value) for name, value in _named(template)})
+
+
+def stand_ins(saved: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, Any]:
+  """Nested dict to restore all that was stored into NumPy arrays, without the state it was."""
+  targets = {}
+  for name, (shape, dtype) in saved.items():
+    if dtype.startswith('key<'):
+      # Keys are stored as their data, whose length depends on the implementation.
+      data = jax.random.key_data(jax.random.key(0, impl=_IMPLEMENTATIONS[dtype]))
+      shape, dtype = (*shape, *data.shape), 'uint32'
+    targets[name] = np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
+  return _nest(targets)
 
 
 def unpack(template: PyTree, restored: Mapping[str, Any]) -> PyTree:

@@ -16,14 +16,14 @@ from ssl_jax.training import meter as meter_lib
 from ssl_jax.training.meter import Meter
 from ssl_jax.training.state import METHOD, VIEWS, TrainState
 
-StepFunction = Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+StepFunction = Callable[[TrainState, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_update(
   method: Method,
   optimizer: optax.GradientTransformation,
   schedule: optax.Schedule,
-  augment: Callable[[jax.Array, jax.Array], jax.Array],
+  augment: Callable[[jax.Array, Any], Any],
   mesh: Mesh,
   accumulation_steps: int = 1,
 ) -> StepFunction:
@@ -33,19 +33,20 @@ def make_update(
     method: bound to its encoder and the length of the run.
     optimizer: the update rule.
     schedule: optimizer steps done to learning rate, for the metrics.
-    augment: from a typed PRNG key and the stored images of a batch to what the method is fed.
+    augment: from a typed PRNG key and the stored rows of a batch to what the method is fed.
     mesh: the devices that share a batch.
     accumulation_steps: forward batches in one update, each with its own batch statistics and
       negatives; the gradient is the mean of theirs.
 
   Returns:
-    `update(state, images, indices) -> (state, metrics)`: `images` `[n, ...]` is the whole data set
-    (uint8 pixels), `indices` int32 `[accumulation_steps, batch]` the rows of it; `metrics` are
-    float32 scalars, means over the batches.
+    `update(state, images, indices) -> (state, metrics)`: `images` is the whole data set, an array
+    `[n, ...]` (uint8 pixels) or a tree of such with one row an image each, `indices` int32
+    `[accumulation_steps, batch]` the rows of it; `metrics` are float32 scalars, means over the
+    batches.
   """
 
   def batch_loss(
-    params: Any, state: TrainState, stats: Any, extra: Any, batch: jax.Array, index: jax.Array
+    params: Any, state: TrainState, stats: Any, extra: Any, batch: Any, index: jax.Array
   ) -> Any:
     stream = lambda number: jax.random.fold_in(jax.random.fold_in(state.key, number), index)
     views = augment(stream(VIEWS), batch)
@@ -53,7 +54,7 @@ def make_update(
     return method.loss(variables, views, index, stream(METHOD))
 
   def update(
-    state: TrainState, images: jax.Array, indices: jax.Array
+    state: TrainState, images: Any, indices: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     stats, extra = state.stats, state.extra
     gradients: Any = None
@@ -67,7 +68,8 @@ def make_update(
         # Holds the next forward pass back until this gradient exists, or memory would grow with the
         # number of parts.
         rows, gradients = jax.lax.optimization_barrier((rows, gradients))
-      batch = jax.lax.with_sharding_constraint(images[rows], mesh_lib.split(mesh))
+      take = lambda array, rows=rows: array[rows]
+      batch = jax.lax.with_sharding_constraint(jax.tree.map(take, images), mesh_lib.split(mesh))
       (loss, (new, metrics)), part_gradients = jax.value_and_grad(batch_loss, has_aux=True)(
         state.params, state, stats, extra, batch, index
       )
@@ -98,7 +100,7 @@ def make_update(
 def compile_step(
   update: StepFunction,
   state: TrainState,
-  images: jax.Array,
+  images: Any,
   mesh: Mesh,
   indices_shape: tuple[int, int, int],
 ) -> tuple[Callable[..., tuple[TrainState, Meter, jax.Array]], Callable[[], Meter]]:
@@ -125,13 +127,13 @@ def compile_step(
   names = sorted(metrics)
 
   def one(
-    state: TrainState, meter: Meter, images: jax.Array, rows: jax.Array
+    state: TrainState, meter: Meter, images: Any, rows: jax.Array
   ) -> tuple[TrainState, Meter]:
     new_state, metrics = update(state, images, rows)
     return new_state, meter_lib.add(meter, state.step, metrics)
 
   def step(
-    state: TrainState, meter: Meter, images: jax.Array, indices: jax.Array, count: jax.Array
+    state: TrainState, meter: Meter, images: Any, indices: jax.Array, count: jax.Array
   ) -> tuple[TrainState, Meter, jax.Array]:
     if indices_shape[0] == 1:
       state, meter = one(state, meter, images, indices[0])

@@ -77,6 +77,9 @@ def recipe(
   mean: Sequence[float] | None = None,
   std: Sequence[float] | None = None,
   plain: bool = False,
+  local_crops: int = 0,
+  local_size: int = 0,
+  local_scale: Sequence[float] = (0.05, 0.14),
 ) -> Recipe:
   """A recipe by name; `None` keeps the preset's value.
 
@@ -99,6 +102,10 @@ def recipe(
     interpolation: 'bilinear' or 'bicubic'.
     mean, std: of the normalisation, in [0, 1] units, one value a channel.
     plain: append the un-augmented image as the last view.
+    local_crops: smaller crops of every image, otherwise made as its first view; 0 for none.
+    local_size: side of the local crops in pixels; 0 is half of `size`.
+    local_scale: least and greatest share of the area in a local crop. In SwAV the views then have
+      `crop_scale_min` 0.14 (Caron et al., NeurIPS 2020).
 
   Raises:
     ValueError: for an unknown name or a value out of range, naming the argument.
@@ -130,4 +137,14 @@ def recipe(
     fields['mean'] = tuple(mean)
   if std is not None:
     fields['std'] = tuple(std)
+  if isinstance(local_crops, bool) or not isinstance(local_crops, int) or local_crops < 0:
+    raise ValueError(f'local_crops is {local_crops!r}; allowed: an integer of 0 or more')
+  if local_crops:
+    low, high = local_scale
+    if not 0 < low <= high <= 1:
+      raise ValueError(f'local_scale is {local_scale!r}; allowed: 0 < low <= high <= 1')
+    local = dataclasses.replace(fields['views'][0], crop_scale=(low, high))
+    fields['local'] = Recipe(
+      **{**fields, 'views': (local,) * local_crops}, size=local_size or max(size // 2, 1)
+    )
   return Recipe(size=size, plain=plain, **fields)

@@ -1,5 +1,7 @@
 """What is done to each view of an image: frozen, hashable, checked when made."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -83,7 +85,8 @@ class View:
 class Recipe:
   """The views of a batch, their common size in pixels, and the normalisation.
 
-  With `plain`, the un-augmented image follows as the last view.
+  With `plain`, the un-augmented image follows as the last view. `local` is a recipe of further,
+  smaller crops of the same images (multi-crop), which come as an array of their own.
 
   Raises:
     ValueError: naming the field, its value and what is allowed.
@@ -94,6 +97,7 @@ class Recipe:
   mean: tuple[float, float, float] = IMAGENET_MEAN
   std: tuple[float, float, float] = IMAGENET_STD
   plain: bool = False
+  local: Recipe | None = None
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'views', tuple(self.views))

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ssl_jax import methods
 
-NAMES = methods.names()
+NAMES = tiny.NAMES
 
 
 class EveryMethodTest(chex.TestCase):
@@ -20,7 +20,7 @@ class EveryMethodTest(chex.TestCase):
     drawn = method.init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
     assert set(drawn) == {'params', 'stats', 'target', 'extra'}
     assert next(iter(drawn['params'])) == 'encoder'
-    assert set(drawn['params']) == set(drawn['stats']) == set(method.networks())
+    assert set(drawn['stats']) == set(method.networks()) == set(drawn['params']) - {'dsa'}
     chex.assert_tree_all_finite(drawn)
     assert {x.dtype for x in jax.tree.leaves(drawn)} == {jnp.dtype('float32')}
     again = method.init(jax.random.key(0), jnp.zeros((5, 8, 8, 3)))
@@ -40,7 +40,10 @@ class EveryMethodTest(chex.TestCase):
     method = tiny.method(name, 'bfloat16', tiny.resnet)
     images = jnp.zeros((2, 8, 8, 3))
     drawn = jax.eval_shape(lambda key: method.init(key, images), jax.random.key(0))
-    views = jax.ShapeDtypeStruct((tiny.BATCH, 2, 8, 8, 3), jnp.float32)
+    like = lambda x: jax.ShapeDtypeStruct(
+      x.shape, jnp.float32 if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
+    )
+    views = jax.tree.map(like, tiny.batch())
     key = jax.eval_shape(lambda: jax.random.key(0))
     loss, (new, metrics) = jax.eval_shape(method.loss, drawn, views, 0, key)
     for scalar in (loss, *metrics.values()):
@@ -55,7 +58,7 @@ class EveryMethodTest(chex.TestCase):
   @parameterized.parameters(*NAMES)
   def test_gradient_reaches_every_network_and_never_the_target(self, name):
     with jax.enable_x64(True):
-      _, (by_params, by_target) = tiny.value_and_grads(name, tiny.views())
+      _, (by_params, by_target) = tiny.value_and_grads(name, tiny.batch())
     chex.assert_tree_all_finite(by_params)
     for network, tree in by_params.items():
       norms = [np.linalg.norm(x) for x in jax.tree.leaves(tree)]
@@ -64,7 +67,7 @@ class EveryMethodTest(chex.TestCase):
 
   @parameterized.parameters(*NAMES)
   def test_learns_a_fixed_batch(self, name):
-    views, params, losses = tiny.views(), tiny.variables(name)['params'], []
+    views, params, losses = tiny.batch(), tiny.variables(name)['params'], []
     with jax.enable_x64(True):
       for _ in range(6):
         (loss, _), (grads, _) = tiny.value_and_grads(name, views, params)
@@ -76,11 +79,11 @@ class EveryMethodTest(chex.TestCase):
   def test_loss_is_the_objective_of_the_embedding(self, name):
     method, state = tiny.method(name), tiny.variables(name)
     with jax.enable_x64(True):
-      (loss, (new, metrics)), _ = tiny.value_and_grads(name, tiny.views())
-      embeddings, new_state = tiny.embed(name)(state, tiny.views(), jnp.int32(3), jax.random.key(1))
+      (loss, (new, metrics)), _ = tiny.value_and_grads(name, tiny.batch())
+      embeddings, new_state = tiny.embed(name)(state, tiny.batch(), jnp.int32(3), jax.random.key(1))
       assert isinstance(embeddings, methods.Embeddings)
       for view in (*embeddings.online, *embeddings.target):
-        assert view.shape == (tiny.BATCH, 6)
+        assert view.shape == (tiny.BATCH, 7 if name == 'supervised' else 6)
       found = method.objective(embeddings, state, jnp.int32(3))
       chex.assert_trees_all_close(found, (loss, metrics), rtol=1e-10)
       chex.assert_trees_all_close(new_state, new, rtol=1e-10)
@@ -90,8 +93,8 @@ class EveryMethodTest(chex.TestCase):
     chex.assert_devices_available(8, 'cpu')
     mesh = jax.make_mesh((4,), ('data',), (AxisType.Auto,), devices=jax.devices()[:4])
     with jax.enable_x64(True):
-      expected = tiny.value_and_grads(name, tiny.views())
-      views = jax.device_put(tiny.views(), NamedSharding(mesh, PartitionSpec('data')))
+      expected = tiny.value_and_grads(name, tiny.batch())
+      views = jax.device_put(tiny.batch(), NamedSharding(mesh, PartitionSpec('data')))
       same = NamedSharding(mesh, PartitionSpec())
       state = jax.device_put(tiny.variables(name), same)
       rest = {'stats': state['stats'], 'extra': state['extra']}
@@ -128,6 +131,6 @@ class EveryMethodTest(chex.TestCase):
 class FeatureStdTest(chex.TestCase):
   def test_collapse_is_zero_and_a_filled_sphere_is_one(self):
     rows = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32)
-    np.testing.assert_allclose(methods.base.feature_std([rows, 3 * rows]), 1, rtol=0.02)
+    np.testing.assert_allclose(methods.feature_std([rows, 3 * rows]), 1, rtol=0.02)
     collapsed = np.ones((7, 1), np.float32) * rows[:1]
-    np.testing.assert_allclose(methods.base.feature_std([collapsed]), 0, atol=1e-6)
+    np.testing.assert_allclose(methods.feature_std([collapsed]), 0, atol=1e-6)

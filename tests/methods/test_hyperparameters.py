@@ -18,7 +18,8 @@ FLAG_TYPES = (bool, int, float, str, tuple[int, ...], tuple[float, ...])
 
 class RegistryTest(chex.TestCase):
   def test_names(self):
-    assert methods.names() == ('simclr', 'byol', 'truncated_triplet')
+    assert {'simclr', 'byol', 'truncated_triplet', 'iccl', 'simclr+dsa'} <= set(methods.names())
+    assert len(set(methods.names())) == len(methods.names())
     for name in methods.names():
       assert methods.get(name).name == methods.create(name).name == name
 
@@ -45,7 +46,7 @@ class DeclarationTest(chex.TestCase):
         assert field.metadata['help'] and '\n' not in field.metadata['help'], field.name
         assert field.default is not dataclasses.MISSING, field.name
       else:
-        assert field.name in ('encoder', 'total_steps')
+        assert field.name in ('encoder', 'total_steps', 'class_counts')
 
   @parameterized.parameters(
     ('simclr', {'temperature': -1}, 'method.temperature: found -1, must be > 0'),

@@ -11,16 +11,36 @@ from ssl_jax import methods, models
 
 BATCH, SIZE = 8, 8
 TOTAL_STEPS = 100
+_PREDICTING = {'projector_hidden': 10, 'projector_out': 6, 'predictor_hidden': 12}
+# As small as heads can be, by method; one with a regulariser has the heads of its host.
 HEADS = {
   'simclr': {'projector_out': 6},
-  'byol': {'projector_hidden': 10, 'projector_out': 6, 'predictor_hidden': 12},
-  'truncated_triplet': {
-    'projector_hidden': 10,
-    'projector_out': 6,
-    'predictor_hidden': 12,
-    'rank_high': 4,
-  },
+  'dcl': {'projector_out': 6},
+  'balanced': {'projector_out': 6, 'repel_weight': 0.7},
+  'instance_discrimination': {'projector_out': 6, 'num_negatives': 5},
+  'moco_v2': {'projector_hidden': 10, 'projector_out': 6, 'queue_size': 20},
+  'moco_v3': _PREDICTING,
+  'nnclr': {**_PREDICTING, 'queue_size': 20},
+  'byol': _PREDICTING,
+  'simsiam': {**_PREDICTING, 'projector_layers': 2},
+  'truncated_triplet': {**_PREDICTING, 'rank_high': 4},
+  'iccl': {**_PREDICTING, 'projector_layers': 2, 'predictor_layers': 2, 'fade_start': 0.0},
+  'barlow_twins': {'projector_layers': 2, 'projector_hidden': 10, 'projector_out': 6},
+  'vicreg': {'projector_layers': 2, 'projector_hidden': 10, 'projector_out': 6},
+  'swav': {'projector_hidden': 10, 'projector_out': 6, 'num_prototypes': 5, 'epsilon': 0.3},
+  'supcon': {'projector_out': 6},
+  'supervised': {},
 }
+CLASS_COUNTS = (4, 4)
+# Every method, and the adjuster on a host of each kind: it is the same code on all others.
+HOSTED = ('simclr+dsa', 'byol+dsa', 'simsiam+dsa', 'swav+dsa')
+NAMES = tuple(name for name in methods.names() if '+' not in name or name in HOSTED)
+
+
+def heads(name: str) -> dict[str, object]:
+  """Hyper-parameters with which a method is small."""
+  host, _, regularizer = name.partition('+')
+  return {**HEADS[host], **({'dsa_group_size': 4, 'dsa_neighbors': 2} if regularizer else {})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +83,8 @@ def resnet(dtype: str) -> models.Network:
 
 
 def method(name: str, dtype: str = 'float64', encoder=small, **hyperparameters) -> methods.Method:
-  return methods.create(name, **HEADS[name], **hyperparameters).bind(
-    encoder=encoder(dtype), total_steps=TOTAL_STEPS
+  return methods.create(name, **{**heads(name), **hyperparameters}).bind(
+    encoder=encoder(dtype), total_steps=TOTAL_STEPS, class_counts=CLASS_COUNTS
   )
 
 
@@ -73,6 +93,16 @@ def views() -> np.ndarray:
   random = np.random.default_rng(0)
   images = random.normal(size=(BATCH, 1, SIZE, SIZE, 3))
   return images + 0.3 * random.normal(size=(BATCH, 2, SIZE, SIZE, 3))
+
+
+def batch(given: np.ndarray | None = None) -> methods.Batch:
+  """The views with all that a method may ask for; labels alternate."""
+  given = views() if given is None else given
+  return methods.Batch(
+    jnp.asarray(given),
+    plain=jnp.asarray(given).mean(axis=1),
+    labels=jnp.arange(BATCH, dtype=jnp.int32) % len(CLASS_COUNTS),
+  )
 
 
 @functools.cache
@@ -85,10 +115,10 @@ def variables(name: str) -> methods.base.Variables:
     return {**drawn, 'target': jax.tree.map(bump, drawn['target'])}
 
 
-def loss_of_trees(method: methods.Method, params, target, rest, views):
+def loss_of_trees(method: methods.Method, params, target, rest, batch):
   """The loss with both trees as arguments, so that both gradients can be taken."""
   return method.loss(
-    {'params': params, 'target': target, **rest}, views, jnp.int32(3), jax.random.key(1)
+    {'params': params, 'target': target, **rest}, batch, jnp.int32(3), jax.random.key(1)
   )
 
 
@@ -105,7 +135,7 @@ def compiled(name: str):
   )
 
 
-def value_and_grads(name: str, views, params=None):
+def value_and_grads(name: str, batch, params=None):
   state = variables(name)
   rest = {'stats': state['stats'], 'extra': state['extra']}
-  return compiled(name)(params or state['params'], state['target'], rest, views)
+  return compiled(name)(params or state['params'], state['target'], rest, batch)

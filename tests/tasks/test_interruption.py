@@ -55,7 +55,7 @@ class KilledTest(chex.TestCase):
   @parameterized.parameters(*small_runs.METHODS)
   def test_sigkill_costs_nothing(self, method):
     # Epochs of 4 steps, checkpoints every 3: those kept are nearly all from within an epoch.
-    long = ('--steps=300', '--checkpoint.every_steps=3')
+    long = ('--steps=90', '--checkpoint.every_steps=3')
     self.run_to_the_end('whole', *long, method=method)
     argv = small_runs.arguments(self.images, self.folder / 'killed', *long, method=method)
     process = small_runs.start(argv)

@@ -12,7 +12,8 @@ from absl.testing import parameterized
 from ssl_jax.training import loop, meter, schedules, state
 from tests.training import tiny_run
 
-METHODS = tuple(tiny_run.HYPERPARAMETERS)
+# One of each kind: batch-wide, with a moving average, with groups. All: test_every_method_trains.py.
+METHODS = ('simclr', 'byol', 'truncated_triplet')
 STEPS = 3
 
 

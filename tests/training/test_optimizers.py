@@ -175,6 +175,25 @@ class UpdateRuleTest(chex.TestCase):
         w = w - 0.1 * (move + (decay - coupled) * w)
       np.testing.assert_allclose(found[leaf], w, rtol=2e-6)
 
+  @parameterized.product(name=optimizers.NAMES, scale=(0.25, 0.0))
+  def test_excluded_parameters_move_at_a_rate_of_their_own(self, name, scale):
+    params = jax.tree.map(lambda leaf: leaf + 0.5, _tree())
+    gradients = [jax.tree.map(lambda p, i=i: jnp.cos(3 * p + i), params) for i in range(3)]
+    settings = {'name': name, 'weight_decay': 0.1, 'exclude': 'legacy_regex'}
+    rate = lambda count: 0.5 / (count + 1.0)
+    # Gradients do not hang on the parameters, so scaled movements are those of a scaled rate.
+    plain = _run(optimizers.build(schedule=rate, **settings), params, gradients)[-1]
+    found = _run(
+      optimizers.build(schedule=rate, excluded_rate_scale=scale, **settings), params, gradients
+    )[-1]
+    expected = jax.tree.map(
+      lambda stays, start, end: end if stays else start + scale * (end - start),
+      optimizers.adapted(params, 'legacy_regex'),
+      params,
+      plain,
+    )
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+
   @parameterized.parameters(*optimizers.NAMES)
   def test_a_zero_rate_never_moves_and_the_state_is_arrays(self, name):
     optimizer = optimizers.build(name, schedule=lambda count: 0.0 * count, weight_decay=0.1)
@@ -200,6 +219,7 @@ class UpdateRuleTest(chex.TestCase):
     ({'weight_decay': -1.0}, 'weight_decay: found -1.0'),
     ({'clip_norm': float('inf')}, 'clip_norm: found inf'),
     ({'trust_coefficient': 0.0}, 'trust_coefficient: found 0.0'),
+    ({'excluded_rate_scale': -1.0}, 'excluded_rate_scale: found -1.0'),
   )
   def test_refuses_in_one_line(self, settings, message):
     with self.assertRaises(ValueError) as caught:

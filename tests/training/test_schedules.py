@@ -129,6 +129,33 @@ class WarmupCosineTest(chex.TestCase):
     self.assertNotIn('\n', str(caught.exception))
 
 
+class StepDecayTest(chex.TestCase):
+  @parameterized.parameters((1,), (4,))
+  def test_decays_from_the_given_batches_on(self, steps_per_update):
+    schedule = schedules.step_decay(
+      2.0, decay_steps=(40, 20), factor=0.5, steps_per_update=steps_per_update
+    )
+    batches = np.arange(60)[steps_per_update - 1 :: steps_per_update]
+    rates = jax.jit(jax.vmap(schedule))(jnp.arange(len(batches)))
+    np.testing.assert_array_equal(rates, np.select([batches < 20, batches < 40], [2, 1], 0.5))
+
+  def test_a_decay_before_the_start_has_passed(self):
+    schedule = schedules.step_decay(1.0, decay_steps=(-10, 5), factor=0.5)
+    np.testing.assert_array_equal([schedule(0), schedule(4), schedule(5)], [0.5, 0.5, 0.25])
+
+  def test_without_decays_it_is_constant(self):
+    schedule = schedules.step_decay(0.3, decay_steps=(), warmup_steps=8)
+    expected = schedules.constant(0.3, warmup_steps=8)
+    np.testing.assert_array_equal(
+      [schedule(t) for t in range(12)], [expected(t) for t in range(12)]
+    )
+
+  @parameterized.parameters((0.0,), (float('inf'),))
+  def test_refuses_a_factor_out_of_range(self, factor):
+    with self.assertRaisesRegex(ValueError, f'factor: found {factor}'):
+      schedules.step_decay(1.0, decay_steps=(1,), factor=factor)
+
+
 class ConstantTest(chex.TestCase):
   def test_is_constant_after_the_warmup(self):
     schedule = schedules.constant(0.3, warmup_steps=8, warmup_ratio=0.0, steps_per_update=2)

@@ -13,22 +13,14 @@ from ssl_jax.training import loop, mesh, optimizers, schedules, state, step
 from tests.methods import tiny
 
 IMAGES, SIZE, BATCH = 64, 8, 16
-# As small as the heads can be; tests of what convolutions do take the encoder 'resnet' instead.
-HYPERPARAMETERS = {
-  'simclr': {},
-  'byol': {'projector_hidden': 16, 'projector_out': 8, 'predictor_hidden': 16},
-  'truncated_triplet': {
-    'projector_hidden': 16,
-    'projector_out': 8,
-    'predictor_hidden': 16,
-    'rank_low': 2,
-    'rank_high': 4,
-  },
-}
-
+# Quick to compile: colour jitter is half of the time a step takes to compile.
+QUICK_VIEW = views.View(crop_scale=(0.3, 1.0), flip_prob=0.5, grayscale_prob=0.2)
+QUICK_RECIPE = views.Recipe(views=(QUICK_VIEW, QUICK_VIEW), size=SIZE)
 
 ENCODERS = {
   'quarters': lambda: tiny.small('float32'),
+  'quarters, bfloat16': lambda: tiny.small('bfloat16'),
+  'no batch norm': lambda: tiny.QuartersEncoder(models.mlp(12, (10, 7), norms=(False, False))),
   'resnet': lambda: models.resnet('resnet10', stem='cifar', width=4),
 }
 
@@ -45,11 +37,12 @@ def images() -> np.ndarray:
 class Tiny:
   """The compiled parts of a tiny run."""
 
+  method: methods.Method
   update: object
   train_step: object
   fresh_meter: object
   state: state.TrainState
-  pixels: jax.Array
+  pixels: dict[str, jax.Array]
   order: data.Order
   mesh: jax.sharding.Mesh
   accumulation: int
@@ -94,19 +87,31 @@ def build(
   learning_rate=0.05,
   pixels=None,
   encoder='quarters',
+  recipe=None,
   **hyperparameters,
 ) -> Tiny:
   """Assembles and compiles a tiny run of the method `name` on the first `devices` devices."""
   on = mesh.make_mesh(jax.devices()[:devices])
-  method = methods.create(name, **{**HYPERPARAMETERS[name], **hyperparameters})
-  method = method.bind(encoder=ENCODERS[encoder](), total_steps=100)
+  heads = tiny.heads(name)
+  queue = {'queue_size': 40} if 'queue_size' in heads else {}
+  method = methods.create(name, **{**heads, **queue, **hyperparameters})
+  method = method.bind(encoder=ENCODERS[encoder](), total_steps=100, class_counts=(32, 32))
   schedule = schedules.warmup_cosine(learning_rate, total_steps=100, steps_per_update=accumulation)
   optimizer = optimizers.build('sgd', schedule=schedule, momentum=0.9, weight_decay=1e-4)
-  recipe = views.recipe('cifar_simclr', size=SIZE)
+  recipe = recipe or views.recipe('cifar_simclr', size=SIZE)
   start = state.create(method, optimizer, 0, SIZE, on)
-  resident = mesh.put(images() if pixels is None else pixels, mesh.replicated(on))
+  same = mesh.replicated(on)
+  resident = {'images': mesh.put(images() if pixels is None else pixels, same)}
+  if method.needs_labels:
+    resident['labels'] = mesh.put(np.arange(IMAGES, dtype=np.int32) % 2, same)
   traces: list[int] = []
-  augment = functools.partial(views.apply, recipe)
+
+  def augment(key, stored):
+    plain = views.plain(recipe, stored['images']) if method.needs_plain else None
+    return methods.Batch(
+      views.apply(recipe, key, stored['images']), plain=plain, labels=stored.get('labels')
+    )
+
   inner = step.make_update(method, optimizer, schedule, augment, on, accumulation)
 
   def update(*arguments):
@@ -114,5 +119,5 @@ def build(
     return inner(*arguments)
 
   compiled, fresh = step.compile_step(update, start, resident, on, (per_call, accumulation, batch))
-  order = data.Order(seed=0, length=len(resident), batch_size=batch)
-  return Tiny(inner, compiled, fresh, start, resident, order, on, accumulation, per_call, traces)
+  order = data.Order(seed=0, length=IMAGES, batch_size=batch)
+  return Tiny(method, inner, compiled, fresh, start, resident, order, on, accumulation, per_call, traces)

@@ -1,0 +1,92 @@
+"""The balanced contrastive loss: attraction and repulsion with weights of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.simclr import ContrastiveMethod
+
+SCHEDULES = ('constant', 'cosine')
+
+
+@dataclasses.dataclass(frozen=True)
+class Balanced(ContrastiveMethod):
+  """SimCLR's networks and `losses.balanced_contrastive`.
+
+  Only the ratio of the two weights matters, up to the learning rate: keep `attract_weight` at 1.
+  Source: Lee, TMLR 2025, reconstructed; the temperature schedule of Kukleva et al., ICLR 2023.
+  """
+
+  name: ClassVar[str] = 'balanced'
+
+  attract_weight: float = hyperparameter(1.0, 'of the cosine of the positive pair')
+  repel_weight: float = hyperparameter(1.0, 'of the log-sum over the negatives')
+  positive_in_denominator: float = hyperparameter(
+    1.0, 'weight of the positive in the log-sum: 1 as in SimCLR, 0 as in DCL'
+  )
+  class_prior_weights: bool = hyperparameter(
+    False, 'an oracle: negatives weigh 1 / (classes * share of their class), which needs labels'
+  )
+  temperature_schedule: str = hyperparameter(
+    'constant', "cosine: from temperature_high to temperature_low and back", choices=SCHEDULES
+  )
+  temperature_low: float = hyperparameter(0.1, 'the least temperature of the cosine')
+  temperature_high: float = hyperparameter(1.0, 'the greatest, at step 0')
+  temperature_half_period: float = hyperparameter(0.1, 'from high to low, as a share of the run')
+
+  @property
+  def needs_labels(self) -> bool:  # type: ignore[override]
+    return self.class_prior_weights
+
+  def check(self) -> None:
+    super().check()
+    for field in ('attract_weight', 'repel_weight', 'positive_in_denominator'):
+      self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0 and finite')
+    self.require('temperature_low', 0 < self.temperature_low < float('inf'), '> 0')
+    low = self.temperature_low
+    self.require('temperature_high', low <= self.temperature_high < float('inf'), f'>= {low}')
+    self.require('temperature_half_period', 0 < self.temperature_half_period <= 1, 'in (0, 1]')
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables
+    temperature = self._temperature(step)
+    settings: dict[str, Any] = self.in_groups
+    if self.class_prior_weights:
+      settings['negative_weights'] = self._weights(embeddings)
+    loss = lambda a, b: losses.balanced_contrastive(
+      a,
+      b,
+      temperature=temperature,
+      attract_weight=self.attract_weight,
+      repel_weight=self.repel_weight,
+      positive_in_denominator=self.positive_in_denominator,
+      **settings,
+    )
+    value, metrics = pairs.symmetric(loss, embeddings)
+    return value, {**metrics, 'temperature': jnp.asarray(temperature, value.dtype)}
+
+  def _temperature(self, step: chex.Numeric) -> float | jax.Array:
+    if self.temperature_schedule == 'constant':
+      return self.temperature
+    return losses.cosine_temperature(
+      self.run_progress(step),
+      low=self.temperature_low,
+      high=self.temperature_high,
+      half_period=self.temperature_half_period,
+    )
+
+  def _weights(self, embeddings: Embeddings) -> jax.Array:
+    # A class without images is no image's, so its weight is never looked up.
+    counts = jnp.maximum(jnp.array(self.class_counts, jnp.float32), 1e-3)
+    return losses.class_balancing_weights(embeddings.context['labels'], counts)

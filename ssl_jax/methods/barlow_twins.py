@@ -1,0 +1,48 @@
+"""Barlow Twins: the cross-correlation of two views becomes the identity matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import chex
+import jax
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.projected import ProjectedMethod
+
+
+@dataclasses.dataclass(frozen=True)
+class BarlowTwins(ProjectedMethod):
+  """Three layers of projector and `losses.barlow_twins`; each view has its own batch statistics.
+
+  Source: Zbontar et al., ICML 2021.
+  """
+
+  name: ClassVar[str] = 'barlow_twins'
+  projector_bias: ClassVar[bool] = False
+
+  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
+  projector_hidden: int = hyperparameter(8192, "its hidden width; 0 is the encoder's width")
+  projector_out: int = hyperparameter(8192, 'width of the embeddings')
+  batch_norm_per_view: bool = hyperparameter(True, 'batch statistics of each view on its own')
+  redundancy_weight: float = hyperparameter(0.005, 'of the squared off-diagonal correlations')
+  loss_scale: float = hyperparameter(1.0, 'multiplies the loss; the released LARS recipe has 0.024')
+
+  def check(self) -> None:
+    super().check()
+    self.require('redundancy_weight', 0 <= self.redundancy_weight < float('inf'), '>= 0')
+    self.require('loss_scale', 0 < self.loss_scale < float('inf'), '> 0')
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    loss = lambda a, b: losses.barlow_twins(
+      a, b, redundancy_weight=self.redundancy_weight, scale=self.loss_scale
+    )
+    value, metrics = pairs.symmetric(loss, embeddings)
+    return value, {**metrics, 'positive_similarity': pairs.mean_cosine(embeddings)}

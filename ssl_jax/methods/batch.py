@@ -1,0 +1,65 @@
+"""What one forward pass is fed with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """The images of a batch as a method sees them; only `views` is always there.
+
+  Attributes:
+    views: float32 `[batch, 2, height, width, 3]`, normalised; both are targets and predictions.
+    local: `[batch, crop, h, w, 3]`, smaller crops that are predictions only (multi-crop).
+    plain: `[batch, height, width, 3]`, the un-augmented images.
+    labels: int32 `[batch]`, for methods that use them as an oracle.
+  """
+
+  views: jax.Array
+  local: jax.Array | None = None
+  plain: jax.Array | None = None
+  labels: jax.Array | None = None
+
+  @property
+  def num_images(self) -> int:
+    return self.views.shape[0]
+
+
+def as_batch(batch: Batch | chex.Array) -> Batch:
+  """A batch, from one or from bare views.
+
+  Raises:
+    ValueError: the views are not two an image, or local crops are not of the same images.
+  """
+  if not isinstance(batch, Batch):
+    batch = Batch(jnp.asarray(batch))
+  shape = jnp.shape(batch.views)
+  if len(shape) != 5 or shape[1] != 2:
+    raise ValueError(f'views: found shape {shape}, must be [batch, 2, height, width, channel]')
+  if batch.local is not None:
+    local = jnp.shape(batch.local)
+    if len(local) != 5 or local[0] != shape[0]:
+      raise ValueError(
+        f'local: found shape {local}, must be [{shape[0]}, crop, height, width, channel]'
+      )
+  return batch
+
+
+def merge(views: jax.Array) -> jax.Array:
+  """`[batch, view, ...]` to `[batch * view, ...]`, image-major.
+
+  Putting the views one after the other instead would move them between devices.
+  """
+  return views.reshape(-1, *views.shape[2:])
+
+
+def split(rows: jax.Array, num_views: int) -> list[jax.Array]:
+  """The inverse of `merge`, as one `[batch, ...]` array a view."""
+  rows = rows.reshape(-1, num_views, *rows.shape[1:])
+  return [rows[:, index] for index in range(num_views)]

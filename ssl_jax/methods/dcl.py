@@ -1,0 +1,47 @@
+"""DCL: SimCLR whose denominator has no positive."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import chex
+import jax
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.simclr import ContrastiveMethod
+
+
+@dataclasses.dataclass(frozen=True)
+class DCL(ContrastiveMethod):
+  """Decoupled contrastive learning; with `weight_temperature` its weighted form, DCLW.
+
+  Source: Yeh et al., ECCV 2022.
+  """
+
+  name: ClassVar[str] = 'dcl'
+
+  temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
+  weight_temperature: float = hyperparameter(
+    0.0, 'of the weights of positives (DCLW: 0.5); 0 weighs all alike'
+  )
+
+  def check(self) -> None:
+    super().check()
+    self.require('weight_temperature', 0 <= self.weight_temperature < float('inf'), '>= 0')
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    loss = lambda a, b: losses.decoupled_contrastive(
+      a,
+      b,
+      temperature=self.temperature,
+      weight_temperature=self.weight_temperature or None,
+      **self.in_groups,
+    )
+    return pairs.symmetric(loss, embeddings)

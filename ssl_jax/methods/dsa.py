@@ -1,0 +1,213 @@
+"""DSA, the dynamic semantic adjuster: a regulariser that any method may carry."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax import losses
+from ssl_jax.methods.base import Method, Variables, hyperparameter
+from ssl_jax.methods.batch import Batch, as_batch, merge, split
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+
+PRIORS = ('ema', 'pixel', 'random', 'checkpoint')
+_PIXEL_SIDE = 8
+_MODULE = 'dsa'
+
+
+@dataclasses.dataclass(frozen=True)
+class Adjusted(Method):
+  """Adds `losses.semantic_adjuster` to the loss of a host, and its arranging module to `params`.
+
+  Meant to stand before the host among the bases of a class, see `adjusted`. The host's online
+  embeddings of the two views carry the gradient; its targets are what they are compared with. A
+  frozen network, the prior, says which images are alike: the moving average of the encoder with
+  running statistics ('ema', the host's own target where it has one), the average colours of an 8 x
+  8 grid ('pixel'), the encoder at a random start ('random') or that of another run ('checkpoint').
+  Source: Song et al., arXiv 2407.13541, partly reconstructed.
+  """
+
+  needs_plain: ClassVar[bool] = True
+
+  dsa_preset: str = hyperparameter(
+    'calibrated', 'variant of the adjuster', choices=tuple(losses.ADJUSTER_PRESETS)
+  )
+  dsa_prior: str = hyperparameter('ema', 'what says which images are alike', choices=PRIORS)
+  dsa_prior_run: str = hyperparameter('', "folder of the run whose encoder is prior 'checkpoint'")
+  dsa_momentum: float = hyperparameter(
+    0.99, "of prior 'ema' where the host has no moving average of its own"
+  )
+  dsa_group_size: int = hyperparameter(
+    128, 'images whose pairs are formed; weights the terms, so it stays fixed; 0 is the batch'
+  )
+  dsa_neighbors: int = hyperparameter(0, 'k of the anchor scores; 0 is that of the preset')
+  dsa_threshold: int = hyperparameter(-1, "the scores' threshold; -1 is that of the preset")
+  dsa_arranging_weight: float = hyperparameter(
+    -1.0, 'of the arranging loss; -1 is that of the preset'
+  )
+  dsa_regularizer_weight: float = hyperparameter(
+    -1.0, 'of the distance to the prior; -1 is that of the preset'
+  )
+  dsa_block_size: int = hyperparameter(0, 'rows of pairs at a time, to bound memory; 0 is all')
+
+  @property
+  def target_network(self) -> str:  # type: ignore[override]
+    host = super().target_network
+    return 'ema' if self.dsa_prior == 'ema' else host
+
+  @property
+  def averaged_networks(self) -> tuple[str, ...]:  # type: ignore[override]
+    host = super().averaged_networks
+    return host if host or self.dsa_prior != 'ema' else ('encoder',)
+
+  @property
+  def borrows_from(self) -> str:
+    return self.dsa_prior_run
+
+  def check(self) -> None:
+    super().check()
+    checkpoint = self.dsa_prior == 'checkpoint'
+    self.require(
+      'dsa_prior_run',
+      bool(self.dsa_prior_run) == checkpoint,
+      "the folder of a run" if checkpoint else "empty unless dsa_prior is 'checkpoint'",
+    )
+    self.require('dsa_momentum', 0 <= self.dsa_momentum <= 1, 'between 0 and 1')
+    for field in ('dsa_group_size', 'dsa_neighbors', 'dsa_block_size'):
+      self.require(field, getattr(self, field) >= 0, '>= 0')
+    self.require('dsa_threshold', self.dsa_threshold >= -1, '>= -1')
+    for field in ('dsa_arranging_weight', 'dsa_regularizer_weight'):
+      value = getattr(self, field)
+      self.require(field, value == -1 or 0 <= value < float('inf'), '>= 0, or -1')
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    super().check_batch(batch_size, view_size)
+    size = self.dsa_group_size or batch_size
+    fits = batch_size % size == 0
+    self.require('dsa_group_size', fits, f'a divisor of data.batch_size {batch_size}')
+    neighbors = self._settings().num_neighbors
+    most = size - 1
+    self.require(
+      'dsa_neighbors', neighbors is None or neighbors <= most, f'at most {most} (0: {neighbors})'
+    )
+
+  def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
+    variables = super().init(key, images)
+    params, extra = dict(variables['params']), dict(variables['extra'])
+    settings = self._settings()
+    if settings.matrix != 'prior':
+      params[_MODULE] = losses.init_arranging(
+        jax.random.fold_in(key, 2000), self.networks()['projector'].out_features,
+        form=settings.matrix,
+      )
+    if self.dsa_prior in ('random', 'checkpoint'):
+      extra['dsa_prior'] = self.bound_encoder().init(jax.random.fold_in(key, 2001), images)
+    if settings.prior_temperature is None:
+      extra['dsa_temperature'] = jnp.zeros((), jnp.float32)
+    return {**variables, 'params': params, 'extra': extra}
+
+  def lend(self, extra: dict[str, Any], params: Any, stats: Any) -> dict[str, Any]:
+    return {**extra, 'dsa_prior': {'params': params, 'stats': stats}}
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    batch = as_batch(batch)
+    embeddings, new_state = super().embed(variables, batch, step, key)
+    priors, plain = self._priors(variables, batch)
+    context = {**embeddings.context, 'dsa_priors': priors, 'dsa_plain': plain}
+    settings, extra = self._settings(), new_state['extra']
+    if settings.prior_temperature is None:
+      current = losses.calibrated_temperature(
+        plain, quantile=settings.prior_quantile, group_size=self.dsa_group_size or None
+      )
+      average = losses.update_temperature(variables['extra']['dsa_temperature'], current)
+      average = average.astype(jnp.float32)
+      extra = {**extra, 'dsa_temperature': average}
+      context['dsa_temperature'] = average
+    embeddings = dataclasses.replace(embeddings, context=context)
+    return embeddings, {**new_state, 'extra': extra}
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    loss, metrics = super().compare(embeddings, variables, step)
+    context = embeddings.context
+    adjustment, found = losses.semantic_adjuster(
+      variables['params'].get(_MODULE),
+      embeddings.online[:2],
+      embeddings.target,
+      context['dsa_priors'],
+      context['dsa_plain'],
+      preset=self._settings(),
+      prior_temperature=context.get('dsa_temperature'),
+      group_size=self.dsa_group_size or None,
+      block_size=self.dsa_block_size or None,
+    )
+    metrics = {**metrics, **{f'dsa_{name}': value for name, value in found.items()}}
+    return loss + adjustment, {**metrics, 'host_loss': jax.lax.stop_gradient(loss)}
+
+  def target_momentum(self, step: chex.Numeric) -> jax.Array:
+    if super().averaged_networks:
+      return super().target_momentum(step)
+    return jnp.asarray(self.dsa_momentum, float)
+
+  def _settings(self) -> losses.AdjusterSettings:
+    given = {
+      'num_neighbors': self.dsa_neighbors or None,
+      'threshold': None if self.dsa_threshold < 0 else self.dsa_threshold,
+      'arranging_weight': None if self.dsa_arranging_weight < 0 else self.dsa_arranging_weight,
+      'regularizer_weight': (
+        None if self.dsa_regularizer_weight < 0 else self.dsa_regularizer_weight
+      ),
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(losses.ADJUSTER_PRESETS[self.dsa_preset], **changes)
+
+  def _priors(
+    self, variables: Variables, batch: Batch
+  ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    if batch.plain is None:
+      raise ValueError('plain: found None, must be the un-augmented images of the batch')
+    images = jnp.concatenate([batch.views, batch.plain[:, None]], axis=1)
+    if self.dsa_prior == 'pixel':
+      rows = coarse_pixels(merge(images))
+      rows = rows - jnp.mean(rows, axis=0)
+    else:
+      params, stats = variables['target'].get('encoder'), variables['stats']['encoder']
+      if self.dsa_prior != 'ema':
+        params, stats = (variables['extra']['dsa_prior'][part] for part in ('params', 'stats'))
+      frozen = jax.lax.stop_gradient({'params': params, 'stats': stats})
+      rows, _ = self.bound_encoder().apply(frozen, merge(images), train=False)
+    view1, view2, plain = split(jax.lax.stop_gradient(rows), 3)
+    return (view1, view2), plain
+
+
+@functools.cache
+def adjusted(host: type[Method]) -> type[Method]:
+  """The host with DSA, a method of the name `HOST+dsa`."""
+  kind = type(
+    f'Adjusted{host.__name__}',
+    (Adjusted, host),
+    {
+      'name': f'{host.name}+dsa',
+      '__doc__': f'`{host.name}` with the dynamic semantic adjuster, see `Adjusted`.',
+      '__module__': __name__,
+      '__annotations__': {'name': ClassVar[str]},
+    },
+  )
+  return dataclasses.dataclass(frozen=True)(kind)
+
+
+def coarse_pixels(images: jax.Array) -> jax.Array:
+  """`[image, height, width, 3]` averaged to 8 x 8 (or the greatest grid that fits) and flattened."""
+  count, height, width, channels = images.shape
+  rows, columns = min(_PIXEL_SIDE, height), min(_PIXEL_SIDE, width)
+  cropped = images[:, : height // rows * rows, : width // columns * columns]
+  grid = cropped.reshape(count, rows, height // rows, columns, width // columns, channels)
+  return jnp.mean(grid, axis=(2, 4)).reshape(count, -1)

@@ -1,0 +1,122 @@
+"""ICCL: a similarity loss that fades into a cross-entropy over features as clusters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import chex
+import jax
+
+from ssl_jax import losses
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.batch import Batch, as_batch
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
+
+TARGETS = ('ema', 'stop_gradient')
+VARIANTS = ('iccl', 'rcc')
+ADAPTIVE = ('off', 'clip', 'free')
+
+
+@dataclasses.dataclass(frozen=True)
+class ICCL(OnlineTargetMethod):
+  """`losses.similarity_clustering` on BYOL's networks (target 'ema') or SimSiam's ('stop_gradient').
+
+  With 'ema' both heads have three layers without bias and the similarity loss is the sum of both
+  directions; with 'stop_gradient' the projector ends in a batch norm without gain and bias, the
+  predictor has two layers, and the similarity loss is their mean. Sums over the batch are over the
+  global one. Exactly two views: the released code has no multi-crop.
+  Source: the released code of Ge et al., IEEE TIP 2023; its recipe for ImageNet is the default.
+  """
+
+  name: ClassVar[str] = 'iccl'
+
+  target: str = hyperparameter('ema', 'what is predicted', choices=TARGETS)
+  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
+  projector_out: int = hyperparameter(512, 'width of the embeddings: the number of clusters')
+  predictor_layers: int = hyperparameter(3, 'linear layers of the predictor')
+  fade_start: float = hyperparameter(0.5, 'share of the run after which clustering fades in')
+  fade_end: float = hyperparameter(0.6, 'share of the run after which it is alone')
+  similarity_weight_after: float = hyperparameter(0.0, 'of the similarity loss once it has faded')
+  uniformity_weight: float = hyperparameter(5.0, 'of the evenness of the clusters')
+  uniformity_gradient_scale: float = hyperparameter(
+    0.125, 'of its gradient: 1 / devices in the released code, 8 of them most likely'
+  )
+  prediction_temperature: float = hyperparameter(0.1, 'of the predicted assignments')
+  target_temperature: float = hyperparameter(0.07, "of the targets' assignments")
+  adaptive_temperature: str = hyperparameter(
+    'off', "prediction temperature from the target's assignment", choices=ADAPTIVE
+  )
+  variant: str = hyperparameter(
+    'iccl', 'rcc leaves out the partition of the cross-entropy and the evenness', choices=VARIANTS
+  )
+  assignments: str = hyperparameter(
+    'softmax', "of the targets; sinkhorn is an ablation", choices=('softmax', 'sinkhorn')
+  )
+  pca_dim: int = hyperparameter(0, 'cluster on so many principal axes of the targets; 0 does not')
+
+  @property
+  def target_network(self) -> str:  # type: ignore[override]
+    return self.target
+
+  @property
+  def averaged_networks(self) -> tuple[str, ...]:  # type: ignore[override]
+    return ('encoder', 'projector') if self.target == 'ema' else ()
+
+  @property
+  def projector_last_norm(self) -> bool:  # type: ignore[override]
+    return self.target == 'stop_gradient'
+
+  @property
+  def last_norm_affine(self) -> bool:  # type: ignore[override]
+    return self.target == 'ema'
+
+  @property
+  def head_bias(self) -> bool:  # type: ignore[override]
+    return False
+
+  @property
+  def projector_init(self) -> str:
+    return 'lecun_uniform' if self.target == 'ema' else 'torch_default'
+
+  @property
+  def predictor_init(self) -> str:
+    return self.projector_init
+
+  def check(self) -> None:
+    super().check()
+    self.require('fade_start', 0 <= self.fade_start <= 1, 'between 0 and 1')
+    self.require('fade_end', self.fade_start <= self.fade_end <= 1, 'from fade_start to 1')
+    for field in ('similarity_weight_after', 'uniformity_weight', 'uniformity_gradient_scale'):
+      self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0 and finite')
+    for field in ('prediction_temperature', 'target_temperature'):
+      self.require(field, 0 < getattr(self, field) < float('inf'), '> 0')
+    fits = 0 <= self.pca_dim <= self.projector_out
+    self.require('pca_dim', fits, f'between 0 and projector_out, {self.projector_out}')
+
+  def embed(self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key):
+    if as_batch(batch).local is not None:
+      raise ValueError(f'method.name: found {self.name}, which has no use for views.local_crops')
+    return super().embed(variables, batch, step, key)
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables
+    plain = self.variant == 'iccl'
+    return losses.similarity_clustering(
+      embeddings.online,
+      embeddings.target,
+      fade=losses.fade_weight(self.run_progress(step), start=self.fade_start, end=self.fade_end),
+      uniformity_weight=self.uniformity_weight if plain else 0.0,
+      partition=plain,
+      prediction_temperature=self.prediction_temperature,
+      target_temperature=self.target_temperature,
+      adaptive_temperature=self.adaptive_temperature,
+      uniformity_gradient_scale=self.uniformity_gradient_scale,
+      similarity='byol' if self.target == 'ema' else 'simsiam',
+      similarity_weight_after=self.similarity_weight_after,
+      assignments=self.assignments,
+      pca_dim=self.pca_dim or None,
+    )

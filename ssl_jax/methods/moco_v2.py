@@ -1,0 +1,86 @@
+"""MoCo v2: tell the other view from a queue of earlier embeddings of a slow encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.batch import Batch
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
+from ssl_jax.methods.queue import push, random_queue
+
+
+@dataclasses.dataclass(frozen=True)
+class MoCoV2(OnlineTargetMethod):
+  """The mean over both directions of `losses.info_nce` against a queue of targets.
+
+  The paper compares the first view with the second only, and normalises batches of one GPU, shuffled
+  between them; here both directions count, as in the later reimplementations, and statistics are
+  those of the whole batch of one view. The queue holds both views' targets of earlier batches,
+  newest first, in the order of the global batch; at the start random directions.
+  Source: He et al., CVPR 2020; Chen et al., arXiv 2003.04297.
+  """
+
+  name: ClassVar[str] = 'moco_v2'
+
+  projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
+  projector_out: int = hyperparameter(128, 'width of the embeddings')
+  predictor_layers: int = hyperparameter(0, 'linear layers of the predictor; 0 for none')
+  base_momentum: float = hyperparameter(0.999, 'momentum of the target at step 0')
+  momentum_schedule: str = hyperparameter(
+    'constant', 'of the momentum: a cosine to 1, or constant', choices=('cosine', 'constant')
+  )
+  temperature: float = hyperparameter(0.2, 'divides the cosines; low stresses hard negatives')
+  queue_size: int = hyperparameter(65536, 'embeddings in the queue, two an image')
+  block_size: int = hyperparameter(
+    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  )
+
+  def check(self) -> None:
+    super().check()
+    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
+    self.require('queue_size', self.queue_size >= 1, '>= 1')
+    self.require('block_size', self.block_size >= 0, '>= 0')
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    super().check_batch(batch_size, view_size)
+    fits = self.queue_size >= 2 * batch_size
+    self.require('queue_size', fits, f'at least {2 * batch_size}, both views of a batch')
+
+  def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
+    variables = super().init(key, images)
+    projector = self.networks()['projector']
+    queue = random_queue(
+      jax.random.fold_in(key, 1000), self.queue_size, projector.out_features, projector.out_dtype
+    )
+    return {**variables, 'extra': {**variables['extra'], 'queue': queue}}
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    embeddings, new_state = super().embed(variables, batch, step, key)
+    targets = jnp.stack(embeddings.target, axis=1)
+    queue = push(variables['extra']['queue'], targets.reshape(-1, targets.shape[-1]))
+    return embeddings, {**new_state, 'extra': {**new_state['extra'], 'queue': queue}}
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del step
+    loss = lambda prediction, target: losses.info_nce(
+      prediction,
+      target,
+      negatives=variables['extra']['queue'],
+      temperature=self.temperature,
+      block_size=self.block_size or None,
+    )
+    total, metrics = pairs.directed(loss, embeddings)
+    return total / 2, metrics

@@ -1,0 +1,54 @@
+"""MoCo v3: BYOL's networks, and each prediction tells its target from those of other images."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import chex
+import jax
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
+
+
+@dataclasses.dataclass(frozen=True)
+class MoCoV3(OnlineTargetMethod):
+  """2 τ times the sum over both directions of `losses.info_nce`, with the batch's negatives.
+
+  Both heads end in a batch norm without gain and bias, and their layers have no bias.
+  Source: Chen et al., ICCV 2021, algorithm 1.
+  """
+
+  name: ClassVar[str] = 'moco_v3'
+  projector_last_norm: ClassVar[bool] = True
+  predictor_last_norm: ClassVar[bool] = True
+  last_norm_affine: ClassVar[bool] = False
+  head_bias: ClassVar[bool] = False
+
+  temperature: float = hyperparameter(1.0, 'divides the cosines; 1 for ResNets, 0.2 for ViTs')
+  block_size: int = hyperparameter(
+    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  )
+
+  @property
+  def predictor_init(self) -> str:
+    return 'kaiming_normal'
+
+  def check(self) -> None:
+    super().check()
+    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
+    self.require('block_size', self.block_size >= 0, '>= 0')
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    loss = lambda prediction, target: losses.info_nce(
+      prediction, target, temperature=self.temperature, block_size=self.block_size or None
+    )
+    total, metrics = pairs.directed(loss, embeddings)
+    return 2 * self.temperature * total, metrics

@@ -1,0 +1,94 @@
+"""NNCLR: the positive is the nearest neighbour of the other view among earlier embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.batch import Batch
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
+from ssl_jax.methods.queue import push, random_queue
+
+
+@dataclasses.dataclass(frozen=True)
+class NNCLR(OnlineTargetMethod):
+  """The mean over both directions of `losses.info_nce(neighbour, predictions)`.
+
+  The neighbour of a view is the most similar row of a queue of first views' projections, newest
+  first, at the start random directions; it tells the other view's prediction from those of other
+  images. Source: Dwibedi et al., ICCV 2021.
+  """
+
+  name: ClassVar[str] = 'nnclr'
+  target_network: ClassVar[str] = 'stop_gradient'
+  averaged_networks: ClassVar[tuple[str, ...]] = ()
+  projector_last_norm: ClassVar[bool] = True
+
+  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
+  projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
+  projector_out: int = hyperparameter(256, 'width of the embeddings')
+  temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
+  queue_size: int = hyperparameter(98304, 'embeddings that neighbours are looked for in')
+  block_size: int = hyperparameter(
+    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  )
+
+  @property
+  def predictor_init(self) -> str:
+    return 'kaiming_normal'
+
+  def check(self) -> None:
+    super().check()
+    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
+    self.require('queue_size', self.queue_size >= 1, '>= 1')
+    self.require('block_size', self.block_size >= 0, '>= 0')
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    super().check_batch(batch_size, view_size)
+    fits = self.queue_size >= batch_size
+    self.require('queue_size', fits, f'at least {batch_size}, one batch')
+
+  def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
+    variables = super().init(key, images)
+    projector = self.networks()['projector']
+    queue = random_queue(
+      jax.random.fold_in(key, 1000), self.queue_size, projector.out_features, projector.out_dtype
+    )
+    return {**variables, 'extra': {**variables['extra'], 'queue': queue}}
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    embeddings, new_state = super().embed(variables, batch, step, key)
+    queue = variables['extra']['queue']
+    neighbours = tuple(nearest(queue, projection) for projection in embeddings.target)
+    extra = {**new_state['extra'], 'queue': push(queue, embeddings.target[0])}
+    embeddings = dataclasses.replace(embeddings, target=neighbours)
+    return embeddings, {**new_state, 'extra': extra}
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    # The neighbour is the query: its negatives are the predictions of other images.
+    loss = lambda prediction, neighbour: losses.info_nce(
+      neighbour, prediction, temperature=self.temperature, block_size=self.block_size or None
+    )
+    total, metrics = pairs.directed(loss, embeddings)
+    return total / 2, metrics
+
+
+def nearest(queue: jax.Array, rows: jax.Array) -> jax.Array:
+  """For each of `rows` the row of `queue` (unit vectors) with the greatest cosine: `[batch, dim]`."""
+  similarities = jnp.matmul(
+    losses.l2_normalize(rows), queue.T, precision=jax.lax.Precision.HIGHEST
+  )
+  return queue[jnp.argmax(similarities, axis=1)]

@@ -1,0 +1,72 @@
+"""Methods that compare projections of the views with each other, without a target network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import chex
+import jax
+
+from ssl_jax.methods import heads
+from ssl_jax.methods.base import Method, Variables, hyperparameter
+from ssl_jax.methods.batch import Batch, as_batch, merge, split
+from ssl_jax.methods.embeddings import Embeddings
+from ssl_jax.models import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedMethod(Method):
+  """Encoder and projector; batch statistics span both views, as in the authors' code of SimCLR.
+
+  Local crops pass through the networks after the two views, with statistics of their own.
+  """
+
+  projector_bias: ClassVar[bool] = True
+
+  projector_layers: int = hyperparameter(2, 'linear layers of the projector')
+  projector_hidden: int = hyperparameter(0, "its hidden width; 0 is the encoder's width")
+  projector_out: int = hyperparameter(128, 'width of the embeddings')
+  projector_norm: bool = hyperparameter(False, 'batch norm after the last layer of the projector')
+  batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
+
+  def check(self) -> None:
+    self.require('projector_layers', self.projector_layers >= 1, '>= 1')
+    self.require('projector_hidden', self.projector_hidden >= 0, '>= 0')
+    self.require('projector_out', self.projector_out >= 1, '>= 1')
+
+  def networks(self) -> Mapping[str, Network]:
+    encoder = self.bound_encoder()
+    projector = heads.head(
+      encoder,
+      self.projector_layers,
+      self.projector_hidden,
+      self.projector_out,
+      last_norm=self.projector_norm,
+      biases=self.projector_bias,
+    )
+    return {'encoder': encoder, 'projector': projector}
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    del step
+    batch = as_batch(batch)
+    params, stats, names = variables['params'], variables['stats'], ('encoder', 'projector')
+    num_views = batch.views.shape[1]
+    online: list[jax.Array] = []
+    if self.batch_norm_per_view:
+      for index in range(num_views):
+        projection, stats = self.run(names, params, stats, batch.views[:, index])
+        online.append(projection)
+    else:
+      projections, stats = self.run(names, params, stats, merge(batch.views))
+      online += split(projections, num_views)
+    target = tuple(online)
+    if batch.local is not None:
+      projections, stats = self.run(names, params, stats, merge(batch.local))
+      online += split(projections, batch.local.shape[1])
+    context = {} if batch.labels is None else {'labels': batch.labels}
+    embeddings = Embeddings(tuple(online), target, {**context, 'key': key})
+    return embeddings, {'stats': stats, 'extra': variables['extra']}

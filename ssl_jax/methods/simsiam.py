@@ -1,0 +1,50 @@
+"""SimSiam: predict the other view's projection, which is not allowed to move towards you."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import chex
+import jax
+
+from ssl_jax import losses
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Variables, hyperparameter
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.online_target import OnlineTargetMethod
+
+
+@dataclasses.dataclass(frozen=True)
+class SimSiam(OnlineTargetMethod):
+  """The mean over both directions of -cos(prediction, stopped projection).
+
+  The projector ends in a batch norm, without gain and bias as in the released code; the predictor is
+  a bottleneck. Source: Chen and He, CVPR 2021.
+  """
+
+  name: ClassVar[str] = 'simsiam'
+  target_network: ClassVar[str] = 'stop_gradient'
+  averaged_networks: ClassVar[tuple[str, ...]] = ()
+  projector_last_norm: ClassVar[bool] = True
+  last_norm_affine: ClassVar[bool] = False
+
+  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
+  projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
+  projector_out: int = hyperparameter(2048, 'width of the embeddings')
+  predictor_hidden: int = hyperparameter(512, 'hidden width of the predictor')
+
+  @property
+  def projector_init(self) -> str:
+    return 'torch_default'
+
+  @property
+  def predictor_init(self) -> str:
+    return 'torch_default'
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    total, metrics = pairs.directed(losses.negative_cosine, embeddings)
+    return total / 2, metrics

@@ -1,0 +1,76 @@
+"""Supervised classification, the reference that self-supervised methods are measured against."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from ssl_jax import models
+from ssl_jax.methods import pairs
+from ssl_jax.methods.base import Method, Variables, hyperparameter
+from ssl_jax.methods.batch import Batch, as_batch, merge, split
+from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.models import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(Method):
+  """Cross-entropy of a linear classifier on the encoder, over all views and local crops."""
+
+  name: ClassVar[str] = 'supervised'
+  needs_labels: ClassVar[bool] = True
+
+  label_smoothing: float = hyperparameter(0.0, 'share of the target spread over all classes')
+
+  def check(self) -> None:
+    self.require('label_smoothing', 0 <= self.label_smoothing < 1, 'in [0, 1)')
+
+  def networks(self) -> Mapping[str, Network]:
+    encoder = self.bound_encoder()
+    classifier = models.mlp(
+      encoder.out_features,
+      (max(len(self.class_counts), 1),),
+      norms=(False,),
+      biases=(True,),
+      kernel_init='torch_default',
+      dtype=encoder.dtype,
+    )
+    return {'encoder': encoder, 'classifier': classifier}
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    del step, key
+    batch = as_batch(batch)
+    params, stats = variables['params'], variables['stats']
+    features: list[jax.Array] = []
+    logits: list[jax.Array] = []
+    for views in (batch.views, batch.local):
+      if views is not None:
+        encoded, stats = self.run(('encoder',), params, stats, merge(views))
+        scores, stats = self.run(('classifier',), params, stats, encoded)
+        features += split(encoded, views.shape[1])
+        logits += split(scores, views.shape[1])
+    context = {'logits': tuple(logits), 'labels': batch.labels}
+    embeddings = Embeddings(tuple(features), tuple(features[:2]), context)
+    return embeddings, {'stats': stats, 'extra': variables['extra']}
+
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    del variables, step
+    logits = jnp.stack(embeddings.context['logits'])
+    labels = embeddings.context['labels']
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.label_smoothing)
+    loss = jnp.mean(optax.losses.softmax_cross_entropy(logits, targets))
+    metrics = {
+      'train_accuracy': jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=logits.dtype),
+      'positive_similarity': pairs.mean_cosine(embeddings),
+    }
+    return loss, jax.lax.stop_gradient(metrics)

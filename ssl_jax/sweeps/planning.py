@@ -1,0 +1,126 @@
+"""The runs of a sweep: every variant with every seed, checked before the first one starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ssl_jax import config as config_lib
+from ssl_jax.config import Config
+from ssl_jax.flag_parsing import Argument, UsageError
+from ssl_jax.sweeps.sweep_file import Sweep, Variant
+from ssl_jax.tasks import folder as run_folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One variant with one seed.
+
+  Attributes:
+    variant: the name of the variant.
+    seed: the seed.
+    folder: where the run lies; its last part names the run.
+    flags: the command line of the run, without the program.
+    config: what the flags describe.
+  """
+
+  variant: str
+  seed: int
+  folder: pathlib.Path
+  flags: tuple[str, ...]
+  config: Config
+
+  @property
+  def name(self) -> str:
+    """The variant and the seed in a word."""
+    return self.folder.name
+
+  @property
+  def log(self) -> pathlib.Path:
+    """Where the output goes: beside the folder, which is the run's own."""
+    return self.folder.with_name(f'{self.folder.name}.log')
+
+
+def plan(
+  sweep: Sweep,
+  variants: Iterable[Variant],
+  seeds: Sequence[int],
+  out: pathlib.Path,
+  extra: Iterable[Argument] = (),
+) -> list[Run]:
+  """All variants with the first seed, then with the second, and so on: a table with one seed is
+  there early.
+
+  Args:
+    sweep: gives the common flags.
+    variants: those to run.
+    seeds: of every variant.
+    out: folder of the runs' folders.
+    extra: flags that come last, and so override the others.
+
+  Raises:
+    UsageError: the flags of a variant are refused; the message says where they stand.
+  """
+  extra = tuple(extra)
+  described = []
+  for variant in variants:
+    flags = (*sweep.common, *variant.flags, *extra)
+    described.append((variant, tuple(flag.text for flag in flags), _parse(variant, flags)))
+  runs = []
+  for seed in seeds:
+    for variant, words, config in described:
+      folder = out / f'{variant.name}-seed{seed}'
+      own = (f'--seed={seed}', f'--run_dir={folder}')
+      seeded = dataclasses.replace(config, seed=seed, run_dir=str(folder))
+      runs.append(Run(variant.name, seed, folder, (*words, *own), seeded))
+  return runs
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+  """The result of a run that ended with the flags asked for; None where there is none.
+
+  Raises:
+    UsageError: the folder belongs to a run with other flags, which are named.
+  """
+  run_folder.refuse_other_configuration(run.folder, run.config)
+  try:
+    result = json.loads((run.folder / run_folder.RESULT).read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return None
+  # A result without its configuration may be of any run.
+  known = isinstance(result, dict) and (run.folder / run_folder.CONFIG).is_file()
+  return result if known else None
+
+
+def has_finished(run: Run) -> bool:
+  """Whether nothing is left to run; a folder with other flags is left to the run, to refuse it."""
+  try:
+    return finished(run) is not None
+  except UsageError:
+    return False
+
+
+def _parse(variant: Variant, flags: Sequence[Argument]) -> Config:
+  try:
+    return config_lib.parse([flag.text for flag in flags])
+  except UsageError as error:
+    message = str(error)
+    origin = _origin(message, flags) or variant.origin
+    raise UsageError(f'{origin}: variant {variant.name}: {message}') from error
+
+
+def _origin(message: str, flags: Sequence[Argument]) -> str:
+  """Where the flag stands that a message complains of; '' where it is in a flag file."""
+  if '(from ' in message:
+    return ''
+  name = message.partition(':')[0].lstrip('-')
+  said = [
+    flag
+    for flag in reversed(flags)
+    if flag.text.lstrip('-').partition('=')[0] == name or message.startswith(repr(flag.text))
+  ]
+  exact = [flag for flag in said if flag.text.partition('=')[2] in message]
+  return next((flag.origin for flag in (*exact, *said)), '')

@@ -1,0 +1,111 @@
+"""Sweep files: flags common to all runs, and one variant a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+import shlex
+
+from ssl_jax.flag_parsing import Argument, UsageError, nearest
+
+_VARIANT = re.compile(r'(?P<name>[^\s:=]+):(?:\s+(?P<flags>.*))?')
+# A name becomes the name of a folder and a log file, on any file system.
+_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9+_.-]*')
+_FORMS = '--flag=value ..., NAME: --flag=value ..., or a # comment on a line of its own'
+# A sweep chooses these itself.
+_CHOSEN = {'seed': 'the seeds are given by --seeds', 'run_dir': 'the folder is given by --out'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """One line of a sweep file: a name, its flags, and where they stand (`FILE:LINE`)."""
+
+  name: str
+  flags: tuple[Argument, ...]
+  origin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """A sweep file: flags common to all runs, and variants in the file's order."""
+
+  path: pathlib.Path
+  common: tuple[Argument, ...]
+  variants: tuple[Variant, ...]
+
+
+def read(path: pathlib.Path) -> Sweep:
+  """Reads a sweep file.
+
+  Raises:
+    UsageError: the file is missing or no text, a line is neither flags nor a variant, a name is
+      taken or cannot name a folder, or no variant is left; the message says `FILE:LINE`.
+    OSError: the file cannot be read.
+  """
+  if not path.is_file():
+    folder = path if path.is_dir() else path.parent
+    names = sorted(map(str, folder.glob('*.sweep'))) if folder.is_dir() else []
+    likely = names[:5] if path.is_dir() else nearest(str(path), names)
+    hint = f'; nearest: {", ".join(likely)}' if likely else ''
+    raise UsageError(f'FILE: found {path}, must be a sweep file{hint}')
+  try:
+    lines = path.read_text(encoding='utf-8').splitlines()
+  except UnicodeDecodeError as error:
+    raise UsageError(f'FILE: found {path}, must be UTF-8 text ({error.reason})') from error
+  common: list[Argument] = []
+  variants: dict[str, Variant] = {}
+  for number, line in enumerate(lines, start=1):
+    text, origin = line.strip(), f'{path}:{number}'
+    if not text or text.startswith('#'):
+      continue
+    if text.startswith('--'):
+      common += arguments(_words(text, origin), origin)
+      continue
+    variant = _variant(text, origin)
+    # Some file systems take 'A' and 'a' for one name.
+    earlier = variants.setdefault(variant.name.lower(), variant)
+    if earlier is not variant:
+      raise UsageError(
+        f'{origin}: found {variant.name}, must be a name of its own; {earlier.origin} has '
+        f'{earlier.name}'
+      )
+  if not variants:
+    raise UsageError(f'{path}: found no variant, must hold at least one line NAME: --flag=value')
+  return Sweep(path, tuple(common), tuple(variants.values()))
+
+
+def arguments(words: list[str] | tuple[str, ...], origin: str) -> tuple[Argument, ...]:
+  """Flags of runs with their origin; those that a sweep chooses itself are refused."""
+  for word in words:
+    if not word.startswith('-'):
+      continue  # the value of the flag before it, or for the configuration to refuse
+    if reason := _CHOSEN.get(word.lstrip('-').partition('=')[0]):
+      raise UsageError(f'{origin}: found {word}, must be left out; {reason}')
+  return tuple(Argument(word, origin) for word in words)
+
+
+def _variant(text: str, origin: str) -> Variant:
+  match = _VARIANT.fullmatch(text)
+  if not match:
+    raise UsageError(f'{origin}: found {text!r}, must be {_FORMS}')
+  name = match['name']
+  if not _NAME.fullmatch(name):
+    raise UsageError(
+      f'{origin}: found the name {name!r}, must be letters, digits and + - _ . after a letter or '
+      'digit'
+    )
+  words = _words(match['flags'] or '', origin)
+  if words and not words[0].startswith('-'):
+    raise UsageError(f'{origin}: found {words[0]!r} after the name, must be --flag=value ...')
+  return Variant(name, arguments(words, origin), origin)
+
+
+def _words(text: str, origin: str) -> list[str]:
+  try:
+    words = shlex.split(text)
+  except ValueError as error:
+    raise UsageError(f'{origin}: found {text!r}, must be {_FORMS} ({error})') from error
+  if '#' in {word[:1] for word in words}:
+    raise UsageError(f'{origin}: found {text!r}, must be {_FORMS}')
+  return words

@@ -1,0 +1,184 @@
+"""What a sweep file and the command line of a sweep say, and the one-line refusals."""
+
+import pathlib
+
+import chex
+import pytest
+from absl.testing import parameterized
+
+from ssl_jax.flag_parsing import UsageError
+from ssl_jax.sweeps import options, planning, sweep_file
+
+GOOD = """
+# common first
+--epochs=3 --model.width=4
+
+--data.batch_size=16
+simclr: --method.name=simclr --method.temperature=0.2
+byol+x-1_b: --method.name=byol --run_note
+plain:
+"""
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+class ReadTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _folder(self, tmp_path):
+    self.path = tmp_path / 'a.sweep'
+
+  def read(self, text):
+    self.path.write_text(text)
+    return sweep_file.read(self.path)
+
+  def refusal(self, text):
+    with self.assertRaises(UsageError) as caught:
+      self.read(text)
+    self.assertNotIn('\n', str(caught.exception))
+    return str(caught.exception)
+
+  def test_reads_common_flags_and_variants(self):
+    sweep = self.read(GOOD)
+    self.assertEqual(
+      [flag.text for flag in sweep.common],
+      ['--epochs=3', '--model.width=4', '--data.batch_size=16'],
+    )
+    self.assertEqual([v.name for v in sweep.variants], ['simclr', 'byol+x-1_b', 'plain'])
+    first = sweep.variants[0]
+    self.assertEqual(first.origin, f'{self.path}:6')
+    self.assertEqual(
+      [f.text for f in first.flags], ['--method.name=simclr', '--method.temperature=0.2']
+    )
+    self.assertEqual(sweep.variants[2].flags, ())
+
+  def test_quotes_hold_a_value_together(self):
+    sweep = self.read('a: "--data.source=folder:my images"')
+    self.assertEqual(sweep.variants[0].flags[0].text, '--data.source=folder:my images')
+
+  @parameterized.parameters(
+    ('a: --x=1\nb\n', ':2: ', "'b'"),
+    ('a --epochs=1\n', ':1: ', 'NAME: '),
+    ('data.source=npz:x --epochs=1\n', ':1: ', 'NAME: '),
+    ('a:--epochs=1\n', ':1: ', 'NAME: '),
+    ('a: epochs=1\n', ':1: ', "'epochs=1'"),
+    ('a: --epochs=1 # short\n', ':1: ', '# comment on a line of its own'),
+    ('a: --epochs="1\n', ':1: ', 'quotation'),
+    ('../a: --epochs=1\n', ':1: ', "'../a'"),
+    ('.a: --epochs=1\n', ':1: ', "'.a'"),
+    ('a:\nb:\na:\n', ':3: ', 'a.sweep:1 has a'),
+    ('a:\nA:\n', ':2: ', 'a.sweep:1 has a'),
+    ('--seed=1\na:\n', ':1: ', '--seeds'),
+    ('a: --run_dir=x\n', ':1: ', '--out'),
+    ('a: -seed 3\n', ':1: ', '--seeds'),
+    ('# nothing\n--epochs=1\n', 'a.sweep: ', 'at least one line'),
+  )
+  def test_refuses_by_line(self, text, where, what):
+    message = self.refusal(text)
+    self.assertIn(where, message)
+    self.assertIn(what, message)
+
+  def test_refuses_what_is_no_text(self):
+    self.path.write_bytes(b'\xff\xfe\x00')
+    with self.assertRaisesRegex(UsageError, 'must be UTF-8'):
+      sweep_file.read(self.path)
+
+  def test_a_missing_file_names_the_nearest(self):
+    self.path.write_text('a:')
+    with self.assertRaisesRegex(UsageError, r'found .*b\.sweep, must be .*nearest: .*a\.sweep'):
+      sweep_file.read(self.path.with_name('b.sweep'))
+    with self.assertRaisesRegex(UsageError, r'nearest: .*a\.sweep'):
+      sweep_file.read(self.path.parent)
+
+  @parameterized.parameters('photographs_methods', 'cifar10_methods')
+  def test_the_sweeps_of_the_project_are_well_formed(self, name):
+    sweep = sweep_file.read(ROOT / 'experiments' / 'sweeps' / f'{name}.sweep')
+    for variant in sweep.variants:
+      self.assertTrue(variant.flags[0].text.endswith(f'compare/{variant.name}.flags'))
+
+
+class PlanTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _folder(self, tmp_path):
+    self.folder = tmp_path
+
+  def plan(self, text, extra=(), seeds=(0, 1)):
+    path = self.folder / 'a.sweep'
+    path.write_text(text)
+    sweep = sweep_file.read(path)
+    extra = sweep_file.arguments(extra, 'after --')
+    return planning.plan(sweep, sweep.variants, seeds, self.folder / 'out', extra)
+
+  def test_every_variant_with_every_seed(self):
+    runs = self.plan('--epochs=3\na: --epochs=2\nb: --method.name=byol', ['--model.width=8'])
+    self.assertEqual([r.name for r in runs], ['a-seed0', 'b-seed0', 'a-seed1', 'b-seed1'])
+    self.assertEqual(
+      runs[2].flags,
+      (
+        '--epochs=3',
+        '--epochs=2',
+        '--model.width=8',
+        '--seed=1',
+        f'--run_dir={self.folder}/out/a-seed1',
+      ),
+    )
+    self.assertEqual(runs[2].config.epochs, 2)
+    self.assertEqual(runs[2].config.seed, 1)
+    self.assertEqual(runs[3].config.method.name, 'byol')
+    self.assertEqual(runs[0].log, self.folder / 'out' / 'a-seed0.log')
+
+  @parameterized.parameters(
+    ('a:\nb: --epoch=1', (), 'a.sweep:2: variant b: --epoch: unknown flag'),
+    ('--epochs=x\na:\nb:', (), 'a.sweep:1: variant a: --epochs: found'),
+    ('--epochs=1\na:\nb: --epochs=0', (), 'a.sweep:3: variant b: --epochs: found 0'),
+    ('a:', ('--epochs=no',), 'after --: variant a: --epochs: found'),
+    ('a:', ('stray',), "after --: variant a: 'stray' is not a flag"),
+    ('a:', ('--seed=1',), 'after --: found --seed=1, must be left out'),
+    ('a: --method.temperature=-1', (), 'a.sweep:1: variant a: --method.temperature'),
+    ('a:\nb: --flagfile=no.flags', (), 'a.sweep:2: variant b: --flagfile: no.flags is not'),
+  )
+  def test_every_flag_is_checked_before_the_first_run(self, text, extra, message):
+    with self.assertRaises(UsageError) as caught:
+      self.plan(text, extra)
+    self.assertIn(message, str(caught.exception))
+    self.assertFalse((self.folder / 'out').exists())
+
+
+class CommandLineTest(chex.TestCase):
+  def test_file_flags_and_extra(self):
+    request = options.parse(
+      ['--seeds=3,4', 'a.sweep', '--jobs', '2', '--dry_run', '--only=x', '--', '--epochs=1']
+    )
+    self.assertEqual(request.file, pathlib.Path('a.sweep'))
+    self.assertEqual(request.options.seeds, (3, 4))
+    self.assertEqual(request.options.jobs, 2)
+    self.assertEqual(request.options.only, ('x',))
+    self.assertTrue(request.options.dry_run)
+    self.assertEqual(request.extra, ('--epochs=1',))
+
+  def test_a_switch_takes_no_value(self):
+    self.assertEqual(options.parse(['--dry_run', 'a.sweep']).file, pathlib.Path('a.sweep'))
+
+  @parameterized.parameters(
+    ('--seeds=0,x', '--seeds: found'),
+    ('--seeds=', '--seeds: found none'),
+    ('--seeds=-1', 'must be between 0 and'),
+    ('--seeds=1,1', '--seeds: found 1 twice'),
+    ('--jobs=0', '--jobs: found 0, must be at least 1'),
+    ('--columns=knn,knm', '--columns: found knm, must be one of knn, .*nearest: knn'),
+    ('--columns=', '--columns: found none'),
+    ('--colums=knn', '--colums: unknown flag; nearest: --columns'),
+    ('other.sweep', 'FILE: found a.sweep other.sweep, must be one'),
+  )
+  def test_refuses(self, word, message):
+    with self.assertRaisesRegex(UsageError, message):
+      options.parse(['a.sweep', word])
+
+  def test_refuses_no_file(self):
+    with self.assertRaisesRegex(UsageError, 'FILE: found none'):
+      options.parse([])
+
+  def test_help_names_every_flag(self):
+    self.assertIsNone(options.parse(['a.sweep', '--help']))
+    page = options.help_page()
+    for flag in ('--seeds', '--out', '--only', '--jobs', '--columns', '--dry_run', '--table_only'):
+      self.assertIn(flag, page)
+    self.assertLessEqual(max(map(len, page.splitlines())), 100)
