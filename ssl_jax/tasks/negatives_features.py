@@ -97,9 +97,9 @@ class _ViewEncoder:
   def __init__(self, run: StoredRun) -> None:
     parts = run.parts
     self._parts, self._state = parts, run.state
-    names = list(parts.method.networks())
-    # A predictor behind the head is part of the loss, not of the representation.
-    self._networks = names[: names.index('projector') + 1] if 'projector' in names else names
+    # What lies behind the head, a predictor or prototypes, is part of the loss.
+    heads = [name for name in ('projector',) if name in parts.method.networks()]
+    self._networks = ('encoder', *heads)
     self._batch_size = -(-_BATCH // parts.mesh.size) * parts.mesh.size
     # Split on the devices and joined on the host, so that the devices need not talk.
     rows = mesh_lib.split(parts.mesh)
@@ -129,7 +129,8 @@ class _ViewEncoder:
     key = jax.random.key(self._parts.config.seed)
     for number in position:
       key = jax.random.fold_in(key, number)
-    augmented = self._parts.augment(key, images)[:, :2]
+    # Not what the method is fed with: two whole views whatever it takes besides.
+    augmented = views.apply(self._parts.recipe, key, images)[:, :2]
     flat = augmented.reshape(-1, *augmented.shape[2:])
     return self._embed(variables, flat).reshape(len(images), -1)
 
