@@ -95,7 +95,10 @@ def _prepare(config) -> None:
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
   try:
     start_devices(config)
-    jax.devices()
+    # Programs of many CPU devices that come from the cache, rather than from the compiler, may run
+    # their collectives in orders that wait for each other for ever.
+    if len(jax.devices()) > 1 and jax.default_backend() == 'cpu':
+      jax.config.update('jax_enable_compilation_cache', False)
   except (RuntimeError, AssertionError) as error:
     reason = (str(error).strip().splitlines() or ['no such device'])[0]
     raise UsageError(

@@ -37,7 +37,7 @@ class Balanced(ContrastiveMethod):
     False, 'an oracle: negatives weigh 1 / (classes * share of their class), which needs labels'
   )
   temperature_schedule: str = hyperparameter(
-    'constant', "cosine: from temperature_high to temperature_low and back", choices=SCHEDULES
+    'constant', 'cosine: from temperature_high to temperature_low and back', choices=SCHEDULES
   )
   temperature_low: float = hyperparameter(0.1, 'the least temperature of the cosine')
   temperature_high: float = hyperparameter(1.0, 'the greatest, at step 0')

@@ -104,9 +104,7 @@ class Method(abc.ABC):
   ) -> tuple[jax.Array, Metrics]:
     """The loss of embeddings and its parts, float32 scalars."""
 
-  def bind(
-    self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()
-  ) -> Self:
+  def bind(self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()) -> Self:
     """The method with its encoder, the forward batches of the run and the images of each class.
 
     Raises:
@@ -115,9 +113,7 @@ class Method(abc.ABC):
     counts = tuple(int(count) for count in class_counts)
     if self.needs_labels and not counts:
       raise ValueError(f'method.name: found {self.name}, which needs labels; the data has none')
-    return dataclasses.replace(
-      self, encoder=encoder, total_steps=total_steps, class_counts=counts
-    )
+    return dataclasses.replace(self, encoder=encoder, total_steps=total_steps, class_counts=counts)
 
   def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
     """Draws the variables, a function of the key and the method alone.

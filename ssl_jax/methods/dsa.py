@@ -53,6 +53,9 @@ class Adjusted(Method):
   dsa_regularizer_weight: float = hyperparameter(
     -1.0, 'of the distance to the prior; -1 is that of the preset'
   )
+  dsa_module_rate: float = hyperparameter(
+    1.0, "multiplies the arranging module's gradient, a sum over pairs: steep for sgd, not for adam"
+  )
   dsa_block_size: int = hyperparameter(0, 'rows of pairs at a time, to bound memory; 0 is all')
 
   @property
@@ -70,17 +73,18 @@ class Adjusted(Method):
     return self.dsa_prior_run
 
   def check(self) -> None:
-    super().check()
+    super().check()  # type: ignore[safe-super]
     checkpoint = self.dsa_prior == 'checkpoint'
     self.require(
       'dsa_prior_run',
       bool(self.dsa_prior_run) == checkpoint,
-      "the folder of a run" if checkpoint else "empty unless dsa_prior is 'checkpoint'",
+      'the folder of a run' if checkpoint else "empty unless dsa_prior is 'checkpoint'",
     )
     self.require('dsa_momentum', 0 <= self.dsa_momentum <= 1, 'between 0 and 1')
     for field in ('dsa_group_size', 'dsa_neighbors', 'dsa_block_size'):
       self.require(field, getattr(self, field) >= 0, '>= 0')
     self.require('dsa_threshold', self.dsa_threshold >= -1, '>= -1')
+    self.require('dsa_module_rate', 0 <= self.dsa_module_rate < float('inf'), '>= 0')
     for field in ('dsa_arranging_weight', 'dsa_regularizer_weight'):
       value = getattr(self, field)
       self.require(field, value == -1 or 0 <= value < float('inf'), '>= 0, or -1')
@@ -102,7 +106,8 @@ class Adjusted(Method):
     settings = self._settings()
     if settings.matrix != 'prior':
       params[_MODULE] = losses.init_arranging(
-        jax.random.fold_in(key, 2000), self.networks()['projector'].out_features,
+        jax.random.fold_in(key, 2000),
+        self.networks()['projector'].out_features,
         form=settings.matrix,
       )
     if self.dsa_prior in ('random', 'checkpoint'):
@@ -118,7 +123,7 @@ class Adjusted(Method):
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
     batch = as_batch(batch)
-    embeddings, new_state = super().embed(variables, batch, step, key)
+    embeddings, new_state = super().embed(variables, batch, step, key)  # type: ignore[safe-super]
     priors, plain = self._priors(variables, batch)
     context = {**embeddings.context, 'dsa_priors': priors, 'dsa_plain': plain}
     settings, extra = self._settings(), new_state['extra']
@@ -136,12 +141,12 @@ class Adjusted(Method):
   def compare(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
-    loss, metrics = super().compare(embeddings, variables, step)
+    loss, metrics = super().compare(embeddings, variables, step)  # type: ignore[safe-super]
     context = embeddings.context
     adjustment, found = losses.semantic_adjuster(
-      variables['params'].get(_MODULE),
-      embeddings.online[:2],
-      embeddings.target,
+      scale_gradient(variables['params'].get(_MODULE), self.dsa_module_rate),
+      (embeddings.online[0], embeddings.online[1]),
+      (embeddings.target[0], embeddings.target[1]),
       context['dsa_priors'],
       context['dsa_plain'],
       preset=self._settings(),
@@ -158,7 +163,7 @@ class Adjusted(Method):
     return jnp.asarray(self.dsa_momentum, float)
 
   def _settings(self) -> losses.AdjusterSettings:
-    given = {
+    given: dict[str, Any] = {
       'num_neighbors': self.dsa_neighbors or None,
       'threshold': None if self.dsa_threshold < 0 else self.dsa_threshold,
       'arranging_weight': None if self.dsa_arranging_weight < 0 else self.dsa_arranging_weight,
@@ -188,6 +193,13 @@ class Adjusted(Method):
     return (view1, view2), plain
 
 
+def scale_gradient(tree: Any, factor: float) -> Any:
+  """The tree as it is, its gradient times `factor`."""
+  if factor == 1:
+    return tree
+  return jax.tree.map(lambda x: factor * x + (1 - factor) * jax.lax.stop_gradient(x), tree)
+
+
 @functools.cache
 def adjusted(host: type[Method]) -> type[Method]:
   """The host with DSA, a method of the name `HOST+dsa`."""
@@ -205,7 +217,7 @@ def adjusted(host: type[Method]) -> type[Method]:
 
 
 def coarse_pixels(images: jax.Array) -> jax.Array:
-  """`[image, height, width, 3]` averaged to 8 x 8 (or the greatest grid that fits) and flattened."""
+  """`[image, height, width, 3]` averaged to 8 x 8 (or the greatest grid that fits), flattened."""
   count, height, width, channels = images.shape
   rows, columns = min(_PIXEL_SIDE, height), min(_PIXEL_SIDE, width)
   cropped = images[:, : height // rows * rows, : width // columns * columns]

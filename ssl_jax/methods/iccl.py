@@ -21,21 +21,22 @@ ADAPTIVE = ('off', 'clip', 'free')
 
 @dataclasses.dataclass(frozen=True)
 class ICCL(OnlineTargetMethod):
-  """`losses.similarity_clustering` on BYOL's networks (target 'ema') or SimSiam's ('stop_gradient').
+  """`losses.similarity_clustering` on the networks of BYOL (target 'ema') or of SimSiam.
 
-  With 'ema' both heads have three layers without bias and the similarity loss is the sum of both
-  directions; with 'stop_gradient' the projector ends in a batch norm without gain and bias, the
-  predictor has two layers, and the similarity loss is their mean. Sums over the batch are over the
-  global one. Exactly two views: the released code has no multi-crop.
+  A projector of three layers without bias and a predictor of two. With 'ema' the predictor has no
+  bias either and the similarity loss is the sum of both directions; with 'stop_gradient' the
+  projector ends in a batch norm without gain and bias, the predictor has biases, and the similarity
+  loss is the mean. Statistics are those of the global batch. Exactly two views: the released code
+  has no multi-crop.
   Source: the released code of Ge et al., IEEE TIP 2023; its recipe for ImageNet is the default.
   """
 
   name: ClassVar[str] = 'iccl'
+  projector_bias: ClassVar[bool] = False
 
   target: str = hyperparameter('ema', 'what is predicted', choices=TARGETS)
   projector_layers: int = hyperparameter(3, 'linear layers of the projector')
   projector_out: int = hyperparameter(512, 'width of the embeddings: the number of clusters')
-  predictor_layers: int = hyperparameter(3, 'linear layers of the predictor')
   fade_start: float = hyperparameter(0.5, 'share of the run after which clustering fades in')
   fade_end: float = hyperparameter(0.6, 'share of the run after which it is alone')
   similarity_weight_after: float = hyperparameter(0.0, 'of the similarity loss once it has faded')
@@ -52,7 +53,7 @@ class ICCL(OnlineTargetMethod):
     'iccl', 'rcc leaves out the partition of the cross-entropy and the evenness', choices=VARIANTS
   )
   assignments: str = hyperparameter(
-    'softmax', "of the targets; sinkhorn is an ablation", choices=('softmax', 'sinkhorn')
+    'softmax', 'of the targets; sinkhorn is an ablation', choices=('softmax', 'sinkhorn')
   )
   pca_dim: int = hyperparameter(0, 'cluster on so many principal axes of the targets; 0 does not')
 
@@ -73,8 +74,8 @@ class ICCL(OnlineTargetMethod):
     return self.target == 'ema'
 
   @property
-  def head_bias(self) -> bool:  # type: ignore[override]
-    return False
+  def predictor_bias(self) -> bool:  # type: ignore[override]
+    return self.target == 'stop_gradient'
 
   @property
   def projector_init(self) -> str:

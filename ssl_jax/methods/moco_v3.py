@@ -27,7 +27,8 @@ class MoCoV3(OnlineTargetMethod):
   projector_last_norm: ClassVar[bool] = True
   predictor_last_norm: ClassVar[bool] = True
   last_norm_affine: ClassVar[bool] = False
-  head_bias: ClassVar[bool] = False
+  projector_bias: ClassVar[bool] = False
+  predictor_bias: ClassVar[bool] = False
 
   temperature: float = hyperparameter(1.0, 'divides the cosines; 1 for ResNets, 0.2 for ViTs')
   block_size: int = hyperparameter(

@@ -22,9 +22,8 @@ def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Ar
   left = jnp.clip(total_steps - jnp.asarray(step), 0, total_steps) / total_steps
   return 1 - (1 - base) * jnp.sin(jnp.pi / 2 * left) ** 2
 
-def target_momentum(
-  schedule: str, step: chex.Numeric, total_steps: int, base: float
-) -> jax.Array:
+
+def target_momentum(schedule: str, step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
   """`cosine_momentum`, or with the schedule 'constant' `base` at every step."""
   if schedule == 'constant':
     return jnp.asarray(base, float)

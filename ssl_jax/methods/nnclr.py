@@ -87,8 +87,6 @@ class NNCLR(OnlineTargetMethod):
 
 
 def nearest(queue: jax.Array, rows: jax.Array) -> jax.Array:
-  """For each of `rows` the row of `queue` (unit vectors) with the greatest cosine: `[batch, dim]`."""
-  similarities = jnp.matmul(
-    losses.l2_normalize(rows), queue.T, precision=jax.lax.Precision.HIGHEST
-  )
+  """For each of `rows` the row of `queue`, unit vectors, with the greatest cosine."""
+  similarities = jnp.matmul(losses.l2_normalize(rows), queue.T, precision=jax.lax.Precision.HIGHEST)
   return queue[jnp.argmax(similarities, axis=1)]

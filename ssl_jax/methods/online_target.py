@@ -42,7 +42,8 @@ class OnlineTargetMethod(Method):
   projector_last_norm: ClassVar[bool] = False
   predictor_last_norm: ClassVar[bool] = False
   last_norm_affine: ClassVar[bool] = True
-  head_bias: ClassVar[bool] = True
+  projector_bias: ClassVar[bool] = True
+  predictor_bias: ClassVar[bool] = True
 
   projector_layers: int = hyperparameter(2, 'linear layers of the projector')
   projector_hidden: int = hyperparameter(4096, 'hidden width of the projector')
@@ -83,7 +84,7 @@ class OnlineTargetMethod(Method):
       self.projector_out,
       last_norm=self.projector_last_norm,
       last_norm_affine=self.last_norm_affine,
-      biases=self.head_bias,
+      biases=self.projector_bias,
       kernel_init=self.projector_init,
     )
     networks = {'encoder': encoder, 'projector': projector}
@@ -95,7 +96,7 @@ class OnlineTargetMethod(Method):
         self.projector_out,
         last_norm=self.predictor_last_norm,
         last_norm_affine=self.last_norm_affine,
-        biases=self.head_bias,
+        biases=self.predictor_bias,
         kernel_init=self.predictor_init,
       )
     return networks
@@ -146,6 +147,4 @@ class OnlineTargetMethod(Method):
     return Embeddings(tuple(online), tuple(target)), new_state
 
   def target_momentum(self, step: chex.Numeric) -> jax.Array:
-    return target_momentum(
-      self.momentum_schedule, step, self.bound_steps(), self.base_momentum
-    )
+    return target_momentum(self.momentum_schedule, step, self.bound_steps(), self.base_momentum)

@@ -19,8 +19,8 @@ from ssl_jax.methods.online_target import OnlineTargetMethod
 class SimSiam(OnlineTargetMethod):
   """The mean over both directions of -cos(prediction, stopped projection).
 
-  The projector ends in a batch norm, without gain and bias as in the released code; the predictor is
-  a bottleneck. Source: Chen and He, CVPR 2021.
+  The projector ends in a batch norm, without gain and bias as in the released code; the predictor
+  is a bottleneck. Source: Chen and He, CVPR 2021.
   """
 
   name: ClassVar[str] = 'simsiam'

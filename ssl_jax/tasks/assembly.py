@@ -63,8 +63,10 @@ class Assembly:
   def stored(self) -> dict[str, np.ndarray]:
     """The training images, and their labels if the method uses them, as `augment` takes rows of."""
     train = self.dataset.train
-    labels = {'labels': train.labels} if self.method.needs_labels else {}
-    return {'images': train.images, **labels}
+    rows = {'images': train.images}
+    if self.method.needs_labels and train.labels is not None:
+      rows['labels'] = train.labels
+    return rows
 
   @property
   def images_per_step(self) -> int:
@@ -166,7 +168,9 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
     method = config.method.bind(
       encoder=encoder,
       total_steps=total_steps * accumulation,
-      class_counts=() if labels is None else np.bincount(labels, minlength=len(dataset.class_names)),
+      class_counts=()
+      if labels is None
+      else np.bincount(labels, minlength=len(dataset.class_names)),
     )
   return Assembly(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
 

@@ -15,7 +15,9 @@ def main(folder: str, step: str, *names: str) -> None:
 
   for name in names:
     checkpoints = Checkpoints(pathlib.Path(folder) / name)
-    for at in tiny_run.build(name, recipe=tiny_run.QUICK_RECIPE).boundaries(int(step) + 1, settle=(int(step),)):
+    for at in tiny_run.build(name, recipe=tiny_run.QUICK_RECIPE).boundaries(
+      int(step) + 1, settle=(int(step),)
+    ):
       if at.step == int(step):
         checkpoints.save(at.step, at.state)
     checkpoints.finish()

@@ -12,7 +12,7 @@ from absl.testing import parameterized
 from ssl_jax.training import loop, meter, schedules, state
 from tests.training import tiny_run
 
-# One of each kind: batch-wide, with a moving average, with groups. All: test_every_method_trains.py.
+# Batch-wide, with a moving average, with groups; all the others: test_every_method_trains.py.
 METHODS = ('simclr', 'byol', 'truncated_triplet')
 STEPS = 3
 

@@ -120,4 +120,6 @@ def build(
 
   compiled, fresh = step.compile_step(update, start, resident, on, (per_call, accumulation, batch))
   order = data.Order(seed=0, length=IMAGES, batch_size=batch)
-  return Tiny(method, inner, compiled, fresh, start, resident, order, on, accumulation, per_call, traces)
+  return Tiny(
+    method, inner, compiled, fresh, start, resident, order, on, accumulation, per_call, traces
+  )
