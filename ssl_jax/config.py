@@ -276,10 +276,51 @@ class Devices:
 
 
 @dataclasses.dataclass(frozen=True)
+class Negatives:
+  """The study of negative samples, `--task=analyse --analysis=negatives`."""
+
+  batch_sizes: tuple[int, ...] = setting(
+    (), 'K+1, images an anchor is compared with; empty takes powers of 2', decides=False
+  )
+  control_batch: int = setting(
+    0, 'fixed batch of the control, with sub-sampled negatives; 0 takes the largest', decides=False
+  )
+  num_negatives: tuple[int, ...] = setting(
+    (), 'K of the control, below its batch; empty takes those of the batches', decides=False
+  )
+  epochs: int = setting(10, 'passes over the test images, each with fresh views', decides=False)
+  mean_passes: int = setting(
+    5, 'passes of two views each behind the mean feature of an image', decides=False
+  )
+  temperature: float = setting(0.0, "of the losses; 0 takes the method's, or 0.5", decides=False)
+
+  def __post_init__(self) -> None:
+    for size in self.batch_sizes:
+      _require('negatives.batch_sizes', size, 'a list of numbers of at least 2', size >= 2)
+    for number in self.num_negatives:
+      _require('negatives.num_negatives', number, 'a list of numbers of at least 1', number >= 1)
+    _require(
+      'negatives.control_batch',
+      self.control_batch,
+      '0, or at least 2',
+      self.control_batch == 0 or self.control_batch >= 2,
+    )
+    _require('negatives.epochs', self.epochs, 'at least 1', self.epochs >= 1)
+    _require('negatives.mean_passes', self.mean_passes, 'at least 1', self.mean_passes >= 1)
+    _require('negatives.temperature', self.temperature, '0 or more', self.temperature >= 0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
   """A whole run."""
 
-  task: str = setting('pretrain', 'what to do', choices=('pretrain',))
+  task: str = setting('pretrain', 'what to do', choices=('pretrain', 'analyse'))
+  analysis: str = setting(
+    'negatives', 'which study --task=analyse makes', choices=('negatives',), decides=False
+  )
+  class_counts: str = setting(
+    '', 'images of each class, to plan without a run: 1000x1300, 5,3,2 or a file', decides=False
+  )
   run_dir: str = setting('', 'folder of the run; empty takes runs/SOURCE-METHOD', decides=False)
   seed: int = setting(0, 'decides initialisation, order and augmentation')
   epochs: float = setting(100.0, 'passes over the training images')
@@ -291,6 +332,7 @@ class Config:
   method: methods.Method = dataclasses.field(default_factory=lambda: methods.create('simclr'))
   optimizer: Optimizer = Optimizer()
   knn: Knn = Knn()
+  negatives: Negatives = Negatives()
   checkpoint: Checkpoint = Checkpoint()
   report: Report = Report()
   devices: Devices = Devices()

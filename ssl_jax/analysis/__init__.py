@@ -10,8 +10,28 @@ from ssl_jax.analysis.classification_risk import (
   classification_risk_bounds,
 )
 from ssl_jax.analysis.clusters import MutualInformationScores, mutual_information_scores
+from ssl_jax.analysis.collisions import (
+  collision_probability,
+  expected_collisions,
+  expected_log_collisions,
+  no_collision_coverage_probability,
+  no_collision_probability,
+)
+from ssl_jax.analysis.contrastive_bounds import (
+  SupervisedLossBounds,
+  contrastive_loss_minimum,
+  supervised_loss_bounds,
+  supervised_loss_minimum,
+)
+from ssl_jax.analysis.coverage import (
+  coverage_probability,
+  log_coverage_probability,
+  missing_class_probability,
+  smallest_num_draws,
+)
 from ssl_jax.analysis.crowding import Crowding, crowding
 from ssl_jax.analysis.deputy_risk import deputy_false_negative_probability, smallest_safe_rank
+from ssl_jax.analysis.expected_draws import draws_standard_deviation, expected_draws
 from ssl_jax.analysis.prototypes import BiasAverages, PrototypeBias, prototype_bias
 
 __all__ = [
@@ -21,11 +41,26 @@ __all__ = [
   'Crowding',
   'MutualInformationScores',
   'PrototypeBias',
+  'SupervisedLossBounds',
   'bound_chain',
   'classification_risk_bounds',
+  'collision_probability',
+  'contrastive_loss_minimum',
+  'coverage_probability',
   'crowding',
   'deputy_false_negative_probability',
+  'draws_standard_deviation',
+  'expected_collisions',
+  'expected_draws',
+  'expected_log_collisions',
+  'log_coverage_probability',
+  'missing_class_probability',
   'mutual_information_scores',
+  'no_collision_coverage_probability',
+  'no_collision_probability',
   'prototype_bias',
+  'smallest_num_draws',
   'smallest_safe_rank',
+  'supervised_loss_bounds',
+  'supervised_loss_minimum',
 ]

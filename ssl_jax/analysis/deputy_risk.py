@@ -67,8 +67,11 @@ def smallest_safe_rank(num_negatives: int, class_prob: Any, tolerance: float) ->
       f'tolerance: found {tolerance}, must be at least {least:.6g}, the probability that all '
       f'{negatives} negatives are of the class'
     )
-  low, high = 1, negatives
-  while low < high:  # the probability falls with the rank
+  # The probability falls with the rank. Doubling first keeps to small ranks, which are cheap.
+  low, high = 1, 1
+  while _tail(negatives, high, prob) > tolerance:
+    low, high = high + 1, min(2 * high, negatives)
+  while low < high:
     middle = (low + high) // 2
     if _tail(negatives, middle, prob) <= tolerance:
       high = middle

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ssl_jax.reporting.progress import format_duration
 from ssl_jax.reporting.stylesheet import CSS
+from ssl_jax.reporting.tables import Table, as_html
 from ssl_jax.training.atomic import atomic_write
 
 
@@ -39,6 +40,8 @@ def write_report(
   summary: Mapping[str, Any],
   scores: Mapping[str, float] | None = None,
   figures: Iterable[Figure | tuple] = (),
+  tables: Iterable[Table] = (),
+  lead: str = '',
   config_text: str = '',
   versions: Mapping[str, str] | None = None,
   devices: str = '',
@@ -55,6 +58,8 @@ def write_report(
     scores: kNN accuracy, a fraction from 0 to 1, by name; the first is the trained encoder's, the
       others are what it has to beat.
     figures: `Figure`s, or tuples of their fields, in the order of reading.
+    tables: of numbers, shown after the figures.
+    lead: the result in words, above the facts; by default what the scores are.
     config_text: the resolved configuration, shown folded.
     versions: of the software, by name.
     devices: the hardware in words.
@@ -67,8 +72,9 @@ def write_report(
     OSError: the file cannot be written; the message names it.
   """
   path = pathlib.Path(path)
-  sections = [('Result', _result(scores or {}, summary))]
+  sections = [('Result', _result(scores or {}, summary, lead))]
   sections += [(item.heading, _figure(item)) for item in (Figure(*figure) for figure in figures)]
+  sections += [(table.heading, as_html(table)) for table in tables]
   if timings and sum(timings.values()) > 0:
     sections.append(('Where the time went', _timings(timings)))
   if config_text:
@@ -110,8 +116,10 @@ def _page(title: str, sections: list[tuple[str, str]]) -> str:
 """
 
 
-def _result(scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
+def _result(scores: Mapping[str, float], summary: Mapping[str, Any], lead: str) -> str:
   parts = ['<h2>Result</h2>']
+  if lead:
+    parts.append(f'<p class="lead">{_text(lead)}</p>')
   if scores:
     parts.append(
       '<figcaption>Accuracy of a weighted k-nearest-neighbour vote on frozen features.</figcaption>'
@@ -122,7 +130,7 @@ def _result(scores: Mapping[str, float], summary: Mapping[str, Any]) -> str:
       for index, (name, value) in enumerate(scores.items())
     ]
     parts.append(f'<div class="scores">{"".join(cards)}</div>')
-  else:
+  elif not lead:
     parts.append('<figcaption>No accuracy was measured: that needs labels.</figcaption>')
   if summary:
     facts = ''.join(

@@ -50,7 +50,7 @@ dl { display: grid; gap: 12px 28px; margin: 0;
   grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); }
 dt { color: var(--faint); font-size: 0.88rem; }
 dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-.scores + dl { margin-top: 20px; }
+.scores + dl, .lead + dl { margin-top: 20px; }
 h2 + dl { margin-top: 12px; }
 figure { margin: 0; }
 figcaption { margin-bottom: 14px; max-width: 80ch; }

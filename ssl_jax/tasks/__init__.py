@@ -1,5 +1,6 @@
 """What `--task` can be: each task joins the floors below into one job."""
 
+from ssl_jax.tasks.analyse import analyse
 from ssl_jax.tasks.pretrain import pretrain
 
-__all__ = ['pretrain']
+__all__ = ['analyse', 'pretrain']

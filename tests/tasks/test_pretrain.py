@@ -251,7 +251,8 @@ class CommandTest(chex.TestCase):
     self.assertIn('--devices.platform: tpu cannot be used', done[2])
 
   @parameterized.parameters(
-    *('', 'data', 'views', 'model', 'method', 'optimizer', 'knn', 'checkpoint', 'report', 'devices')
+    *('', 'data', 'views', 'model', 'method', 'optimizer', 'knn', 'negatives'),
+    *('checkpoint', 'report', 'devices'),
   )
   def test_help_fits_a_screen(self, section):
     import contextlib

@@ -9,11 +9,13 @@ from ssl_jax.reporting.figures.curves import (
   loss_curves,
   optimizer_curves,
 )
+from ssl_jax.reporting.figures.draws import draws_plot
 from ssl_jax.reporting.figures.embedding import tsne
 from ssl_jax.reporting.figures.pictures import contact_sheet, neighbour_grid
 
 __all__ = [
   'contact_sheet',
+  'draws_plot',
   'knn_curve',
   'loss_curves',
   'neighbour_grid',

@@ -1,0 +1,61 @@
+"""Tables: aligned text, complete numbers in CSV, escaped HTML, and what a cell shows."""
+
+import csv
+import io
+import math
+import pathlib
+import tempfile
+
+import chex
+from absl.testing import parameterized
+
+from ssl_jax.reporting import Measured, Probability, Table, tables
+
+TABLE = Table(
+  'T9. <Numbers>',
+  'What they are.',
+  ('K+1', '32', '64'),
+  [('loss', Measured(1 / 3, 0.01), Measured(2.0, math.inf)), ('count', 1234, None)],
+)
+
+
+class TablesTest(chex.TestCase):
+  @parameterized.parameters(
+    (0.25, '0.2500'),
+    (0.0, '0'),
+    (1.5036e-22, '1.504e-22'),
+    (123.456, '123.5'),
+    (5.278e74, '5.278e+74'),
+    (math.inf, '∞'),
+    (7486, '7,486'),
+    (None, '–'),
+    ('256 (run)', '256 (run)'),
+    (Probability(1 - 1e-9), '1-1e-09'),
+    (Probability(1), '1.0000'),
+    (Probability(0.5), '0.5000'),
+    (Measured(0.5, 0.0123), '0.5000 ±0.01'),
+    (Measured(0.5, math.inf), '0.5000'),
+  )
+  def test_cells(self, value, expected):
+    self.assertEqual(tables.cell(value), expected)
+
+  def test_text_is_aligned(self):
+    lines = tables.as_text(TABLE).splitlines()
+    self.assertEqual(lines[0], 'T9. <Numbers>')
+    self.assertEqual(lines[2], 'K+1              32      64')
+    self.assertEqual(lines[3], 'loss   0.3333 ±0.01  2.0000')
+    self.assertEqual(lines[4], 'count         1,234       –')
+    self.assertEqual(lines[-1], 'What they are.')
+
+  def test_csv_keeps_all_digits_and_errors(self):
+    with tempfile.TemporaryDirectory() as folder:
+      text = tables.write_csv(pathlib.Path(folder) / 't9.csv', TABLE).read_text()
+    rows = list(csv.reader(io.StringIO(text)))
+    self.assertEqual(rows[1], ['loss', repr(1 / 3), '2.0'])
+    self.assertEqual(rows[2], ['loss, standard error', '0.01', 'inf'])
+    self.assertEqual(rows[3], ['count', '1234', ''])
+
+  def test_html_is_escaped(self):
+    page = tables.as_html(TABLE)
+    self.assertIn('T9. &lt;Numbers&gt;', page)
+    self.assertIn('<th scope="row">loss</th>', page)
