@@ -15,7 +15,7 @@ from ssl_jax.methods.base import Variables, hyperparameter
 from ssl_jax.methods.batch import Batch
 from ssl_jax.methods.embeddings import Embeddings, Metrics
 from ssl_jax.methods.online_target import OnlineTargetMethod
-from ssl_jax.methods.queue import push, random_queue
+from ssl_jax.methods.queue import push, with_queue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,8 @@ class NNCLR(OnlineTargetMethod):
     self.require('queue_size', fits, f'at least {batch_size}, one batch')
 
   def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
-    variables = super().init(key, images)
     projector = self.networks()['projector']
-    queue = random_queue(
-      jax.random.fold_in(key, 1000), self.queue_size, projector.out_features, projector.out_dtype
-    )
-    return {**variables, 'extra': {**variables['extra'], 'queue': queue}}
+    return with_queue(super().init(key, images), key, self.queue_size, projector)
 
   def embed(
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey

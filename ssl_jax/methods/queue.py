@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
 
 from ssl_jax.losses import l2_normalize
+from ssl_jax.models import Network
 
 
 def random_queue(key: chex.PRNGKey, size: int, dim: int, dtype: jnp.dtype) -> jax.Array:
@@ -26,3 +29,11 @@ def push(queue: jax.Array, rows: jax.Array) -> jax.Array:
   """
   units = l2_normalize(jax.lax.stop_gradient(rows)).astype(queue.dtype)
   return jnp.concatenate([units, queue])[: queue.shape[0]]
+
+
+def with_queue(
+  variables: dict[str, Any], key: chex.PRNGKey, size: int, network: Network
+) -> dict[str, Any]:
+  """Variables of a method with a fresh `queue` of outputs of `network` in their `extra`."""
+  queue = random_queue(jax.random.fold_in(key, 1000), size, network.out_features, network.out_dtype)
+  return {**variables, 'extra': {**variables['extra'], 'queue': queue}}
