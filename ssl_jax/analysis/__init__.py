@@ -9,6 +9,7 @@ from ssl_jax.analysis.classification_risk import (
   ClassificationRiskBounds,
   classification_risk_bounds,
 )
+from ssl_jax.analysis.cluster_scores import ClusteringScores, clustering_scores
 from ssl_jax.analysis.clusters import MutualInformationScores, mutual_information_scores
 from ssl_jax.analysis.collisions import (
   collision_probability,
@@ -32,18 +33,33 @@ from ssl_jax.analysis.coverage import (
 from ssl_jax.analysis.crowding import Crowding, crowding
 from ssl_jax.analysis.deputy_risk import deputy_false_negative_probability, smallest_safe_rank
 from ssl_jax.analysis.expected_draws import draws_standard_deviation, expected_draws
+from ssl_jax.analysis.false_negatives import FalseNegativeAudit, false_negative_audit
+from ssl_jax.analysis.granularity import ClusterLevel, Granularity, cluster_granularity
+from ssl_jax.analysis.hypersphere import alignment, uniformity
+from ssl_jax.analysis.kmeans import kmeans
 from ssl_jax.analysis.prototypes import BiasAverages, PrototypeBias, prototype_bias
+from ssl_jax.analysis.similarity_histograms import SimilarityHistograms, similarity_histograms
+from ssl_jax.analysis.spectrum import Spectrum, spectrum
 
 __all__ = [
   'BiasAverages',
   'BoundChain',
   'ClassificationRiskBounds',
+  'ClusterLevel',
+  'ClusteringScores',
   'Crowding',
+  'FalseNegativeAudit',
+  'Granularity',
   'MutualInformationScores',
   'PrototypeBias',
+  'SimilarityHistograms',
+  'Spectrum',
   'SupervisedLossBounds',
+  'alignment',
   'bound_chain',
   'classification_risk_bounds',
+  'cluster_granularity',
+  'clustering_scores',
   'collision_probability',
   'contrastive_loss_minimum',
   'coverage_probability',
@@ -53,14 +69,19 @@ __all__ = [
   'expected_collisions',
   'expected_draws',
   'expected_log_collisions',
+  'false_negative_audit',
+  'kmeans',
   'log_coverage_probability',
   'missing_class_probability',
   'mutual_information_scores',
   'no_collision_coverage_probability',
   'no_collision_probability',
   'prototype_bias',
+  'similarity_histograms',
   'smallest_num_draws',
   'smallest_safe_rank',
+  'spectrum',
   'supervised_loss_bounds',
   'supervised_loss_minimum',
+  'uniformity',
 ]
