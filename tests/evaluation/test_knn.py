@@ -1,13 +1,18 @@
 """Weighted kNN: worked examples, a NumPy reference, memory, compilations and errors."""
 
+import tempfile
+import tracemalloc
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import parameterized
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from ssl_jax import evaluation
-from ssl_jax.evaluation import knn
+from ssl_jax.evaluation import neighbour_search
 
 BANK = np.array([[1, 0], [0.9, 0.1], [0.8, 0.2], [0, 1], [0.1, 0.9], [0.3, 0.7]])
 BANK_LABELS = np.array([0, 0, 0, 1, 1, 1])
@@ -22,6 +27,13 @@ def random_problem(seed=0, bank=157, queries=45, dim=16, classes=7):
     rng.normal(size=(queries, dim)).astype(np.float32),
     rng.integers(0, classes, queries),
   )
+
+
+def over(devices):
+  if devices is None:
+    return None
+  mesh = Mesh(np.asarray(jax.devices()[:devices]), ('data',))
+  return NamedSharding(mesh, P('data'))
 
 
 def reference_scores(bank, labels, queries, k, temperature, classes):
@@ -122,14 +134,14 @@ class KnnTest(chex.TestCase):
 
   def test_compiles_once_for_all_chunks(self):
     bank, labels, queries, _ = random_problem(bank=61, queries=50, dim=5)
-    before = knn._search._cache_size()
+    before = neighbour_search._nearest._cache_size()
     for count in (50, 33, 17):
       evaluation.knn_predict(bank, labels, queries[:count], k=11, chunk_size=16)
-    self.assertEqual(knn._search._cache_size(), before + 1)
+    self.assertEqual(neighbour_search._nearest._cache_size(), before + 1)
 
   def test_memory_is_bounded_by_chunk_times_bank(self):
     def peak(chunk):
-      lowered = knn._search.lower(
+      lowered = neighbour_search._nearest.lower(
         jax.ShapeDtypeStruct((20_000, 64), jnp.float32),
         jax.ShapeDtypeStruct((chunk, 64), jnp.float32),
         50,
@@ -144,8 +156,97 @@ class KnnTest(chex.TestCase):
     bank, _, queries, _ = random_problem()
     if jax.default_backend() != 'cpu':
       self.skipTest('the name of the call is that of the CPU compiler')
-    program = knn._search.lower(bank, queries, 20).compile().as_text()
+    program = neighbour_search._nearest.lower(bank, queries, 20).compile().as_text()
     self.assertIn('TopK', program)
+
+
+class BankInPartsTest(chex.TestCase):
+  @parameterized.product(bank_chunk_size=(10, 100, 1000), chunk_size=(7, 1024))
+  def test_equals_the_whole_bank(self, bank_chunk_size, chunk_size):
+    bank, labels, queries, query_labels = random_problem()
+    division = {'bank_chunk_size': bank_chunk_size, 'chunk_size': chunk_size}
+    expected = evaluation.nearest_neighbours(bank, queries, 20)
+    found = evaluation.nearest_neighbours(bank, queries, 20, **division)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], atol=3e-7)
+    np.testing.assert_allclose(
+      evaluation.knn_scores(bank, labels, queries, k=20, **division),
+      reference_scores(bank, labels, queries, 20, 0.07, 7),
+      atol=5e-6,
+    )
+    self.assertEqual(
+      evaluation.knn_accuracy(bank, labels, queries, query_labels, k=20, **division),
+      evaluation.knn_accuracy(bank, labels, queries, query_labels, k=20),
+    )
+
+  @parameterized.product(bank_chunk_size=(None, 25, 50), devices=(None, 4))
+  def test_of_equals_the_earlier_row_comes_first(self, bank_chunk_size, devices):
+    # Of length 4 all: similarities are whole sixteenths, exact in any order of summation.
+    rng = np.random.default_rng(0)
+    bank, queries = rng.choice([-1.0, 1.0], (120, 16)), rng.choice([-1.0, 1.0], (9, 16))
+    bank[70:] = bank[:50]
+    expected = np.argsort(-queries @ bank.T, axis=1, kind='stable')[:, :60]
+    found, _ = evaluation.nearest_neighbours(
+      bank, queries, 60, bank_chunk_size=bank_chunk_size, sharding=over(devices)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+  @parameterized.product(devices=(1, 4), bank_chunk_size=(None, 50), chunk_size=(10, 1024))
+  def test_devices_share_the_queries(self, devices, bank_chunk_size, chunk_size):
+    bank, labels, queries, _ = random_problem()
+    options = {
+      'sharding': over(devices),
+      'bank_chunk_size': bank_chunk_size,
+      'chunk_size': chunk_size,
+    }
+    expected, values = evaluation.nearest_neighbours(bank, queries, 20)
+    indices, similarities = evaluation.nearest_neighbours(bank, queries, 20, **options)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(similarities, values, atol=3e-7)
+    np.testing.assert_array_equal(
+      evaluation.knn_predict(bank, labels, queries, k=20, **options),
+      evaluation.knn_predict(bank, labels, queries, k=20),
+    )
+
+  def test_each_device_searches_for_its_own_queries(self):
+    bank, _, queries, _ = random_problem(bank=300, queries=64)
+    program = neighbour_search._nearest.lower(bank, queries, 20, over(4)).compile().as_text()
+    self.assertIn('f32[16,300]', program)
+    self.assertNotIn('f32[64,300]', program)
+    self.assertNotIn('all-gather', program)
+    if jax.default_backend() == 'cpu':
+      self.assertIn('TopK', program)
+
+  def test_a_bank_in_a_file_is_read_part_by_part(self):
+    bank, labels, queries, _ = random_problem(bank=40_000, queries=3, dim=32)
+    file = self.enterContext(tempfile.TemporaryFile())
+    stored = np.memmap(file, np.float32, 'w+', shape=bank.shape)
+    stored[:] = bank
+    options = {'k': 5, 'bank_chunk_size': 1000}
+    expected = evaluation.knn_predict(bank, labels, queries, k=5)
+    evaluation.knn_predict(stored, labels, queries, **options)
+    tracemalloc.start()
+    self.addCleanup(tracemalloc.stop)
+    found = evaluation.knn_predict(stored, labels, queries, **options)
+    self.assertLess(tracemalloc.get_traced_memory()[1], bank.nbytes / 2)
+    np.testing.assert_array_equal(found, expected)
+    stored[39_999, 3] = np.inf
+    with self.assertRaisesRegex(ValueError, r'^bank: .* in 1 of 40000 rows .*row 39999'):
+      evaluation.knn_predict(stored, labels, queries, **options)
+
+  def test_memory_is_bounded_by_chunk_times_part(self):
+    def peak(part):
+      like = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+      compiled = neighbour_search._nearest.lower(like(part, 64), like(128, 64), 50).compile()
+      return compiled.memory_analysis().temp_size_in_bytes
+
+    self.assertLess(peak(2_000), peak(20_000) / 5)
+
+  def test_compiles_once_for_all_parts(self):
+    bank, _, queries, _ = random_problem(bank=64, queries=32, dim=6)
+    before = neighbour_search._nearest._cache_size()
+    evaluation.nearest_neighbours(bank, queries, 9, chunk_size=8, bank_chunk_size=16)
+    self.assertEqual(neighbour_search._nearest._cache_size(), before + 1)
 
 
 class KnnErrorsTest(chex.TestCase):
@@ -156,6 +257,8 @@ class KnnErrorsTest(chex.TestCase):
     ('temperature_nan', {'temperature': float('nan')}, r'^temperature: found nan'),
     ('classes', {'num_classes': 3}, r'^num_classes: found 3, must be at least 7'),
     ('chunk', {'chunk_size': 0}, r'^chunk_size: found 0'),
+    ('bank_chunk', {'bank_chunk_size': 0}, r'^bank_chunk_size: found 0, must be at least 1'),
+    ('sharding', {'sharding': 'data'}, r'^sharding: found str, must be a NamedSharding'),
   )
   def test_options(self, options, message):
     bank, labels, queries, _ = random_problem()
@@ -175,6 +278,12 @@ class KnnErrorsTest(chex.TestCase):
     ):
       with np.errstate(all='ignore'), self.assertRaisesRegex(ValueError, message):
         evaluation.knn_predict(*arguments, k=5)
+
+  def test_sharding_splits_rows_alone(self):
+    bank, labels, queries, _ = random_problem()
+    columns = NamedSharding(over(4).mesh, P(None, 'data'))
+    with self.assertRaisesRegex(ValueError, r'^sharding: .* must split the rows alone'):
+      evaluation.knn_predict(bank, labels, queries, k=5, sharding=columns)
 
   def test_labels(self):
     bank, labels, queries, _ = random_problem()

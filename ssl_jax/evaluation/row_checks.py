@@ -1,0 +1,118 @@
+"""What callers pass to the training-free judges, checked before anything is computed."""
+
+import operator
+from typing import Any
+
+import numpy as np
+from jax.sharding import NamedSharding
+
+_READ = 2**22  # numbers read at once: features may lie in a file larger than memory
+
+
+def check_rows(name: str, features: Any, *, like: tuple[str, int] | None = None) -> np.ndarray:
+  """Features as `[n, dim]` on the host; a file mapped into memory stays in its file.
+
+  Args:
+    name: of the argument.
+    features: `[n, dim]`, finite real numbers of any dtype.
+    like: the name and the width of the features that these are compared with.
+
+  Raises:
+    ValueError: the shape or dtype is another one, or a feature is not finite.
+  """
+  array = np.asarray(features)
+  if array.ndim != 2 or 0 in array.shape:
+    raise ValueError(f'{name}: found shape {array.shape}, must be [n, dim], neither of them 0')
+  if array.dtype.kind in 'cOSUmM':
+    raise ValueError(f'{name}: found dtype {array.dtype}, must be real numbers')
+  bad = _not_finite(array)
+  if len(bad):
+    raise ValueError(
+      f'{name}: found NaN or infinite features in {len(bad)} of {len(array)} rows '
+      f'(first: row {bad[0]}), must be finite'
+    )
+  if like is not None and array.shape[1] != like[1]:
+    raise ValueError(
+      f'{name}: found {array.shape[1]} features a row, must be {like[1]} as in the {like[0]}'
+    )
+  return array
+
+
+def check_search(
+  bank: Any,
+  queries: Any,
+  k: int,
+  chunk_size: int,
+  bank_chunk_size: int | None = None,
+  sharding: NamedSharding | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """The bank and the queries of a nearest-neighbour search.
+
+  Raises:
+    ValueError: features do not fit or are not finite, or an option is out of range.
+  """
+  bank = check_rows('bank', bank)
+  queries = check_rows('queries', queries, like=('bank', bank.shape[1]))
+  if not 1 <= k <= len(bank):
+    raise ValueError(f'k: found {k}, must be between 1 and {len(bank)}, the size of the bank')
+  check_count('chunk_size', chunk_size)
+  if bank_chunk_size is not None:
+    check_count('bank_chunk_size', bank_chunk_size)
+  if sharding is not None:
+    if not isinstance(sharding, NamedSharding):
+      raise ValueError(f'sharding: found {type(sharding).__name__}, must be a NamedSharding')
+    if any(axes is not None for axes in sharding.spec[1:]):
+      raise ValueError(f'sharding: found {sharding.spec}, must split the rows alone')
+  return bank, queries
+
+
+def check_count(name: str, value: Any) -> int:
+  """Requires a whole number of at least 1.
+
+  Raises:
+    ValueError: naming the argument, its value and what is allowed.
+  """
+  try:
+    number = operator.index(value)
+  except TypeError:
+    number = 0
+  if number < 1:
+    raise ValueError(f'{name}: found {value!r}, must be at least 1')
+  return number
+
+
+def check_integers(name: str, labels: Any, of: str, count: int) -> np.ndarray:
+  """One integer for each of `count` rows of the argument `of`: `int64 [count]`.
+
+  Raises:
+    ValueError: they are absent, not integers, or not as many as there are rows.
+  """
+  if labels is None:
+    raise ValueError(f'{name}: found None, must be one integer for each row of {of}')
+  array = np.asarray(labels)
+  if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
+    raise ValueError(
+      f'{name}: found {array.dtype} of shape {array.shape}, must be integers of shape ({count},)'
+    )
+  return array.astype(np.int64)
+
+
+def check_labels(name: str, labels: Any, of: str, count: int) -> np.ndarray:
+  """One class, numbered from 0, for each of `count` rows of the argument `of`: `int32 [count]`.
+
+  Raises:
+    ValueError: they are absent, not integers, negative, or not as many as there are rows.
+  """
+  array = check_integers(name, labels, of, count)
+  if count and array.min() < 0:
+    raise ValueError(f'{name}: found {array.min()}, must be 0 or greater')
+  return array.astype(np.int32)
+
+
+def _not_finite(array: np.ndarray) -> np.ndarray:
+  step = max(1, _READ // array.shape[1])
+  parts = [
+    start + np.flatnonzero(~np.isfinite(array[start : start + step]).all(axis=1))
+    for start in range(0, len(array), step)
+  ]
+  return np.concatenate(parts)
