@@ -125,7 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
       rows.append(pool.apply(measure, (way, settings)))
   print(table(rows))
   if options.out:
-    from benchmarks.losses import commit
+    from losses import commit  # its neighbour in this folder
+
     from ssl_jax import reporting
 
     facts = {

@@ -59,7 +59,7 @@ def _run(argv: list[str]) -> int:
 
   from ssl_jax import tasks
 
-  return {'pretrain': tasks.pretrain, 'analyse': tasks.analyse}[config.task](config)
+  return getattr(tasks, config.task)(config)
 
 
 def _wanted_help(argv: list[str]) -> str | None:

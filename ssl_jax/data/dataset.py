@@ -29,6 +29,7 @@ class ArraySource:
   Args:
     images: uint8 [n, height, width, 3].
     labels: int32 [n], counted from 0, or None.
+    names: of the image files, relative to their folder, [n]; empty where there are no files.
 
   Raises:
     ValueError: an array has another type or shape.
@@ -36,6 +37,7 @@ class ArraySource:
 
   images: np.ndarray
   labels: np.ndarray | None = None
+  names: tuple[str, ...] = ()
 
   def __post_init__(self):
     images, labels = self.images, self.labels
@@ -48,6 +50,8 @@ class ArraySource:
         f'labels: found {labels.dtype} {list(labels.shape)},'
         f' allowed int32 [{len(images)}], one an image'
       )
+    if self.names and len(self.names) != len(images):
+      raise ValueError(f'names: found {len(self.names)}, allowed {len(images)}, one an image')
 
   def __len__(self) -> int:
     return len(self.images)
@@ -56,9 +60,10 @@ class ArraySource:
     return self.images[indices]
 
   def subset(self, indices: np.ndarray) -> 'ArraySource':
-    """The images at `indices` (int [k] or bool [n]) and their labels, in that order."""
+    """The images at `indices` (int [k] or bool [n]) with their labels and names, in that order."""
     labels = None if self.labels is None else self.labels[indices]
-    return ArraySource(self.images[indices], labels)
+    names = tuple(np.asarray(self.names, object)[indices]) if self.names else ()
+    return ArraySource(self.images[indices], labels, names)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

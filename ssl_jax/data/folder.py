@@ -76,7 +76,7 @@ def load_folder(
       lost = len(listing.files) - len(kept)
       report(f'{printable(listing.root)}: skipped {lost:,} of {len(listing.files):,} image files')
     labels = np.asarray(listing.labels, np.int32)[kept] if listing.labels else None
-    return ArraySource(images, labels)
+    return ArraySource(images, labels, tuple(listing.files[row] for row in kept))
 
   train_source, test_source = read(train), read(test)
   if not len(train_source):

@@ -13,6 +13,7 @@ def extract(
   *,
   batch_size: int = 512,
   sharding: jax.sharding.Sharding | None = None,
+  store: Callable[[int, int], np.ndarray] | None = None,
 ) -> np.ndarray:
   """Runs `apply` over all images, in batches of one constant size, and gathers the features.
 
@@ -27,13 +28,15 @@ def extract(
       with a length whose `source[indices]` is such an array.
     batch_size: images a call of `apply`; with `sharding`, a multiple of the shards.
     sharding: where a batch is put before the call, such as `NamedSharding(mesh, P('data'))`.
+    store: given `(n, dim)`, returns the float32 array that the features are written to, such as a
+      file mapped into memory for more features than memory holds; by default a new array.
 
   Returns:
     `float32 [n, dim]` on the host.
 
   Raises:
-    ValueError: there are no images, `batch_size` is not positive, or `apply` returns something
-      other than one vector an image.
+    ValueError: there are no images, `batch_size` is not positive, `apply` returns something other
+      than one vector an image, or `store` another array.
   """
   count = len(images_uint8)
   if count == 0:
@@ -41,8 +44,23 @@ def extract(
   if batch_size < 1:
     raise ValueError(f'batch_size: found {batch_size}, must be at least 1')
 
-  parts: list[np.ndarray] = []
-  running = None
+  found: np.ndarray | None = None
+  running: tuple[int, Any] | None = None
+
+  def settle() -> None:
+    nonlocal found
+    assert running is not None
+    first, features = running
+    rows = np.asarray(features, np.float32)
+    if found is None:
+      shape = (count, rows.shape[1])
+      found = np.empty(shape, np.float32) if store is None else store(*shape)
+      if found.shape != shape or found.dtype != np.float32:
+        raise ValueError(
+          f'store: found {found.dtype} of shape {found.shape}, must be float32 of shape {shape}'
+        )
+    found[first : first + batch_size] = rows[: count - first]
+
   for start in range(0, count, batch_size):
     batch = images_uint8[np.minimum(np.arange(start, start + batch_size), count - 1)]
     if sharding is not None:
@@ -54,7 +72,8 @@ def extract(
       )
     # The copy to the host waits for one batch while the device already works on the next.
     if running is not None:
-      parts.append(np.asarray(running, np.float32))
-    running = features
-  parts.append(np.asarray(running, np.float32))
-  return np.concatenate(parts)[:count]
+      settle()
+    running = start, features
+  settle()
+  assert found is not None
+  return found

@@ -3,6 +3,7 @@
 from ssl_jax.models.mlp import KERNEL_INITS, mlp
 from ssl_jax.models.network import Network, Variables
 from ssl_jax.models.resnet import CONV_INITS, STEMS, names, resnet
+from ssl_jax.models.weights import flatten, load_weights, save_weights
 
 __all__ = [
   'CONV_INITS',
@@ -10,7 +11,10 @@ __all__ = [
   'STEMS',
   'Network',
   'Variables',
+  'flatten',
+  'load_weights',
   'mlp',
   'names',
   'resnet',
+  'save_weights',
 ]

@@ -20,6 +20,10 @@ class Probability(float):
   """A number from 0 to 1, of which a reader sees whether it is 1 or only nearly so."""
 
 
+class Percent(float):
+  """A number in percent, of which two decimals are enough."""
+
+
 class Measured(NamedTuple):
   """A number with its standard error, which is infinite where it is unknown."""
 
@@ -35,12 +39,17 @@ class Table(NamedTuple):
     caption: what the numbers are, in a sentence or two.
     columns: their names, that of the row names first.
     rows: a name and a cell for each further column: a number, a `Measured`, text, or None.
+    best: of each row 'max', 'min' or None: which of its numbers, if they differ, a page sets in
+      bold. Empty marks none.
+    strong: of each row, whether a page sets the whole of it in bold. Empty does so with none.
   """
 
   heading: str
   caption: str
   columns: Sequence[str]
   rows: Sequence[Sequence[Any]]
+  best: Sequence[str | None] = ()
+  strong: Sequence[bool] = ()
 
 
 def as_text(table: Table) -> str:
@@ -82,19 +91,58 @@ def write_csv(path: str | os.PathLike[str], table: Table) -> pathlib.Path:
 
 
 def as_html(table: Table) -> str:
-  """The table for a page, all text escaped."""
+  """The table for a page, all text escaped; a column of words alone may wrap.
+
+  Raises:
+    ValueError: `best` or `strong` has another length than `rows`, or `best` another word.
+  """
   escape = lambda value: html.escape(str(value), quote=True)
-  head = ''.join(f'<th scope="col">{escape(name)}</th>' for name in table.columns)
+  kinds = [
+    'words' if all(isinstance(row[at], str | None) for row in table.rows) else 'number'
+    for at in range(1, len(table.columns))
+  ]
+  head = ''.join(
+    f'<th scope="col"{f" class={kind}" if kind else ""}>{escape(name)}</th>'
+    for name, kind in zip(table.columns, ('', *kinds), strict=True)
+  )
+  strong = table.strong or [False] * len(table.rows)
+  if len(strong) != len(table.rows):
+    raise ValueError(f'strong: found {len(strong)} rows, must be {len(table.rows)}')
   body = ''.join(
-    f'<tr><th scope="row">{escape(row[0])}</th>'
-    + ''.join(f'<td class="number">{escape(cell(value))}</td>' for value in row[1:])
+    f'<tr{" class=strong" if bold else ""}><th scope="row">{escape(row[0])}</th>'
+    + ''.join(
+      f'<td class="{kinds[at]}{" best" if at in marked else ""}">{escape(cell(value))}</td>'
+      for at, value in enumerate(row[1:])
+    )
     + '</tr>'
-    for row in table.rows
+    for row, marked, bold in zip(table.rows, _best(table), strong, strict=True)
   )
   return (
     f'<h2>{escape(table.heading)}</h2><figcaption>{escape(table.caption)}</figcaption>'
     f'<div class="frame"><table><tr>{head}</tr>{body}</table></div>'
   )
+
+
+def _best(table: Table) -> list[set[int]]:
+  """The cells of each row, its name not counted, that hold the best of different numbers."""
+  found: list[set[int]] = []
+  if table.best and len(table.best) != len(table.rows):
+    raise ValueError(f'best: found {len(table.best)} rows, must be {len(table.rows)}')
+  for row, better in zip(table.rows, table.best or [None] * len(table.rows), strict=True):
+    if better not in (None, 'max', 'min'):
+      raise ValueError(f"best: found {better!r} of {row[0]}, must be 'max', 'min' or None")
+    plain = [value.value if isinstance(value, Measured) else value for value in row[1:]]
+    numbers = {
+      at: value
+      for at, value in enumerate(plain)
+      if isinstance(value, int | float) and math.isfinite(value)
+    }
+    if better is None or len(set(numbers.values())) < 2:
+      found.append(set())
+      continue
+    best = {'max': max, 'min': min}[better](numbers.values())
+    found.append({at for at, value in numbers.items() if value == best})
+  return found
 
 
 def cell(value: Any) -> str:
@@ -107,6 +155,8 @@ def cell(value: Any) -> str:
     return f'{cell(value.value)} ±{value.error:.1g}'
   if isinstance(value, Probability) and 0.99995 <= value < 1:
     return f'1-{1 - value:.0e}'
+  if isinstance(value, Percent) and math.isfinite(value):
+    return f'{value:.2f}'
   if isinstance(value, float):
     if value == 0 or not math.isfinite(value):
       return {0.0: '0', math.inf: '∞', -math.inf: '-∞'}.get(value, 'nan')

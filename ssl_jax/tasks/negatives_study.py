@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ssl_jax import analysis, evaluation
-from ssl_jax.evaluation import NegativeSampleBounds
+from ssl_jax.evaluation import LinearProbeResult, NegativeSampleBounds
 from ssl_jax.reporting import Measured, Probability, Table
 from ssl_jax.tasks.negatives_features import ViewFeatures
 from ssl_jax.tasks.negatives_theory import ClassSizes, heading
@@ -29,6 +29,7 @@ class Study:
     marked: the batch of the run; 0 where each column has a run.
     mean_accuracy: of the class means with head, of each column.
     knn: of the run without head, as it was measured at its end, of each column.
+    linear: of each column, the linear probes with and without head; empty where none was trained.
     collision_bound: on training images, of each column.
     epochs: over the test images.
   """
@@ -41,6 +42,7 @@ class Study:
   marked: int
   mean_accuracy: tuple[float, ...]
   knn: tuple[float | None, ...]
+  linear: tuple[tuple[LinearProbeResult, ...], ...]
   collision_bound: tuple[float, ...]
   epochs: int
 
@@ -76,6 +78,7 @@ def measure(
   temperature: float,
   seed: int,
   knn: float | None,
+  linear: tuple[LinearProbeResult, ...],
   sharding: NamedSharding | None,
 ) -> Study:
   """Every batch and every K of the control, on the same features.
@@ -108,6 +111,7 @@ def measure(
     marked=marked,
     mean_accuracy=each(features.mean_accuracy(train_labels, test_labels, classes)),
     knn=each(knn),
+    linear=(linear,) * len(batches),
     collision_bound=each(
       evaluation.collision_upper_bound(
         features.train_views[:, 0], features.train_views[:, 1], train_labels
@@ -138,6 +142,7 @@ def joined(studies: Mapping[str, Study]) -> Study:
     marked=0,
     mean_accuracy=column('mean_accuracy'),
     knn=column('knn'),
+    linear=column('linear'),
     collision_bound=column('collision_bound'),
   )
 
@@ -154,6 +159,7 @@ def terms_table(study: Study) -> Table:
     ('upsilon, independent draws', *share(study.exact('coverage_probability', without=False))),
     ('upsilon, without replacement', *share(study.exact('coverage_probability', without=True))),
     ('accuracy of class means', *study.mean_accuracy),
+    *_linear_rows(study),
     *([('kNN of the run, no head', *study.knn)] if any(study.knn) else []),
     ('L_Info', *study.measured('info_nce')),
     ('symmetric SimCLR loss', *study.measured('symmetric_info_nce')),
@@ -182,6 +188,18 @@ def terms_table(study: Study) -> Table:
     study.columns,
     rows,
   )
+
+
+def _linear_rows(study: Study) -> list[tuple]:
+  """The paper's figure is the best epoch on test; the last one is ours."""
+  if not all(study.linear):
+    return []
+  rows: list[tuple] = []
+  for index, head in enumerate(('with head', 'no head')):
+    probes = [column[index] for column in study.linear]
+    rows.append((f'linear, {head}, last epoch', *(probe.accuracy for probe in probes)))
+    rows.append((f'linear, {head}, best on test', *(probe.best_accuracy for probe in probes)))
+  return rows
 
 
 def upper_table(study: Study) -> Table:

@@ -17,6 +17,7 @@ from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import folder, pictures, summary
 from ssl_jax.tasks.assembly import Assembly, assemble, refusals_are_the_users
 from ssl_jax.tasks.borrowing import with_borrowed_encoder
+from ssl_jax.tasks.online_meters import OnlineMeters
 from ssl_jax.tasks.probing import Probe
 from ssl_jax.training import (
   Checkpoints,
@@ -50,6 +51,7 @@ def pretrain(config: Config) -> int:
     # -- Parts: everything that can be refused is refused here. ------------------------------------
     with stopwatch.phase('data'):
       parts = assemble(config, report=say)
+    meters = OnlineMeters(parts)
     say(f'data      {parts.dataset.describe()}')
     say(f'devices   {describe_share(parts)}')
     checkpoints = Checkpoints(
@@ -104,15 +106,21 @@ def pretrain(config: Config) -> int:
         at_start = probe.meters(initial)
       if writer and not restored:
         writer.write(0, {f'knn_{name}': value for name, value in baselines.items()})
+    if meters.wanted and not restored:
+      with stopwatch.phase('evaluation'), refusals_are_the_users():
+        values = meters.measure(initial)
+      if writer:
+        writer.write(0, values)
     del initial
 
     # -- Train. ------------------------------------------------------------------------------------
     every_knn = parts.steps_of(config.knn.every_epochs) if measures_knn else 0
+    every_meters = parts.steps_of(config.meters.every_epochs) if meters.wanted else 0
     every_save = config.checkpoint.every_steps
     plan = loop.Plan(
       total=parts.total_steps,
       report=config.report.every_steps,
-      settle=(every_knn, every_save),
+      settle=(every_knn, every_meters, every_save),
       per_call=config.devices.steps_per_call,
     )
     boundaries = loop.run(
@@ -148,7 +156,9 @@ def pretrain(config: Config) -> int:
         ends = at.step == plan.total
         on_knn = ends or (every_knn and at.step % every_knn == 0)
         measure = bool(measures_knn and on_knn and not stopped)
-        if stopped or ends or (every_save and (measure or at.step % every_save == 0)):
+        metered = bool(every_meters and (ends or at.step % every_meters == 0) and not stopped)
+        due = measure or metered or (every_save and at.step % every_save == 0)
+        if stopped or ends or (every_save and due):
           with stopwatch.phase('checkpoint'):
             checkpoints.save(at.step, current)
             folder.write_seconds(run_dir, stopwatch.totals())
@@ -161,6 +171,11 @@ def pretrain(config: Config) -> int:
           if ends or every_save:
             with stopwatch.phase('checkpoint'):
               checkpoints.save(at.step, current, score=accuracy)
+        if metered:
+          with stopwatch.phase('evaluation'):
+            values = meters.measure(current)
+          if writer:
+            writer.write(at.step, values)
     if stopped or preemption.agree():
       return leave(preemption, say, f'at step {int(jax.device_get(current.step))}')
 

@@ -25,7 +25,7 @@ class StoredRun(NamedTuple):
 
 
 def open_run(config: Config, report: Callable[[str], None] = print) -> StoredRun:
-  """The run in `config.run_dir` with the state of its newest checkpoint.
+  """The run in `config.run_dir` with the state of its newest checkpoint, or its best one.
 
   The run's own flags count. Those of `config` that decide an outcome must agree or be left out,
   but for `data.source`: the images may have moved.
@@ -45,7 +45,8 @@ def open_run(config: Config, report: Callable[[str], None] = print) -> StoredRun
   with refusals_are_the_users():
     template = state.create(parts.method, parts.optimizer, own.seed, own.view_size, parts.mesh)
     kept = Checkpoints(path / folder.CHECKPOINTS, report=report, read_only=True)
-    restored = kept.restore(template)
+    best = kept.best_step() if config.evaluate.checkpoint == 'best' else None
+    restored = kept.restore(template, best)
   if restored is None:
     raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
   return StoredRun(path, parts, *restored)
@@ -58,7 +59,7 @@ def _with_flags_of(own: Config, config: Config) -> Config:
   # A flag at its default counts as left out.
   defaults = parser.render(dataclasses.replace(Config(), method=type(config.method)()))
   defaults['method.name'] = config_lib.DEFAULT_METHOD['method']
-  for name in parser.deciding(config) - {'task', 'data.source'}:
+  for name in parser.deciding(config) - {'task', 'protocols', 'data.source'}:
     if given[name] not in (defaults[name], stored.get(name)):
       raise UsageError(
         f'--{name}: found {given[name]}, must be left out: the run in {config.run_dir} has '
@@ -68,9 +69,12 @@ def _with_flags_of(own: Config, config: Config) -> Config:
   source = config.data.source if moved else own.data.source
   return dataclasses.replace(
     own,
+    task=config.task,
+    protocols=config.protocols,
     run_dir=config.run_dir,
     data=dataclasses.replace(own.data, source=source),
     devices=config.devices,
     report=config.report,
     negatives=config.negatives,
+    evaluate=config.evaluate,
   )

@@ -1,6 +1,6 @@
 """Augmentation on the device: uint8 batches to float views, inside the compiled step."""
 
-from ssl_jax.views.apply import apply, denormalize, plain, transform
+from ssl_jax.views.apply import apply, denormalize, plain, transform, whole
 from ssl_jax.views.blur import gaussian_blur
 from ssl_jax.views.color import (
   adjust_brightness,
@@ -40,4 +40,5 @@ __all__ = [
   'sample_boxes',
   'solarize',
   'transform',
+  'whole',
 ]

@@ -55,6 +55,23 @@ def plain(recipe: Recipe, images: jax.Array) -> jax.Array:
   return _normalize(recipe, resized)
 
 
+def whole(recipe: Recipe, images: jax.Array) -> jax.Array:
+  """The images as they are, of any height and width, normalised only.
+
+  Args:
+    recipe: gives mean and standard deviation.
+    images: uint8 [batch, height, width, 3].
+
+  Returns:
+    float32 [batch, height, width, 3].
+
+  Raises:
+    ValueError: for images of another dtype or shape.
+  """
+  _check_images(images)
+  return _normalize(recipe, images.astype(jnp.float32) / 255)
+
+
 def denormalize(recipe: Recipe, images: jax.Array) -> jax.Array:
   """Normalised images or views, [..., 3], back to float32 in [0, 1], for pictures."""
   mean, std = _statistics(recipe)

@@ -1,5 +1,7 @@
 """Sources in memory and the one line that describes a data set."""
 
+import dataclasses
+
 import chex
 import numpy as np
 from absl.testing import parameterized
@@ -25,6 +27,25 @@ class ArraySourceTest(chex.TestCase):
     np.testing.assert_array_equal(part.images, _source(5).images[[4, 1]])
     np.testing.assert_array_equal(part.labels, [4, 1])
     self.assertIsNone(_source(5, labelled=False).subset(np.array([4, 1])).labels)
+
+  @parameterized.parameters(
+    (np.array([4, 1, 4]), ('e', 'b', 'e')),
+    (np.array([], np.int64), ()),
+    (np.array([True, False, False, True, False]), ('a', 'd')),
+  )
+  def test_subset_keeps_names(self, chosen, expected):
+    named = dataclasses.replace(_source(5), names=tuple('abcde'))
+    part = named.subset(chosen)
+    self.assertEqual(part.names, expected)
+    np.testing.assert_array_equal(part.images, named.images[chosen])
+    self.assertTrue(all(type(name) is str for name in part.names))
+    self.assertEqual(_source(5).names, ())
+    self.assertEqual(_source(5).subset(chosen).names, ())
+
+  @parameterized.parameters(1, 4, 6)
+  def test_wrong_number_of_names(self, count):
+    with self.assertRaisesRegex(ValueError, f'^names: found {count}, allowed 5, one an image$'):
+      dataclasses.replace(_source(5), names=('a',) * count)
 
   @parameterized.parameters(
     (

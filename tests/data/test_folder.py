@@ -74,6 +74,19 @@ class FolderTest(TemporaryFolderTest):
     self.assertEqual(dataset.class_names, ('cat', 'dog', 'eel'))
     self.assertCountEqual(dataset.test.labels, [1, 1, 2, 2])
 
+  def test_names_say_which_file_an_image_is(self):
+    self.add_classes('train/')
+    self.add_classes('test/', classes=('dog',), each=3)
+    # A file that is skipped takes its name with it.
+    (self.root / 'train' / 'cat' / '03.png').write_bytes(b'')
+    dataset = self.load(train_limit=25)
+    for part, source, count in (('train', dataset.train, 25), ('test', dataset.test, 3)):
+      self.assertLen(source.names, count)
+      for name, image in zip(source.names, source.images, strict=True):
+        np.testing.assert_array_equal(image, Image.open(self.root / part / name))
+    self.assertCountEqual(dataset.test.names, [f'dog/{i:02d}.png' for i in range(3)])
+    self.assertNotIn('cat/03.png', self.load().train.names)
+
   def test_train_folder_alone_holds_out(self):
     self.add_classes('train/')
     dataset = self.load(test_fraction=0.3)

@@ -152,6 +152,8 @@ class StudyTest(AnalyseTest):
     self.assertTrue(np.all(number('proposed bound') < number('L_Info')))
     self.assertTrue(np.all(number('L_Info, standard error') > 0))
     self.assertIn('kNN' if json.loads(before['result.json'].decode())['knn'] else 'T2.', out)
+    for head in ('with head', 'no head'):
+      self.assertTrue(np.all(number(f'linear, {head}, last epoch') > 0.5))
     control = read(target / 't4.csv')
     self.assertEqual(control['K+1'], ['4'])
     chance = read(target / 't3.csv')['ln C, chance']
@@ -164,13 +166,15 @@ class StudyTest(AnalyseTest):
     self.assertEqual(before, after)
 
     # The second time, features lie there; results are the same.
-    features = (target / 'features.npz').stat()
+    kept = list((run_dir / 'evaluation' / 'features').iterdir())
+    self.assertLen(kept, 5)
+    written = [path.stat().st_mtime_ns for path in kept]
     stored = (target / 't2.csv').read_bytes()
     status, out, _ = self.call(f'--run_dir={run_dir}', *QUICK, '--report.html=false')
     self.assertEqual(status, 0)
     self.assertNotIn('report  ', out)
-    self.assertIn('features  from', out)
-    self.assertEqual((target / 'features.npz').stat().st_mtime_ns, features.st_mtime_ns)
+    self.assertEqual(out.count(f' from {run_dir}'), 5)
+    self.assertEqual([path.stat().st_mtime_ns for path in kept], written)
     self.assertEqual((target / 't2.csv').read_bytes(), stored)
 
     for flags, expected in (

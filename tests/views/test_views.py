@@ -123,6 +123,27 @@ class PipelineTest(chex.TestCase):
     without = compiled(dataclasses.replace(recipe, plain=False))(KEY, images)
     chex.assert_trees_all_close(ours[:, :-1], without, atol=1e-5)
 
+  @parameterized.parameters('bilinear', 'bicubic')
+  def test_whole_equals_plain_where_nothing_is_resized(self, interpolation):
+    recipe = views.recipe('none', size=24, interpolation=interpolation)
+    images = smooth_images(3, 24, 24)
+    chex.assert_trees_all_close(
+      views.whole(recipe, jnp.asarray(images)), plain_view(recipe, images), atol=1e-5
+    )
+
+  @parameterized.parameters((24, 24), (16, 40), (50, 7))
+  def test_whole_keeps_every_pixel(self, height, width):
+    recipe = views.recipe('byol', size=24)
+    images = smooth_images(2, height, width)
+    found = jax.jit(views.whole, static_argnums=0)(recipe, images)
+    chex.assert_shape(found, (2, height, width, 3))
+    chex.assert_type(found, jnp.float32)
+    expected = (images / 255 - np.array(recipe.mean)) / np.array(recipe.std)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(
+      np.rint(np.asarray(views.denormalize(recipe, found)) * 255), images
+    )
+
   def test_denormalize_undoes_the_normalisation(self):
     images = smooth_images(2, 16, 16)
     recipe = views.recipe('byol', size=16)
@@ -198,6 +219,7 @@ class ArgumentTest(chex.TestCase):
     for function in (
       functools.partial(views.apply, recipe, KEY),
       functools.partial(views.plain, recipe),
+      functools.partial(views.whole, recipe),
     ):
       with self.assertRaisesRegex(ValueError, f'images are {found}; allowed: uint8'):
         function(images)

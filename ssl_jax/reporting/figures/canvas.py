@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 WIDTH = 11.0  # inches: the width of a report's column; text of 10 points is then 13 pixels at 1280
+HALF = 5.4  # inches: of a picture that stands beside another
 DOTS_PER_INCH = 200  # twice that width in pixels, for dense screens
 
 # Okabe and Ito, "Color universal design" (2008), without yellow, which is faint on white: told
@@ -13,11 +14,28 @@ MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 GREY = '#6b7280'
 
 
-def figure(height: float, *, layout: Any = 'constrained') -> Any:
-  """A matplotlib Figure, `WIDTH` wide and `height` inches tall, unknown to pyplot."""
+_NAME = 28  # characters of a name, beyond which it takes the room of what it names
+
+
+def figure(height: float, *, layout: Any = 'constrained', width: float = WIDTH) -> Any:
+  """A matplotlib Figure, `width` and `height` inches large, unknown to pyplot."""
   from matplotlib.figure import Figure
 
-  return Figure(figsize=(WIDTH, height), dpi=DOTS_PER_INCH, layout=layout)
+  return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
+
+
+def name(text: Any, most: int = _NAME) -> str:
+  """A name that somebody else chose, of a class or a run, for a legend or an axis.
+
+  It is written as it is: matplotlib sets `$` as mathematics and hides labels that begin with `_`.
+  Its middle is left out where it is long, since such names differ at their ends.
+  """
+  words = ' '.join(str(text).split())
+  if len(words) > most:
+    tail = most // 2
+    words = f'{words[: most - tail - 1]}…{words[-tail:]}'
+  words = words.replace('$', r'\$')
+  return f' {words}' if words.startswith('_') else words
 
 
 def tidy(axes: Any, *, x_label: str, y_label: str) -> None:

@@ -1,6 +1,6 @@
 """A map of the embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,62 @@ def tsne(
   Raises:
     ValueError: the features are not a finite matrix of at least 3 rows, or labels do not fit.
   """
+  features, labels = _checked(features, labels)
+  chosen = _chosen(len(features), max_points)
+  drawing = canvas.figure(6.2)
+  axes = drawing.subplots()
+  _draw(axes, _place(features[chosen]), None if labels is None else labels[chosen], class_names)
+  if labels is not None:
+    drawing.legend(loc='outside right upper', frameon=False, markerscale=1.6, fontsize=9)
+  return canvas.png(drawing)
+
+
+def tsne_panels(
+  features: Mapping[str, np.ndarray],
+  labels: np.ndarray | None = None,
+  class_names: Sequence[str] = (),
+  *,
+  max_points: int = 1000,
+) -> bytes:
+  """The maps of several encoders of the same images, side by side; see `tsne`.
+
+  Args:
+    features: by encoder, `[n, dim]` with the same n.
+    labels: `int [n]`, of all.
+    class_names: by label, for the one legend.
+    max_points: of more rows, so many evenly spaced ones are drawn.
+
+  Returns:
+    A PNG.
+
+  Raises:
+    ValueError: there is no encoder, or as in `tsne`.
+  """
+  if not features:
+    raise ValueError('features: found none, must be of at least one encoder')
+  checked = {name: _checked(rows, labels) for name, rows in features.items()}
+  columns = min(2, len(checked))
+  lines = -(-len(checked) // columns)
+  drawing = canvas.figure((6.2 if columns == 1 else 4.9) * lines)
+  grid = drawing.subplots(lines, columns, squeeze=False).ravel()
+  for axes in grid[len(checked) :]:
+    axes.remove()
+  for axes, (name, (rows, of)) in zip(grid, checked.items(), strict=False):
+    chosen = _chosen(len(rows), max_points)
+    names = class_names if axes is grid[0] else None
+    _draw(axes, _place(rows[chosen]), None if of is None else of[chosen], names)
+    axes.set_title(canvas.name(name, 44), loc='left', fontsize=11)
+  if labels is not None:
+    columns = min(8, len(np.unique(labels)))
+    drawing.legend(
+      loc='outside lower center', frameon=False, markerscale=1.6, fontsize=9, ncols=columns
+    )
+  return canvas.png(drawing)
+
+
+def _checked(
+  features: np.ndarray, labels: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
   features = np.asarray(features, np.float32)
   if features.ndim != 2 or len(features) < 3:
     raise ValueError(f'features: found shape {features.shape}, must be [n, dim] with n at least 3')
@@ -41,17 +97,21 @@ def tsne(
     raise ValueError('features: found NaN or infinite values, must be finite')
   if labels is not None and np.shape(labels) != (len(features),):
     raise ValueError(f'labels: found shape {np.shape(labels)}, must be ({len(features)},)')
+  return features, None if labels is None else np.asarray(labels)
 
-  chosen = np.unique(np.linspace(0, len(features) - 1, min(len(features), max_points)).astype(int))
-  points = _place(features[chosen])
 
-  drawing = canvas.figure(6.2)
-  axes = drawing.subplots()
+def _chosen(count: int, most: int) -> np.ndarray:
+  return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _draw(
+  axes: Any, points: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str] | None
+) -> None:
+  """A map; without `class_names` its classes are left out of the legend."""
   if labels is None:
     axes.scatter(*points.T, s=14, color=canvas.PALETTE[0], linewidths=0)
   else:
-    _scatter_classes(axes, points, np.asarray(labels)[chosen], class_names)
-    drawing.legend(loc='outside right upper', frameon=False, markerscale=1.6, fontsize=9)
+    _scatter_classes(axes, points, labels, class_names)
   axes.set_xticks([])
   axes.set_yticks([])
   axes.set_aspect('equal', adjustable='datalim')
@@ -59,7 +119,6 @@ def tsne(
   axes.set_ylabel('t-SNE 2')
   for spine in axes.spines.values():
     spine.set_color('#d1d5db')
-  return canvas.png(drawing)
 
 
 def _place(features: np.ndarray) -> np.ndarray:
@@ -78,21 +137,23 @@ def _place(features: np.ndarray) -> np.ndarray:
 
 
 def _scatter_classes(
-  axes: Any, points: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+  axes: Any, points: np.ndarray, labels: np.ndarray, class_names: Sequence[str] | None
 ) -> None:
   classes, counts = np.unique(labels, return_counts=True)
   shown = np.sort(classes[np.argsort(-counts, kind='stable')[:_MOST_CLASSES]])
   rest = ~np.isin(labels, shown)
   if rest.any():
     name = f'{len(classes) - len(shown)} more classes'
-    axes.scatter(*points[rest].T, s=10, color='#d1d5db', linewidths=0, label=name)
+    of_legend = None if class_names is None else name
+    axes.scatter(*points[rest].T, s=10, color='#d1d5db', linewidths=0, label=of_legend)
   for index, label in enumerate(shown):
-    name = class_names[label] if 0 <= label < len(class_names) else str(label)
+    names = class_names or ()
+    name = canvas.name(names[label] if 0 <= label < len(names) else label)
     axes.scatter(
       *points[labels == label].T,
       s=16,
       color=canvas.PALETTE[index % len(canvas.PALETTE)],
       marker=canvas.MARKERS[index // len(canvas.PALETTE) % len(canvas.MARKERS)],
       linewidths=0,
-      label=name,
+      label=None if class_names is None else name,
     )

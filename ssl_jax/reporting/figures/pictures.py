@@ -57,6 +57,7 @@ def neighbour_grid(
   *,
   max_queries: int = 8,
   max_neighbours: int = 9,
+  half: bool = False,
 ) -> bytes:
   """Each query beside its nearest neighbours, most similar first.
 
@@ -67,6 +68,7 @@ def neighbour_grid(
       a miss a dashed orange one; None draws no frames.
     max_queries: of more, the first are shown.
     max_neighbours: likewise.
+    half: makes a picture of half the width, to stand beside that of another encoder.
 
   Returns:
     A PNG.
@@ -83,7 +85,10 @@ def neighbour_grid(
   lines = min(len(queries), max_queries)
   columns = min(neighbours.shape[1], max_neighbours)
   offset = 0.35  # sets the query apart from its neighbours
-  axes, drawing = _board(max(columns + 1, 6) + offset, lines, top=0.3)
+  width = canvas.HALF if half else canvas.WIDTH
+  # In units of an image, which is smaller then; letters are not.
+  top = 0.3 * canvas.WIDTH / width
+  axes, drawing = _board(max(columns + 1, 6) + offset, lines, top=top, width=width)
   axes.text(0.5, -0.12, 'query', ha='center', va='bottom', fontsize=10)
   title = 'nearest neighbours, most similar first'
   axes.text(_at(1) + offset, -0.12, title, ha='left', va='bottom', fontsize=10)
@@ -97,11 +102,18 @@ def neighbour_grid(
   return canvas.png(drawing)
 
 
-def _board(columns: float, lines: int, *, left: float = 0.0, top: float = 0.0) -> tuple[Any, Any]:
+def _board(
+  columns: float,
+  lines: int,
+  *,
+  left: float = 0.0,
+  top: float = 0.0,
+  width: float = canvas.WIDTH,
+) -> tuple[Any, Any]:
   """Axes whose unit is the width of one image; `left` and `top` leave room for words."""
   x_span = left + columns * (1 + _GAP)
   y_span = top + lines * (1 + _GAP)
-  drawing = canvas.figure(canvas.WIDTH * y_span / x_span, layout=None)
+  drawing = canvas.figure(width * y_span / x_span, layout=None, width=width)
   axes = drawing.add_axes((0.0, 0.0, 1.0, 1.0))
   axes.set_xlim(-left - _GAP / 2, -left - _GAP / 2 + x_span)
   axes.set_ylim(-top - _GAP / 2 + y_span, -top - _GAP / 2)

@@ -13,13 +13,10 @@ import pathlib
 from collections.abc import Iterable
 
 from ssl_jax import methods, models, views
-from ssl_jax.flag_parsing import Parser, UsageError, setting
+from ssl_jax.config.measuring import PROTOCOLS, Evaluate, Knn, Meters, Negatives
+from ssl_jax.config.requirement import require
+from ssl_jax.flag_parsing import Parser, UsageError, nearest, setting
 from ssl_jax.training import optimizers
-
-
-def _require(name: str, value: float | int | str, allowed: str, ok: bool) -> None:
-  if not ok:
-    raise UsageError(f'--{name}: found {value}, must be {allowed}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +36,13 @@ class Data:
   )
 
   def __post_init__(self) -> None:
-    _require('data.batch_size', self.batch_size, 'at least 2', self.batch_size >= 2)
-    _require('data.image_size', self.image_size, 'between 4 and 1024', 4 <= self.image_size <= 1024)
-    _require(
+    require('data.batch_size', self.batch_size, 'at least 2', self.batch_size >= 2)
+    require('data.image_size', self.image_size, 'between 4 and 1024', 4 <= self.image_size <= 1024)
+    require(
       'data.imbalance_factor', self.imbalance_factor, 'in (0, 1]', 0 < self.imbalance_factor <= 1
     )
-    _require('data.train_limit', self.train_limit, '0 or more', self.train_limit >= 0)
-    _require('data.test_fraction', self.test_fraction, 'in [0, 1)', 0 <= self.test_fraction < 1)
+    require('data.train_limit', self.train_limit, '0 or more', self.train_limit >= 0)
+    require('data.test_fraction', self.test_fraction, 'in [0, 1)', 0 <= self.test_fraction < 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +62,17 @@ class Views:
   local_scale_max: float = setting(0.14, 'greatest area of a local crop')
 
   def __post_init__(self) -> None:
-    _require('views.local_crops', self.local_crops, 'in [0, 32]', 0 <= self.local_crops <= 32)
+    require('views.local_crops', self.local_crops, 'in [0, 32]', 0 <= self.local_crops <= 32)
     fits = self.local_size == 0 or 4 <= self.local_size <= 1024
-    _require('views.local_size', self.local_size, '0 or between 4 and 1024', fits)
+    require('views.local_size', self.local_size, '0 or between 4 and 1024', fits)
     low, high = self.local_scale_min, self.local_scale_max
-    _require('views.local_scale_min', low, 'in (0, 1]', 0 < low <= 1)
-    _require('views.local_scale_max', high, f'from local_scale_min {low} to 1', low <= high <= 1)
-    _require(
+    require('views.local_scale_min', low, 'in (0, 1]', 0 < low <= 1)
+    require('views.local_scale_max', high, f'from local_scale_min {low} to 1', low <= high <= 1)
+    require(
       'views.size', self.size, '0 or between 4 and 1024', self.size == 0 or 4 <= self.size <= 1024
     )
-    _require(
-      'views.crop_scale_min', self.crop_scale_min, 'in [0, 1]', 0 <= self.crop_scale_min <= 1
-    )
-    _require('views.jitter_strength', self.jitter_strength, '0 or more', self.jitter_strength >= 0)
+    require('views.crop_scale_min', self.crop_scale_min, 'in [0, 1]', 0 <= self.crop_scale_min <= 1)
+    require('views.jitter_strength', self.jitter_strength, '0 or more', self.jitter_strength >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +99,7 @@ class Model:
   )
 
   def __post_init__(self) -> None:
-    _require('model.width', self.width, 'between 1 and 1024', 1 <= self.width <= 1024)
+    require('model.width', self.width, 'between 1 and 1024', 1 <= self.width <= 1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,21 +151,21 @@ class Optimizer:
     by_epoch = self.schedule == 'cosine' and self.schedule_unit == 'epoch'
     allowed = 'step, unless the schedule is a cosine with schedule_unit=epoch'
     fits = self.warmup_unit == 'step' or by_epoch
-    _require('optimizer.warmup_unit', self.warmup_unit, allowed, fits)
-    _require('optimizer.learning_rate', self.learning_rate, '0 or more', self.learning_rate >= 0)
-    _require('optimizer.momentum', self.momentum, 'in [0, 1)', 0 <= self.momentum < 1)
-    _require('optimizer.beta1', self.beta1, 'in [0, 1)', 0 <= self.beta1 < 1)
-    _require('optimizer.beta2', self.beta2, 'in [0, 1)', 0 <= self.beta2 < 1)
-    _require('optimizer.weight_decay', self.weight_decay, '0 or more', self.weight_decay >= 0)
-    _require('optimizer.clip_norm', self.clip_norm, '0 or more', self.clip_norm >= 0)
-    _require(
+    require('optimizer.warmup_unit', self.warmup_unit, allowed, fits)
+    require('optimizer.learning_rate', self.learning_rate, '0 or more', self.learning_rate >= 0)
+    require('optimizer.momentum', self.momentum, 'in [0, 1)', 0 <= self.momentum < 1)
+    require('optimizer.beta1', self.beta1, 'in [0, 1)', 0 <= self.beta1 < 1)
+    require('optimizer.beta2', self.beta2, 'in [0, 1)', 0 <= self.beta2 < 1)
+    require('optimizer.weight_decay', self.weight_decay, '0 or more', self.weight_decay >= 0)
+    require('optimizer.clip_norm', self.clip_norm, '0 or more', self.clip_norm >= 0)
+    require(
       'optimizer.trust_coefficient', self.trust_coefficient, 'above 0', self.trust_coefficient > 0
     )
     scale, fits = self.excluded_rate_scale, self.exclude != 'none' or self.excluded_rate_scale == 1
-    _require('optimizer.excluded_rate_scale', scale, '0 or more', scale >= 0)
-    _require('optimizer.excluded_rate_scale', scale, '1 with --optimizer.exclude=none', fits)
+    require('optimizer.excluded_rate_scale', scale, '0 or more', scale >= 0)
+    require('optimizer.excluded_rate_scale', scale, '1 with --optimizer.exclude=none', fits)
     self._check_schedule()
-    _require(
+    require(
       'optimizer.accumulation_steps',
       self.accumulation_steps,
       'at least 1',
@@ -178,43 +173,27 @@ class Optimizer:
     )
 
   def _check_schedule(self) -> None:
-    _require('optimizer.warmup_epochs', self.warmup_epochs, '0 or more', self.warmup_epochs >= 0)
-    _require('optimizer.warmup_steps', self.warmup_steps, '0 or more', self.warmup_steps >= 0)
-    _require(
+    require('optimizer.warmup_epochs', self.warmup_epochs, '0 or more', self.warmup_epochs >= 0)
+    require('optimizer.warmup_steps', self.warmup_steps, '0 or more', self.warmup_steps >= 0)
+    require(
       'optimizer.warmup_steps',
       self.warmup_steps,
       f'0 with --optimizer.warmup_epochs={self.warmup_epochs:g}',
       not (self.warmup_steps and self.warmup_epochs),
     )
-    _require('optimizer.warmup_ratio', self.warmup_ratio, 'in [0, 1]', 0 <= self.warmup_ratio <= 1)
+    require('optimizer.warmup_ratio', self.warmup_ratio, 'in [0, 1]', 0 <= self.warmup_ratio <= 1)
     cosine, step = self.schedule == 'cosine', self.schedule == 'step'
     ratio, factor = self.final_ratio, self.decay_factor
-    _require('optimizer.final_ratio', ratio, 'in [0, 1]', 0 <= ratio <= 1)
-    _require(
-      'optimizer.final_ratio', ratio, '0, unless the schedule is cosine', cosine or not ratio
-    )
-    _require('optimizer.decay_factor', factor, 'in (0, 1]', 0 < factor <= 1)
+    require('optimizer.final_ratio', ratio, 'in [0, 1]', 0 <= ratio <= 1)
+    require('optimizer.final_ratio', ratio, '0, unless the schedule is cosine', cosine or not ratio)
+    require('optimizer.decay_factor', factor, 'in (0, 1]', 0 < factor <= 1)
     epochs = ','.join(f'{epoch:g}' for epoch in self.decay_epochs)
     finite = all(map(math.isfinite, self.decay_epochs))
-    _require('optimizer.decay_epochs', epochs, 'finite', finite)
+    require('optimizer.decay_epochs', epochs, 'finite', finite)
     if step:
-      _require('optimizer.decay_epochs', '(none)', 'given with schedule=step', bool(epochs))
+      require('optimizer.decay_epochs', '(none)', 'given with schedule=step', bool(epochs))
     else:
-      _require('optimizer.decay_epochs', epochs, 'empty, unless the schedule is step', not epochs)
-
-
-@dataclasses.dataclass(frozen=True)
-class Knn:
-  """Weighted k-nearest-neighbour accuracy of the frozen encoder."""
-
-  k: int = setting(200, 'neighbours that vote; at most the number of training images counts')
-  temperature: float = setting(0.07, 'a neighbour votes with exp(cosine / temperature)')
-  every_epochs: float = setting(10.0, 'epochs between measurements; 0 measures only at the end')
-
-  def __post_init__(self) -> None:
-    _require('knn.k', self.k, 'at least 1', self.k >= 1)
-    _require('knn.temperature', self.temperature, 'above 0', self.temperature > 0)
-    _require('knn.every_epochs', self.every_epochs, '0 or more', self.every_epochs >= 0)
+      require('optimizer.decay_epochs', epochs, 'empty, unless the schedule is step', not epochs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,9 +207,9 @@ class Checkpoint:
   keep_best: int = setting(1, 'checkpoints of the highest kNN kept besides', decides=False)
 
   def __post_init__(self) -> None:
-    _require('checkpoint.every_steps', self.every_steps, '0 or more', self.every_steps >= 0)
-    _require('checkpoint.keep_last', self.keep_last, 'at least 1', self.keep_last >= 1)
-    _require('checkpoint.keep_best', self.keep_best, '0 or more', self.keep_best >= 0)
+    require('checkpoint.every_steps', self.every_steps, '0 or more', self.every_steps >= 0)
+    require('checkpoint.keep_last', self.keep_last, 'at least 1', self.keep_last >= 1)
+    require('checkpoint.keep_best', self.keep_best, '0 or more', self.keep_best >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +221,7 @@ class Report:
   html: bool = setting(True, 'write report.html at the end', decides=False)
 
   def __post_init__(self) -> None:
-    _require('report.every_steps', self.every_steps, 'at least 1', self.every_steps >= 1)
+    require('report.every_steps', self.every_steps, 'at least 1', self.every_steps >= 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,82 +246,66 @@ class Devices:
   )
 
   def __post_init__(self) -> None:
-    _require('devices.simulate', self.simulate, 'between 0 and 64', 0 <= self.simulate <= 64)
-    _require('devices.steps_per_call', self.steps_per_call, 'at least 1', self.steps_per_call >= 1)
-    _require('devices.processes', self.processes, 'at least 1', self.processes >= 1)
-    _require(
+    require('devices.simulate', self.simulate, 'between 0 and 64', 0 <= self.simulate <= 64)
+    require('devices.steps_per_call', self.steps_per_call, 'at least 1', self.steps_per_call >= 1)
+    require('devices.processes', self.processes, 'at least 1', self.processes >= 1)
+    require(
       'devices.process', self.process, 'below devices.processes', 0 <= self.process < self.processes
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Negatives:
-  """The study of negative samples, `--task=analyse --analysis=negatives`."""
-
-  batch_sizes: tuple[int, ...] = setting(
-    (), 'K+1, images an anchor is compared with; empty takes powers of 2', decides=False
-  )
-  control_batch: int = setting(
-    0, 'fixed batch of the control, with sub-sampled negatives; 0 takes the largest', decides=False
-  )
-  num_negatives: tuple[int, ...] = setting(
-    (), 'K of the control, below its batch; empty takes those of the batches', decides=False
-  )
-  epochs: int = setting(10, 'passes over the test images, each with fresh views', decides=False)
-  mean_passes: int = setting(
-    5, 'passes of two views each behind the mean feature of an image', decides=False
-  )
-  temperature: float = setting(0.0, "of the losses; 0 takes the method's, or 0.5", decides=False)
-
-  def __post_init__(self) -> None:
-    for size in self.batch_sizes:
-      _require('negatives.batch_sizes', size, 'a list of numbers of at least 2', size >= 2)
-    for number in self.num_negatives:
-      _require('negatives.num_negatives', number, 'a list of numbers of at least 1', number >= 1)
-    _require(
-      'negatives.control_batch',
-      self.control_batch,
-      '0, or at least 2',
-      self.control_batch == 0 or self.control_batch >= 2,
-    )
-    _require('negatives.epochs', self.epochs, 'at least 1', self.epochs >= 1)
-    _require('negatives.mean_passes', self.mean_passes, 'at least 1', self.mean_passes >= 1)
-    _require('negatives.temperature', self.temperature, '0 or more', self.temperature >= 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
   """A whole run."""
 
-  task: str = setting('pretrain', 'what to do', choices=('pretrain', 'analyse'))
+  task: str = setting('pretrain', 'what to do', choices=('pretrain', 'evaluate', 'analyse'))
   analysis: str = setting(
     'negatives', 'which study --task=analyse makes', choices=('negatives',), decides=False
   )
   class_counts: str = setting(
     '', 'images of each class, to plan without a run: 1000x1300, 5,3,2 or a file', decides=False
   )
+  weights: str = setting(
+    '', 'evaluate this encoder, FILE.npz or FILE.safetensors, not a run', decides=False
+  )
+  compare: tuple[str, ...] = setting(
+    (), 'evaluate these runs side by side: runs/A,runs/B', decides=False
+  )
   run_dir: str = setting('', 'folder of the run; empty takes runs/SOURCE-METHOD', decides=False)
   seed: int = setting(0, 'decides initialisation, order and augmentation')
   epochs: float = setting(100.0, 'passes over the training images')
   steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs')
-  protocols: tuple[str, ...] = setting(('knn',), 'evaluations at the end of pre-training: knn')
+  protocols: tuple[str, ...] = setting(
+    ('knn',), 'what is measured: knn in training; by evaluate, any of its protocols, or all'
+  )
   data: Data = Data()
   views: Views = Views()
   model: Model = Model()
   method: methods.Method = dataclasses.field(default_factory=lambda: methods.create('simclr'))
   optimizer: Optimizer = Optimizer()
   knn: Knn = Knn()
+  meters: Meters = Meters()
+  evaluate: Evaluate = Evaluate()
   negatives: Negatives = Negatives()
   checkpoint: Checkpoint = Checkpoint()
   report: Report = Report()
   devices: Devices = Devices()
 
   def __post_init__(self) -> None:
-    _require('seed', self.seed, 'between 0 and 2**31 - 1', 0 <= self.seed < 2**31)
-    _require('steps', self.steps, '0 or more', self.steps >= 0)
-    _require('epochs', self.epochs, 'above 0', self.epochs > 0)
+    require('seed', self.seed, 'between 0 and 2**31 - 1', 0 <= self.seed < 2**31)
+    require('steps', self.steps, '0 or more', self.steps >= 0)
+    require('epochs', self.epochs, 'above 0', self.epochs > 0)
+    names = ('knn',) if self.task == 'pretrain' else ('all', *PROTOCOLS)
+    rest = '; others belong to --task=evaluate' if self.task == 'pretrain' else ''
     for protocol in self.protocols:
-      _require('protocols', protocol, 'a list of: knn', protocol == 'knn')
+      allowed = f'a list of: {", ".join(names)}{rest}'
+      require('protocols', f'{protocol}{likely(protocol, names)}', allowed, protocol in names)
+
+  @property
+  def chosen_protocols(self) -> tuple[str, ...]:
+    """The protocols, each once, with `all` written out."""
+    chosen = tuple(PROTOCOLS) if 'all' in self.protocols else self.protocols
+    return tuple(dict.fromkeys(chosen))
 
   @property
   def view_size(self) -> int:
@@ -359,6 +322,12 @@ class Config:
   def run_folder(self) -> str:
     """`run_dir`, or the folder a run without one gets."""
     return self.run_dir or f'runs/{self.source_name}-{self.method.name}'
+
+
+def likely(word: str, names: Iterable[str]) -> str:
+  """', did you mean NAME' for the name most like the word, or nothing."""
+  found = () if word in names else nearest(word, names, 1)
+  return f' (did you mean {found[0]}?)' if found else ''
 
 
 DEFAULT_METHOD = {'method': 'simclr'}

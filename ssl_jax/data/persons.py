@@ -1,0 +1,164 @@
+"""Queries and a gallery of persons seen by cameras, for re-identification."""
+
+import pathlib
+import re
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+
+from ssl_jax.data.image_file import EXTENSIONS, printable
+
+# Of the truncated triplet loss's SYSU-30k evaluation; Market-1501's files have it too.
+HEIGHT, WIDTH = 256, 128
+# Others stay closed: some of Pillow's readers start external programs.
+_FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
+# As many digits as int64 holds.
+_NAME = re.compile(r'(-?[0-9]{1,18})_c([0-9]{1,18})(?![0-9])')
+_ARRAYS = tuple(
+  f'{part}_{what}' for part in ('query', 'gallery') for what in ('images', 'ids', 'cameras')
+)
+
+
+class Persons(NamedTuple):
+  """uint8 images [n, height, width, 3], and int64 identities and cameras [n].
+
+  Identities below 0 are distractors: they stay in every ranking and match nobody.
+  """
+
+  query: np.ndarray
+  query_ids: np.ndarray
+  query_cameras: np.ndarray
+  gallery: np.ndarray
+  gallery_ids: np.ndarray
+  gallery_cameras: np.ndarray
+
+
+def load_persons(source: str) -> Persons:
+  """Reads `npz:PATH` or `folder:PATH`.
+
+  The file holds `query_images`, `query_ids`, `query_cameras` and the same of `gallery`, images
+  uint8 of any size. The folder holds `query/` and `gallery/`, whose images, in folders of their
+  own or not, are named IDENTITY_cCAMERA, as Market-1501's `0002_c1s1_000451_03.jpg`; they are
+  resized to 256 x 128 pixels, bicubic. Hidden files and those that are no images are passed over.
+
+  Negative identities are distractors, as in SYSU-30k, where theirs is -1000. So are the images
+  `-1_c...` of Market-1501, which its own evaluation leaves out of the gallery instead: remove them
+  to be compared with it. Its distractors, `0000_c...`, match nobody because no query has this name.
+
+  Source: the evaluation on SYSU-30k of Wang et al., ICCV 2021.
+
+  Raises:
+    ValueError: the source is none of these, what it holds does not fit, or Pillow is missing.
+    OSError: it cannot be read, or an image is damaged.
+  """
+  kind, _, path = source.partition(':')
+  if path.startswith('~'):
+    path = str(pathlib.Path(path).expanduser())
+  if kind == 'npz' and path:
+    return _of_arrays(path)
+  if kind == 'folder' and path:
+    parts = [_of_folder(pathlib.Path(path, name)) for name in ('query', 'gallery')]
+    return Persons(*parts[0], *parts[1])
+  raise ValueError(f'evaluate.persons: found {source!r}, must be npz:PATH or folder:PATH')
+
+
+def _of_arrays(path: str) -> Persons:
+  found = _read_arrays(path)
+  for part in ('query', 'gallery'):
+    images = found[f'{part}_images']
+    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3
+    if not fits or 0 in images.shape:
+      raise ValueError(
+        f'{path}: {part}_images: found {images.dtype} {list(images.shape)}, '
+        'must be uint8 [n, height, width, 3], nothing 0'
+      )
+    for what in ('ids', 'cameras'):
+      array = found[f'{part}_{what}']
+      if array.dtype.kind not in 'iu' or array.shape != images.shape[:1]:
+        raise ValueError(
+          f'{path}: {part}_{what}: found {array.dtype} {list(array.shape)}, '
+          f'must be integers [{len(images)}]'
+        )
+      if array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f'{path}: {part}_{what}: found {array.max()}, must be below 2**63')
+      found[f'{part}_{what}'] = array.astype(np.int64)
+  return Persons(*(found[name] for name in _ARRAYS))
+
+
+def _read_arrays(path: str) -> dict[str, np.ndarray]:
+  shown = printable(path)
+  if not pathlib.Path(path).is_file():
+    state = 'this is no regular file' if pathlib.Path(path).exists() else 'there is no such file'
+    raise FileNotFoundError(f'{shown}: {state}; evaluate.persons=npz:PATH allows a .npz file')
+  if not zipfile.is_zipfile(path):
+    raise OSError(f'{shown}: found no complete .npz (zip) file; allowed what numpy.savez writes')
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      found = {name: arrays[name] for name in _ARRAYS if name in arrays.files}
+  except Exception as error:  # of damaged bytes the readers raise nearly anything
+    line = ' '.join(str(error).split()) or type(error).__name__
+    raise OSError(f'{shown}: the .npz file is damaged: {line}') from error
+  if missing := [name for name in _ARRAYS if not isinstance(found.get(name), np.ndarray)]:
+    raise ValueError(f'{shown}: array {missing[0]!r} is missing; must have {", ".join(_ARRAYS)}')
+  return found
+
+
+def _of_folder(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  if not folder.is_dir():
+    raise NotADirectoryError(
+      f'{printable(folder)}: there is no such folder; evaluate.persons=folder:PATH allows one with '
+      'query/ and gallery/'
+    )
+  files = _images_below(folder)
+  if not files:
+    raise OSError(
+      f'{printable(folder)}: found no image, must be files ending in {" ".join(sorted(EXTENSIONS))}'
+    )
+  # Names first: decoding may take long.
+  ids, cameras = np.array([_identity_and_camera(file) for file in files], np.int64).T
+  images = np.empty((len(files), HEIGHT, WIDTH, 3), np.uint8)
+  for row, file in enumerate(files):
+    images[row] = _read_image(file)
+  return images, ids, cameras
+
+
+def _images_below(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(
+    file
+    for file in folder.rglob('*')
+    if file.suffix.lower() in EXTENSIONS
+    and not any(part.startswith('.') for part in file.relative_to(folder).parts)
+    and not file.is_dir()
+  )
+
+
+def _identity_and_camera(file: pathlib.Path) -> tuple[int, int]:
+  match = _NAME.match(file.name)
+  if match is None:
+    raise ValueError(
+      f'{printable(file)}: found a name without identity and camera, must begin with '
+      'IDENTITY_cCAMERA'
+    )
+  return int(match[1]), int(match[2])
+
+
+def _read_image(file: pathlib.Path) -> np.ndarray:
+  """uint8 [HEIGHT, WIDTH, 3]."""
+  try:
+    from PIL import Image, UnidentifiedImageError
+  except ImportError as error:
+    raise ValueError(
+      'evaluate.persons: folder:PATH needs Pillow: pip install pillow; allowed without it is '
+      'npz:PATH'
+    ) from error
+  try:
+    with file.open('rb') as opened, Image.open(opened, formats=_FORMATS) as image:
+      size, bicubic = (WIDTH, HEIGHT), Image.Resampling.BICUBIC
+      return np.asarray(image.convert('RGB').resize(size, bicubic))
+  except UnidentifiedImageError as error:
+    raise OSError(f'{printable(file)}: no image of a format that is read') from error
+  # A damaged file makes Pillow's readers raise nearly anything, even SyntaxError.
+  except Exception as error:
+    line = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+    raise OSError(f'{printable(file)}: the image is damaged: {line}') from error

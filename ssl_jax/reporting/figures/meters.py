@@ -1,0 +1,148 @@
+"""Meters of several encoders side by side: bars, histograms of similarity, accuracy by epoch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ssl_jax.reporting.figures import canvas
+
+_COLUMNS = 2
+# Kinds of pairs keep their colours from page to page.
+_KIND_COLOURS = ('#009E73', '#0072B2', '#D55E00', '#CC79A7')
+
+
+def meter_bars(
+  meters: Mapping[str, Mapping[str, float | None]], *, better: Mapping[str, str] | None = None
+) -> bytes:
+  """One panel a meter, one bar an encoder, each with its value: meters have scales of their own.
+
+  Args:
+    meters: by name, values by encoder; one that is None or not finite has no bar, but a word.
+    better: 'lower' or 'higher' by name of a meter, written below its panel.
+
+  Returns:
+    A PNG.
+
+  Raises:
+    ValueError: there is no meter, or one without an encoder, or `better` has another word.
+  """
+  if not meters or not all(meters.values()):
+    raise ValueError('meters: found none, or one without values, must be at least one of one')
+  for meter, word in (better or {}).items():
+    if word not in ('lower', 'higher'):
+      raise ValueError(f"better: found {word!r} of {meter}, must be 'lower' or 'higher'")
+  encoders = list(dict.fromkeys(name for values in meters.values() for name in values))
+  columns = min(_COLUMNS, len(meters))
+  lines = -(-len(meters) // columns)
+  drawing = canvas.figure(lines * (0.8 + 0.42 * len(encoders)))
+  grid = drawing.subplots(lines, columns, squeeze=False, sharey=True).ravel()
+  for axes in grid[len(meters) :]:
+    axes.remove()
+  for axes, (meter, values) in zip(grid, meters.items(), strict=False):
+    numbers = [_finite(values.get(name)) for name in encoders]
+    places = np.arange(len(encoders))
+    colours = [canvas.PALETTE[at % len(canvas.PALETTE)] for at in places]
+    axes.barh(places, [0 if math.isnan(x) else x for x in numbers], color=colours, height=0.66)
+    largest = max((abs(x) for x in numbers if not math.isnan(x)), default=1.0) or 1.0
+    for place, number in zip(places, numbers, strict=True):
+      words = _word(values.get(encoders[place])) if math.isnan(number) else f'{number:.3g}'
+      axes.text(max(number, 0) if number == number else 0, place, f' {words}', va='center')
+    axes.set_xlim(right=1.18 * largest)
+    axes.set_yticks(places, [canvas.name(name) for name in encoders])
+    wish = f' ({better[meter]} is better)' if better and meter in better else ''
+    canvas.tidy(axes, x_label=f'{meter}{wish}', y_label='')
+    axes.grid(visible=False)
+  grid[0].invert_yaxis()
+  return canvas.png(drawing)
+
+
+def similarity_histograms_plot(
+  edges: Any, runs: Mapping[str, Mapping[str, Any]], *, x_label: str = 'cosine similarity'
+) -> bytes:
+  """Densities of similarity by kind of pair, one panel an encoder above the other.
+
+  Args:
+    edges: `[bins + 1]`, rising.
+    runs: by encoder, densities `[bins]` by kind of pair. A dashed line marks the mean of a kind.
+
+  Returns:
+    A PNG.
+
+  Raises:
+    ValueError: there is no encoder, or the number of bins differs.
+  """
+  edges = np.asarray(edges, np.float64)
+  if not runs:
+    raise ValueError('runs: found none, must be at least one')
+  for run, kinds in runs.items():
+    for kind, density in kinds.items():
+      if np.shape(density) != (len(edges) - 1,):
+        raise ValueError(
+          f'runs: found shape {np.shape(density)} of {kind} in {run}, must be ({len(edges) - 1},)'
+        )
+  drawing = canvas.figure(0.8 + 2.5 * len(runs))
+  panels = drawing.subplots(len(runs), 1, sharex=True, squeeze=False).ravel()
+  centres = (edges[:-1] + edges[1:]) / 2
+  low, high = edges[-1], edges[0]
+  for axes, (run, kinds) in zip(panels, runs.items(), strict=True):
+    for at, (kind, density) in enumerate(kinds.items()):
+      density = np.asarray(density, np.float64)
+      if not density.any():
+        continue
+      colour = _KIND_COLOURS[at % len(_KIND_COLOURS)]
+      label = kind if axes is panels[0] else None
+      axes.stairs(density, edges, fill=True, color=colour, alpha=0.3)
+      axes.stairs(density, edges, color=colour, linewidth=1.8, label=label)
+      axes.axvline(
+        np.average(centres, weights=density), color=colour, linewidth=1.4, linestyle=(0, (4, 3))
+      )
+      seen = np.flatnonzero(density > 1e-3 * density.max())
+      low, high = min(low, edges[seen[0]]), max(high, edges[seen[-1] + 1])
+    canvas.tidy(axes, x_label=x_label if axes is panels[-1] else '', y_label='density')
+    axes.set_title(canvas.name(run, 60), loc='left', fontsize=11)
+  if low < high:
+    panels[0].set_xlim(low - 0.02, high + 0.02)
+  drawing.legend(loc='outside upper right', frameon=False, ncols=4)
+  return canvas.png(drawing)
+
+
+def probe_curve(accuracies: Mapping[str, Sequence[float]]) -> bytes:
+  """Test accuracy of a probe after each epoch; a dot marks the last epoch, a ring the best.
+
+  Args:
+    accuracies: by encoder, from 0 to 1, at least one epoch.
+
+  Returns:
+    A PNG.
+
+  Raises:
+    ValueError: there is no encoder, or one without an epoch.
+  """
+  if not accuracies or not all(len(values) for values in accuracies.values()):
+    raise ValueError('accuracies: found none, must be at least one epoch of one encoder')
+  drawing = canvas.figure(3.3 + 0.22 * len(accuracies))
+  axes = drawing.subplots()
+  for at, (name, values) in enumerate(accuracies.items()):
+    shown = 100 * np.asarray(values, np.float64)
+    epochs = np.arange(1, len(shown) + 1)
+    colour = canvas.PALETTE[at % len(canvas.PALETTE)]
+    best = int(np.argmax(shown))
+    label = f'{canvas.name(name)}: last {shown[-1]:.1f} %, best {shown[best]:.1f} %'
+    axes.plot(epochs, shown, color=colour, linewidth=1.8, label=label)
+    axes.plot(epochs[-1], shown[-1], 'o', color=colour)
+    axes.plot(epochs[best], shown[best], 'o', color=colour, markersize=10, fillstyle='none')
+  canvas.tidy(axes, x_label='epoch of the probe', y_label='test accuracy (%)')
+  drawing.legend(loc='outside upper left', frameon=False)
+  return canvas.png(drawing)
+
+
+def _word(value: float | None) -> str:
+  if value is None:
+    return 'not measured'
+  return 'undefined' if math.isnan(value) else '∞' if value > 0 else '-∞'
+
+
+def _finite(value: float | None) -> float:
+  return float(value) if value is not None and math.isfinite(value) else math.nan

@@ -1,0 +1,134 @@
+"""`--task=evaluate`: every protocol on one frozen encoder, or on several side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+
+from ssl_jax.config import Config
+from ssl_jax.flag_parsing import UsageError
+from ssl_jax.tasks import encoders, evaluation_report, feature_cache, folder
+from ssl_jax.tasks.assembly import assemble
+from ssl_jax.tasks.evaluation_result import Evaluation
+from ssl_jax.tasks.feature_cache import FeatureCache
+from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, UNTRAINED, Taken
+from ssl_jax.tasks.stored_run import open_run
+from ssl_jax.tasks.subject import Subject
+
+_PARTLY = 2
+
+
+def evaluate(config: Config) -> int:
+  """Measures what `--protocols` names and returns the exit status: 2 where a protocol failed.
+
+  Raises:
+    UsageError: a setting is refused.
+    OSError: data or a checkpoint cannot be read, or the folder cannot be written.
+  """
+  if jax.process_count() > 1:
+    raise UsageError('--devices.processes: found more than 1, must be 1 for --task=evaluate')
+  say = lambda line: print(line, flush=True)
+  if config.compare:
+    return _compare(config, say)
+  found = _evaluate_one(config, say, baseline=config.evaluate.baseline)
+  evaluation_report.publish(found, say, html=config.report.html)
+  return _PARTLY if found.failed else 0
+
+
+def _compare(config: Config, say: Callable[[str], None]) -> int:
+  """The same protocols on several runs, and one page of all of them."""
+  if config.run_dir and (pathlib.Path(config.run_dir) / folder.CONFIG).exists():
+    raise UsageError(
+      f'--run_dir: found the run {config.run_dir}, must be another folder: the page of --compare '
+      'goes there'
+    )
+  if len(set(config.compare)) < 2 or len(set(config.compare)) < len(config.compare):
+    raise UsageError(
+      f'--compare: found {",".join(config.compare)}, must be two different runs or more: A,B'
+    )
+  found = []
+  for path in config.compare:
+    one = dataclasses.replace(config, run_dir=path, compare=())
+    found.append(_evaluate_one(one, say, baseline=False))
+  words = [pathlib.Path(path).name for path in config.compare]
+  names = words if len(set(words)) == len(words) else list(config.compare)
+  target = pathlib.Path(config.run_dir or f'runs/compare-{"-".join(words)}'[:120])
+  baseline = None
+  if config.evaluate.baseline:
+    baseline = _evaluate_one(
+      dataclasses.replace(config, run_dir=config.compare[0], compare=()), say, only=UNTRAINED
+    )
+  evaluation_report.publish_comparison(target, dict(zip(names, found, strict=True)), baseline, say)
+  return _PARTLY if any(one.failed for one in found) else 0
+
+
+def _evaluate_one(
+  config: Config, say: Callable[[str], None], *, baseline: bool = False, only: str = ''
+) -> Evaluation:
+  """The protocols on the encoder of a run or of a file; with `only`, on the untrained one alone."""
+  if config.weights:
+    parts = assemble(dataclasses.replace(config, task='evaluate'), report=say)
+    encoder, step = encoders.of_weights(parts), None
+    path = pathlib.Path(config.run_dir or f'runs/evaluate-{pathlib.Path(config.weights).stem}')
+    if (path / folder.CONFIG).exists():
+      raise UsageError(
+        f'--run_dir: found the run {path} and --weights, must be one of them, or another folder'
+      )
+    name = config.weights
+  else:
+    run = open_run(config, report=say)
+    parts, step, path = run.parts, run.step, run.path
+    encoder, name = encoders.of_run(run), str(run.path)
+    say(f'run       {path}, step {step:,}')
+  say(f'data      {parts.dataset.describe()}')
+  settings = config.evaluate
+  cache = FeatureCache(path / feature_cache.FOLDER, say)
+  subject = lambda who, of: Subject(
+    who,
+    of,
+    parts.dataset,
+    settings,
+    cache,
+    seed=parts.config.seed,
+    batch_size=parts.config.data.batch_size,
+  )
+  subjects = [] if only == UNTRAINED else [subject(TRAINED, encoder)]
+  if baseline or only == UNTRAINED:
+    subjects.append(subject(UNTRAINED, encoders.untrained(parts)))
+
+  taken: dict[str, dict[str, Taken]] = {}
+  failed: dict[str, str] = {}
+  seconds: dict[str, float] = {}
+  for protocol in config.chosen_protocols:
+    start = time.perf_counter()
+    try:
+      taken[protocol] = {
+        one.name: Taken(one, PROTOCOLS[protocol].measure(one))
+        for one in subjects
+        if one.name == TRAINED or PROTOCOLS[protocol].baseline
+      }
+    except ValueError as error:
+      failed[protocol] = ' '.join(str(error).split())
+      print(f'ssl-jax: protocol {protocol}: {failed[protocol]}', file=sys.stderr, flush=True)
+      continue
+    seconds[protocol] = time.perf_counter() - start
+    say(f'protocol  {protocol}: {seconds[protocol]:.1f} s{_headline(taken[protocol])}')
+  if not only:
+    cache.tidy()
+  digest = encoder.digest(next(iter(encoder.networks)))
+  return Evaluation(name, path, parts, step, digest, taken, failed, seconds)
+
+
+def _headline(taken: Mapping[str, Taken]) -> str:
+  """The first score of each encoder."""
+  words = []
+  for who, one in taken.items():
+    for name, score in list(one.measurement.scores.items())[:1]:
+      number = f'{100 * score.value:.2f} %' if score.percent else f'{score.value:.4g}'
+      words.append(f'{who} {number} ({name})')
+  return f', {", ".join(words)}' if words else ''

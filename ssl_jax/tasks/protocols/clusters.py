@@ -1,0 +1,96 @@
+"""What clusters say without labels, and how they relate to classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ssl_jax import analysis, evaluation
+from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
+from ssl_jax.tasks.subject import Subject
+
+_MOST_ROWS = 20_000
+_FEWEST_AUDITED = 3
+_AUDITED_ANCHORS = 25_600
+
+
+def clustering(subject: Subject) -> Measurement:
+  """k-means with as many clusters as classes, of normalised test features."""
+  found = evaluation.clustering(
+    np.asarray(subject.features('test')[:_MOST_ROWS]),
+    subject.labels('test')[:_MOST_ROWS],
+    restarts=subject.settings.restarts,
+    seed=subject.seed,
+  )
+  return Measurement(
+    {
+      'accuracy': share(found.accuracy),
+      'NMI': higher(found.nmi),
+      'ARI': higher(found.ari),
+      'silhouette': higher(found.silhouette),
+    }
+  )
+
+
+def granularity(subject: Subject) -> Measurement:
+  """Spec 01, section 6, item 6: clusters from half as many as classes to ten times as many."""
+  found = analysis.cluster_granularity(
+    np.asarray(subject.features('test')[:_MOST_ROWS]),
+    subject.labels('test')[:_MOST_ROWS],
+    restarts=subject.settings.restarts,
+    seed=subject.seed,
+  )
+  scores = {}
+  for row in found.rows:
+    for name in ('purity', 'homogeneity', 'completeness', 'nmi'):
+      scores[f'{name}, {row.clusters} clusters'] = higher(getattr(row, name))
+  scores['mean cosine, same class'] = plain(found.same_class_cosine)
+  scores['mean cosine, other class'] = plain(found.different_class_cosine)
+  return Measurement(scores, {}, {'rows': [dataclasses.asdict(row) for row in found.rows]})
+
+
+def false_negatives(subject: Subject) -> Measurement:
+  """Spec 01, section 6, item 5: P(same class | rank of the negative) in batches of the run's size,
+  of two views of test images."""
+  labels = subject.labels('test')
+  wanted = subject.settings.rank_batch or subject.batch_size
+  if subject.settings.rank_batch and wanted > len(labels):
+    raise ValueError(
+      f'evaluate.rank_batch: found {wanted}, must be at most {len(labels)}, the test images'
+    )
+  batch = min(wanted, len(labels), _MOST_ROWS)
+  if batch < _FEWEST_AUDITED:
+    raise ValueError(f'test images: found {batch}, must be at least {_FEWEST_AUDITED}')
+  views = subject.view_features('test', 2)[:_MOST_ROWS]
+  found = analysis.false_negative_audit(
+    views[:, 0],
+    views[:, 1],
+    labels[:_MOST_ROWS],
+    batch_size=batch,
+    batches=max(2, min(100, _AUDITED_ANCHORS // batch)),
+    seed=subject.seed,
+  )
+  ranks = {rank: at for at, rank in enumerate(found.ranks.tolist())}
+  shown = [rank for rank in (1, 2, 5, 10, 20, 50, 100, 200) if rank in ranks]
+  scores = {f'P(same class | rank {rank})': plain(found.same_class[ranks[rank]]) for rank in shown}
+  scores |= {f'bound at rank {rank}': plain(found.exact_bound[ranks[rank]]) for rank in shown}
+  scores['P(same class), any rank'] = plain(found.chance)
+  return Measurement(scores, {'audit': found}, {'batch_size': batch})
+
+
+def draw_false_negatives(taken: Mapping[str, Taken]) -> Iterator[Figure]:
+  """The curve of each encoder."""
+  for who, one in taken.items():
+    audit = one.measurement.material['audit']
+    yield Figure(
+      f'False negatives by rank, {who}',
+      'How often the negative of a rank, 1 being the most similar, is of the class of the anchor. '
+      'A good encoder ranks its own class first, up to the bound (of these batches, drawn without '
+      'replacement); an ignorant one stays at chance.',
+      figures.rank_curve(
+        audit.ranks, audit.same_class, audit.standard_error, audit.chance, audit.exact_bound
+      ),
+    )

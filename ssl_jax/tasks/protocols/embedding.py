@@ -1,0 +1,74 @@
+"""A map of the features, and what lies next to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ssl_jax import evaluation
+from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.measurement import Measurement, Taken
+from ssl_jax.tasks.subject import Subject
+
+_POINTS = 1000
+_FEWEST = 3
+_QUERIES, _NEIGHBOURS, _MOST_BANK = 8, 8, 10_000
+
+
+def embedding(subject: Subject) -> Measurement:
+  """Nothing but pictures: t-SNE of test features, and neighbours among training images."""
+  source, train = subject.source('test'), subject.source('train')
+  rng = np.random.default_rng(0)
+  rows = np.sort(rng.permutation(len(source))[:_POINTS])
+  features = np.asarray(subject.features('test')[rows])
+  if len(rows) < _FEWEST:
+    raise ValueError(f'test images: found {len(rows)}, must be at least {_FEWEST}')
+  bank_rows = np.sort(rng.permutation(len(train))[:_MOST_BANK])
+  shown = rng.permutation(len(rows))[:_QUERIES]
+  nearest, _ = evaluation.nearest_neighbours(
+    np.asarray(subject.features('train')[bank_rows]),
+    features[shown],
+    min(_NEIGHBOURS, len(bank_rows)),
+  )
+  found = bank_rows[nearest]
+  hits = None
+  if source.labels is not None and train.labels is not None:
+    hits = train.labels[found] == source.labels[rows[shown]][:, None]
+  images = train[found.ravel()].reshape(*found.shape, *train.images.shape[1:])
+  labels = None if source.labels is None else source.labels[rows]
+  material = {
+    'features': features,
+    'labels': labels,
+    'queries': source[rows[shown]],
+    'found': images,
+    'hits': hits,
+  }
+  return Measurement({}, material)
+
+
+def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
+  """The maps side by side, then the neighbours of each."""
+  first = next(iter(taken.values()))
+  labels = first.measurement.material['labels']
+  yield Figure(
+    'Maps of test features',
+    't-SNE, started from PCA with a fixed seed'
+    + ('; colours are classes.' if labels is not None else '.'),
+    figures.tsne_panels(
+      {who: one.measurement.material['features'] for who, one in taken.items()},
+      labels,
+      first.subject.dataset.class_names,
+    ),
+  )
+  for who, one in taken.items():
+    material = one.measurement.material
+    caption = 'Left: test images. Right: the most similar training images.'
+    if material['hits'] is not None:
+      caption += ' A solid blue frame is the same class, a dashed orange one another.'
+    yield Figure(
+      f'Neighbours, {who}',
+      caption,
+      figures.neighbour_grid(material['queries'], material['found'], material['hits']),
+      photographic=True,
+    )

@@ -1,0 +1,125 @@
+"""What can be learnt from few labels: probes, fine-tuning, episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from ssl_jax import evaluation, views
+from ssl_jax.tasks.protocols.measurement import Measurement, plain, share
+from ssl_jax.tasks.protocols.probes import recipe_of
+from ssl_jax.tasks.subject import Subject
+
+
+def few_labels(subject: Subject) -> Measurement:
+  """Linear and ridge probes on a stratified part of the labels, or on lists of image names."""
+  scores, details = {}, {}
+  train, labels = subject.features('train'), subject.labels('train')
+  test, wanted = subject.features('test'), subject.labels('test')
+  for name, rows in _subsets(subject):
+    linear = evaluation.linear_probe(
+      train[rows],
+      labels[rows],
+      test,
+      wanted,
+      recipe=recipe_of(subject),
+      num_classes=subject.classes,
+      seed=subject.seed,
+    )
+    closed = evaluation.ridge_probe(
+      train[rows], labels[rows], test, wanted, num_classes=subject.classes
+    )
+    scores[f'linear, {name}'] = share(linear.accuracy)
+    scores[f'ridge, {name}'] = share(closed.accuracy)
+    details[name] = {'images': len(rows), 'best epoch on test': linear.best_accuracy}
+  return Measurement(scores, {}, details)
+
+
+def fine_tuning(subject: Subject) -> Measurement:
+  """All of the encoder trained on few labels (spec 01, section 4.5)."""
+  encoder, recipe = subject.encoder, subject.encoder.recipe
+  train, labels = subject.source('train'), subject.labels('train')
+  test, wanted = subject.source('test'), subject.labels('test')
+  tuning = dataclasses.replace(
+    evaluation.FineTuneRecipe(), epochs=subject.settings.fine_tuning_epochs
+  )
+  network = encoder.networks['encoder']
+  crop_and_flip = _crop_and_flip(recipe)
+
+  scores, details = {}, {}
+  for name, rows in _subsets(subject):
+    found = evaluation.fine_tune(
+      lambda params, stats, images, train: network.apply(
+        {'params': params, 'stats': stats}, images, train
+      ),
+      # On the host: one device trains, whatever shares the extraction of features.
+      jax.device_get({part: encoder.variables[part]['encoder'] for part in ('params', 'stats')}),
+      train.images[rows],
+      labels[rows],
+      test.images,
+      wanted,
+      recipe=tuning,
+      augment=lambda key, images: views.apply(crop_and_flip, key, images)[:, 0],
+      plain=lambda images: views.plain(recipe, images),
+      num_classes=subject.classes,
+      seed=subject.seed,
+    )
+    scores[f'accuracy, {name}'] = share(found.accuracy)
+    scores[f'learning rate, {name}'] = plain(found.learning_rate)
+    details[name] = {'images': len(rows)}
+  return Measurement(scores, {}, details)
+
+
+def episodes(subject: Subject) -> Measurement:
+  """Spec 05, section 3.4: few-shot episodes of the test classes."""
+  settings = subject.settings
+  found = evaluation.few_shot_episodes(
+    subject.features('test'),
+    subject.labels('test'),
+    ways=settings.ways,
+    shots=settings.shots,
+    queries=settings.queries,
+    episodes=settings.episodes,
+    seed=subject.seed,
+  )
+  name = f'{settings.ways}-way {settings.shots}-shot'
+  return Measurement(
+    {name: share(found.mean), f'{name}, 95 % interval ±': _half(found.interval95)},
+    {},
+    {'episodes': found.episodes},
+  )
+
+
+def _half(interval: float):
+  return plain(interval)._replace(percent=True)
+
+
+def _subsets(subject: Subject) -> Iterator[tuple[str, np.ndarray]]:
+  """Names and rows of the parts of the training images whose labels may be used."""
+  settings, source = subject.settings, subject.source('train')
+  for path in settings.label_lists:
+    if not source.names:
+      raise ValueError('evaluate.label_lists: found data without file names, must be a folder:PATH')
+    yield path, evaluation.read_subset(path, source.names)
+  if settings.label_lists:
+    return
+  labels = subject.labels('train')
+  for fraction in settings.fractions:
+    rows = evaluation.stratified_subset(labels, fraction, seed=subject.seed)
+    yield f'{100 * fraction:g} % of labels', rows
+
+
+@functools.cache
+def _crop_and_flip(recipe: views.Recipe) -> views.Recipe:
+  """What supervised training draws: a random resized crop (0.08 to 1) and a flip."""
+  first = views.View(
+    crop_scale=(0.08, 1.0),
+    crop_ratio=(3 / 4, 4 / 3),
+    flip_prob=0.5,
+    interpolation=recipe.views[0].interpolation,
+  )
+  return dataclasses.replace(recipe, views=(first,), plain=False, local=None)

@@ -1,0 +1,115 @@
+"""Retrieval: of persons between cameras, or of test images among themselves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ssl_jax import data, evaluation
+from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
+from ssl_jax.tasks.subject import Subject
+
+_SHOWN = 8
+_NEIGHBOURS = 9
+_MOST_GALLERY = 20_000
+
+
+def retrieval(subject: Subject) -> Measurement:
+  """Rank-1/5/10 and mAP: spec 01, section 4.4, with `--evaluate.persons`; else each test image asks
+  for the others of its class."""
+  return _persons(subject) if subject.settings.persons else _test_images(subject)
+
+
+def draw_retrieval(taken: Mapping[str, Taken]) -> Iterator[Figure]:
+  """A grid of queries and what they found, for the first encoder."""
+  who, one = next(iter(taken.items()))
+  material = one.measurement.material
+  if not material:
+    return
+  yield Figure(
+    'Retrieval',
+    f'Left: queries, drawn at random. Right: what {who} ranks first. A solid blue frame is a hit, '
+    'a dashed orange one a miss.',
+    figures.neighbour_grid(material['queries'], material['found'], material['hits']),
+    photographic=True,
+  )
+
+
+def _test_images(subject: Subject) -> Measurement:
+  features = np.asarray(subject.features('test')[:_MOST_GALLERY])
+  labels = subject.labels('test')[: len(features)]
+  rows = np.arange(len(features))
+  found = evaluation.retrieval_scores(features, labels, features, labels, query_rows=rows)
+  source = subject.source('test')
+  shown = np.sort(np.random.default_rng(1).permutation(len(features))[:_SHOWN])
+  nearest, _ = evaluation.nearest_neighbours(
+    features, features[shown], min(_NEIGHBOURS + 1, len(features))
+  )
+  # A query finds itself, first unless a copy of it stands before it.
+  others = np.stack(
+    [_without(row, own)[:_NEIGHBOURS] for row, own in zip(nearest, shown, strict=True)]
+  )
+  material = {
+    'queries': source[shown],
+    'found': source[others.ravel()].reshape(*others.shape, *source.images.shape[1:]),
+    'hits': labels[others] == labels[shown][:, None],
+  }
+  return Measurement(_scores(found), material if others.size else {}, _details(found))
+
+
+def _without(row: np.ndarray, own: int) -> np.ndarray:
+  kept = row[row != own]
+  return kept if len(kept) < len(row) else row[:-1]
+
+
+def _persons(subject: Subject) -> Measurement:
+  persons = _read_persons(subject.settings.persons)
+  released = subject.settings.released_flip
+
+  def embed(images: np.ndarray, name: str) -> np.ndarray:
+    mirrored = data.ArraySource(np.ascontiguousarray(images[:, :, ::-1]))
+    both = [
+      subject.features_of(source, f'persons-{name}{suffix}', whole=True)
+      for source, suffix in ((data.ArraySource(images), ''), (mirrored, '-flipped'))
+    ]
+    return evaluation.flip_ensemble(*both, released=released)
+
+  queries, gallery = embed(persons.query, 'query'), embed(persons.gallery, 'gallery')
+  found = evaluation.retrieval_scores(
+    queries,
+    persons.query_ids,
+    gallery,
+    persons.gallery_ids,
+    query_cameras=persons.query_cameras,
+    gallery_cameras=persons.gallery_cameras,
+  )
+  shown = np.sort(np.random.default_rng(1).permutation(len(queries))[:_SHOWN])
+  nearest, _ = evaluation.nearest_neighbours(
+    gallery, queries[shown], min(_NEIGHBOURS, len(gallery))
+  )
+  material = {
+    'queries': persons.query[shown],
+    'found': persons.gallery[nearest.ravel()].reshape(*nearest.shape, *persons.gallery.shape[1:]),
+    'hits': persons.gallery_ids[nearest] == persons.query_ids[shown][:, None],
+  }
+  return Measurement(_scores(found), material, _details(found))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_persons(source: str) -> data.Persons:
+  return data.load_persons(source)
+
+
+def _scores(found: evaluation.RetrievalScores) -> dict:
+  scores = {f'rank-{rank}': share(value) for rank, value in found.cmc.items()}
+  scores['mAP'] = higher(found.mean_average_precision)._replace(percent=True)
+  scores['mAP, trapezoid'] = higher(found.trapezoid_map)._replace(percent=True)
+  scores['queries without a match'] = plain(found.queries_without_match)
+  return scores
+
+
+def _details(found: evaluation.RetrievalScores) -> dict:
+  return {'queries': int(found.queries), 'queries_without_match': int(found.queries_without_match)}
