@@ -25,9 +25,9 @@ def write_comparison(
   Args:
     path: the file to write.
     title: the page's heading.
-    runs: by name, facts by name; lines in which runs differ come first.
+    runs: by name, facts by name; those in which runs differ come first, in bold.
     tables: of scores, a column a run.
-    figures: `Figure`s, or tuples of their fields.
+    figures: `Figure`s, or tuples of their fields; those that are `half` stand side by side.
     versions: of the software, by name.
     devices: the hardware in words.
 
@@ -49,11 +49,12 @@ def write_comparison(
   strong = (*(True for _ in differing), *(False for _ in equal))
   lines = [*differing, *equal]
   facts_table = Table('What they are', words, ('', *runs), lines, (), strong)
+  count = '1 encoder' if len(runs) == 1 else f'{len(runs)} encoders'
   return write_report(
     path,
     title=title,
     summary={},
-    lead=f'{len(runs)} encoder{"s" if len(runs) > 1 else ""}, measured by the same protocols. {words}',
+    lead=f'{count}, measured by the same protocols. {words}',
     tables=[facts_table, *tables],
     figures=figures,
     tables_first=True,

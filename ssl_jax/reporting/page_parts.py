@@ -58,7 +58,7 @@ def add_to_report(
     The path.
 
   Raises:
-    ValueError: the name has other characters, or the file is no such page.
+    ValueError: the name has other characters, the file is no such page, or a table does not fit.
     OSError: the page cannot be read or written.
   """
   if not re.fullmatch('[a-z]+', name):

@@ -70,6 +70,10 @@ def _runs_below(path: pathlib.Path) -> list[pathlib.Path]:
 def _plan(config: Config, say: Callable[[str], None]) -> int:
   """Which batch, queue and deputy suit the classes, from their sizes alone."""
   sizes = theory.ClassSizes('the training images', class_counts.read(config.class_counts))
+  if sizes.classes < 2:
+    raise UsageError(
+      f'--class_counts: found {config.class_counts}, a single class, must be two or more'
+    )
   run_dir = pathlib.Path(config.run_dir or f'runs/negatives-{_word(config.class_counts)}')
   if (run_dir / folder.CONFIG).exists():
     raise UsageError(
@@ -156,6 +160,9 @@ def _measure(
   name = f'the test images of {config.source_name}'
   sizes = theory.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
   marked = getattr(method, 'group_size', 0) or config.data.batch_size
+  drawn = getattr(method, 'num_negatives', 0)  # apart from the size of the batch
+  if own_batch and drawn:
+    marked = drawn + 1
   if own_batch and marked > sizes.images:
     raise UsageError(
       f'--run_dir: found batches of {marked} in {run.path}, must be at most {sizes.images}, '

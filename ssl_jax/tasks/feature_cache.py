@@ -144,10 +144,8 @@ def _mapped(path: pathlib.Path, shape: tuple[int, int]) -> np.memmap:
   with path.open('w+b') as file:
     np.lib.format.write_array_header_1_0(file, header)
     offset = file.tell()
-    size = offset + 4 * shape[0] * shape[1]
-    file.truncate(size)
     try:
-      os.posix_fallocate(file.fileno(), 0, size)
+      os.posix_fallocate(file.fileno(), 0, offset + 4 * shape[0] * shape[1])
     except AttributeError:  # macOS has none
       pass
     except OSError as error:

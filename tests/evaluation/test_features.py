@@ -1,5 +1,8 @@
 """Feature extraction: order, padding, one compilation, sharding."""
 
+import pathlib
+import tempfile
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -51,6 +54,37 @@ class ExtractTest(chex.TestCase):
     features = evaluation.extract(apply, images(20), batch_size=16, sharding=sharding)
     self.assertEqual(seen, [sharding, sharding])
     np.testing.assert_allclose(features, pixels(images(20)), rtol=1e-6)
+
+  @parameterized.parameters(1, 8, 21)
+  def test_a_mapped_file_holds_the_same(self, count):
+    apply = jax.jit(pixels)
+    expected = evaluation.extract(apply, images(count), batch_size=8)
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder, 'features.npy')
+      given = []
+
+      def store(*shape):
+        given.append(shape)
+        return np.lib.format.open_memmap(path, 'w+', np.float32, shape)
+
+      found = evaluation.extract(apply, images(count), batch_size=8, store=store)
+      self.assertIsInstance(found, np.memmap)
+      found.flush()
+      # Asked for once, however many batches there are.
+      self.assertEqual(given, [expected.shape])
+      np.testing.assert_array_equal(np.load(path), expected)
+
+  def test_a_store_of_another_shape_or_dtype(self):
+    for store, message in (
+      (
+        lambda rows, columns: np.zeros((rows + 1, columns), np.float32),
+        r'float32 of shape \(9, 48',
+      ),
+      (lambda rows, columns: np.zeros((8, 1), np.float32), r'float32 of shape \(8, 1\)'),
+      (lambda rows, columns: np.zeros((rows, columns)), r'float64 of shape \(8, 48\)'),
+    ):
+      with self.assertRaisesRegex(ValueError, f'^store: found {message}.*, must be float32 of'):
+        evaluation.extract(pixels, images(8), batch_size=8, store=store)
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, r'^images_uint8: found 0 images'):

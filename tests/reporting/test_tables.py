@@ -59,3 +59,43 @@ class TablesTest(chex.TestCase):
     page = tables.as_html(TABLE)
     self.assertIn('T9. &lt;Numbers&gt;', page)
     self.assertIn('<th scope="row">loss</th>', page)
+
+  def test_the_best_of_a_row_is_marked(self):
+    table = TABLE._replace(
+      columns=('', 'a', 'b', 'c'),
+      rows=[
+        ('max', 1, 2.0, None),
+        ('min', Measured(1.0, 0.1), math.nan, Measured(2.0, 0.1)),
+        ('ties', 3, 3.0, 1),
+        ('all the same', 1, 1, 1),
+        ('infinite', math.inf, 1.0, 0.5),
+        ('neither', 1, 2, 3),
+      ],
+      best=('max', 'min', 'max', 'max', 'max', None),
+    )
+    expected = [{1}, {0}, {0, 1}, set(), {1}, set()]
+    rows = tables.as_html(table).split('<tr>')[2:]
+    found = [
+      {at for at, one in enumerate(row.split('<td class=')[1:]) if one.startswith('"number best"')}
+      for row in rows
+    ]
+    self.assertEqual(found, expected)
+    self.assertEqual(tables._best(table), expected)
+
+  def test_strong_rows_and_columns_of_words(self):
+    table = Table(
+      't', '', ('', 'a', 'b'), [('x', 'word', 1), ('y', None, 'word')], (), (True, False)
+    )
+    page = tables.as_html(table)
+    self.assertIn('<tr class=strong><th scope="row">x</th><td class="words">word</td>', page)
+    self.assertIn('<tr><th scope="row">y</th><td class="words">–</td><td class="number">', page)
+    self.assertIn('<th scope="col" class=words>a</th><th scope="col" class=number>b</th>', page)
+
+  def test_refusals(self):
+    for change, message in (
+      ({'best': ('max',)}, r'^best: found 1 rows, must be 2$'),
+      ({'best': ('max', 'most')}, r"^best: found 'most' of count, must be 'max', 'min' or None$"),
+      ({'strong': (True,)}, r'^strong: found 1 rows, must be 2$'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        tables.as_html(TABLE._replace(**change))

@@ -100,6 +100,7 @@ class PlannerTest(AnalyseTest):
     (('--class_counts=10xa',), "--class_counts: found '10xa', must be CLASSESxIMAGES"),
     (('--class_counts=-3,2',), "--class_counts: found '-3,2', must be"),
     (('--class_counts=1.5,2',), "--class_counts: found '1.5,2', must be"),
+    (('--class_counts=1x1000',), '--class_counts: found 1x1000, a single class'),
     (('--class_counts=3,0',), "--class_counts: found '0' in 3,0, must be above 0"),
     (('--class_counts=10x5',), '--data.batch_size: found 256, must be at most 50'),
     (('--class_counts=10x50', '--negatives.batch_sizes=8,900'), 'found 900, must be at most 500'),

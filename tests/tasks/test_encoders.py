@@ -30,7 +30,7 @@ class Convolution(nn.Module):
 WIDTH = 16
 CONVOLUTION = models.Network(Convolution(), (None, None, 3), WIDTH, models.mlp(1).kernel_init)
 NETWORKS = {'encoder': CONVOLUTION, 'projector': models.mlp(WIDTH, (6, 4))}
-CROP = views.View(crop_scale=(0.2, 0.9), crop_ratio=(0.8, 1.2), flip_prob=0.5)
+CROP = views.View(crop_scale=(0.1, 0.5), crop_ratio=(0.5, 2), flip_prob=0.5)
 RECIPE = views.Recipe(views=(CROP, CROP), size=8)
 PLAIN = dataclasses.replace(RECIPE, views=(views.View(),))
 
@@ -115,7 +115,8 @@ class ViewFeaturesTest(chex.TestCase):
       assert_close(frozen(devices).view_features(images, 'encoder', 2), one)
 
   def test_seed_position_and_number_decide(self):
-    same = data.ArraySource(source(1).images.repeat(258, axis=0))
+    # Large enough for thousands of crops.
+    same = data.ArraySource(source(1, 64, 64).images.repeat(258, axis=0))
     found = frozen().view_features(same, 'encoder', 3).reshape(258, 3, WIDTH)
     np.testing.assert_array_equal(
       found.reshape(258, -1), frozen().view_features(same, 'encoder', 3)
@@ -123,7 +124,8 @@ class ViewFeaturesTest(chex.TestCase):
     other = frozen(seed=4).view_features(same, 'encoder', 3).reshape(found.shape)
     # Equal images all have other views: by position, also in the next batch, number and seed.
     rows = np.concatenate([found.reshape(-1, WIDTH), other.reshape(-1, WIDTH)])
-    self.assertLen(np.unique(rows.round(4), axis=0), len(rows))
+    # A crop may be drawn twice; keys of the second batch that were used before would be 12 rows.
+    self.assertGreater(len(np.unique(rows.round(4), axis=0)), len(rows) - 5)
 
   def test_more_begin_with_the_same(self):
     many = frozen().view_features(source(20), 'encoder', 3)

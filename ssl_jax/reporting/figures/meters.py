@@ -104,7 +104,7 @@ def similarity_histograms_plot(
     axes.set_title(canvas.name(run, 60), loc='left', fontsize=11)
   if low < high:
     panels[0].set_xlim(low - 0.02, high + 0.02)
-  drawing.legend(loc='outside upper right', frameon=False, ncols=4)
+  drawing.legend(loc='outside upper left', frameon=False, ncols=4)
   return canvas.png(drawing)
 
 

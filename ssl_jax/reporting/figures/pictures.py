@@ -98,7 +98,7 @@ def neighbour_grid(
       corner = (_at(column + 1) + offset, _at(line))
       _place(axes, neighbours[line, column], *corner)
       if hits is not None:
-        _frame(axes, *corner, hit=bool(hits[line, column]))
+        _frame(axes, *corner, hit=bool(hits[line, column]), width=1.5 if half else 3.0)
   return canvas.png(drawing)
 
 
@@ -135,12 +135,12 @@ def _place(axes: Any, image: np.ndarray, x: float, y: float) -> None:
   axes.set(xlim=limits[0], ylim=limits[1], aspect='auto')
 
 
-def _frame(axes: Any, x: float, y: float, *, hit: bool) -> None:
+def _frame(axes: Any, x: float, y: float, *, hit: bool, width: float) -> None:
   from matplotlib.patches import Rectangle
 
   colour, style = (canvas.PALETTE[0], 'solid') if hit else (canvas.PALETTE[1], (0, (3, 1.5)))
   axes.add_patch(
-    Rectangle((x, y), 1, 1, fill=False, edgecolor=colour, linestyle=style, linewidth=3)
+    Rectangle((x, y), 1, 1, fill=False, edgecolor=colour, linestyle=style, linewidth=width)
   )
 
 
