@@ -11,10 +11,9 @@ from ssl_jax.data import ArraySource
 from ssl_jax.flag_parsing import UsageError
 from ssl_jax.tasks import encoders
 from ssl_jax.tasks.assembly import Assembly
+from ssl_jax.tasks.protocols.prototypes import SHARPNESS
 from ssl_jax.training import TrainState
 
-# The balanced contrastive loss at temperature 0.5, as the chain is recommended to be logged.
-SHARPNESS = 2.0
 # The meters that a curve says something of; the evaluation has all.
 _CROWDING = ('crowding_ratio', 'scatter_ratio', 'nearest_neighbor_error', 'silhouette')
 

@@ -11,7 +11,7 @@ from ssl_jax.tasks.subject import Subject
 
 
 def class_means(subject: Subject) -> Measurement:
-  """Spec 04, section 2.5: class weights from one augmented pass, un-augmented test images."""
+  """Nozawa and Sato: class weights from one augmented pass, un-augmented test images."""
   found = evaluation.mean_classifier(
     subject.view_features('train', 2)[:, 0],
     subject.labels('train'),

@@ -36,7 +36,7 @@ def clustering(subject: Subject) -> Measurement:
 
 
 def granularity(subject: Subject) -> Measurement:
-  """Spec 01, section 6, item 6: clusters from half as many as classes to ten times as many."""
+  """Under- and over-clustering: from half as many clusters as classes to ten times as many."""
   found = analysis.cluster_granularity(
     np.asarray(subject.features('test')[:_MOST_ROWS]),
     subject.labels('test')[:_MOST_ROWS],
@@ -53,8 +53,7 @@ def granularity(subject: Subject) -> Measurement:
 
 
 def false_negatives(subject: Subject) -> Measurement:
-  """Spec 01, section 6, item 5: P(same class | rank of the negative) in batches of the run's size,
-  of two views of test images."""
+  """P(same class | rank of the negative) in batches of the run's size, of two views of test images."""
   labels = subject.labels('test')
   wanted = subject.settings.rank_batch or subject.batch_size
   if subject.settings.rank_batch and wanted > len(labels):

@@ -40,7 +40,7 @@ def few_labels(subject: Subject) -> Measurement:
 
 
 def fine_tuning(subject: Subject) -> Measurement:
-  """All of the encoder trained on few labels (spec 01, section 4.5)."""
+  """All of the encoder trained on few labels by the 1 % protocol of OpenSelfSup."""
   encoder, recipe = subject.encoder, subject.encoder.recipe
   train, labels = subject.source('train'), subject.labels('train')
   test, wanted = subject.source('test'), subject.labels('test')
@@ -75,7 +75,7 @@ def fine_tuning(subject: Subject) -> Measurement:
 
 
 def episodes(subject: Subject) -> Measurement:
-  """Spec 05, section 3.4: few-shot episodes of the test classes."""
+  """Few-shot episodes of the test classes; the protocol is reconstructed after DSA."""
   settings = subject.settings
   found = evaluation.few_shot_episodes(
     subject.features('test'),

@@ -37,7 +37,7 @@ def knn(subject: Subject) -> Measurement:
 
 
 def knn_euclidean(subject: Subject) -> Measurement:
-  """DSA's 5-NN: Euclidean, majority of five, features as they are (spec 05, section 3.4)."""
+  """DSA's 5-NN: Euclidean, majority of five, features as they are."""
   predictions = evaluation.euclidean_knn_predict(
     subject.features('train'),
     subject.labels('train'),

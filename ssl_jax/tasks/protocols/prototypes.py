@@ -10,13 +10,13 @@ from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, lower, plain
 from ssl_jax.tasks.subject import Subject
 
-# 1 / temperature 0.5, the recommended setting of spec 03.
+# The balanced contrastive loss at temperature 0.5, as the chain is recommended to be logged.
 SHARPNESS = 2.0
 
 
 def bias(subject: Subject) -> Measurement:
-  """Spec 03, section 1.4: four norms, the unbiased estimate, and the share that collapse cannot
-  lower."""
+  """Prototype representation bias: four norms, an unbiased estimate, and the share that collapse
+  cannot lower."""
   found = dataclasses.asdict(analysis.prototype_bias(*subject.seen_views()))
   macro = found.pop('macro')
   alone = found.pop('single_image_classes')
@@ -27,7 +27,7 @@ def bias(subject: Subject) -> Measurement:
 
 
 def bound_chain(subject: Subject) -> Measurement:
-  """Spec 03, E8: every step from the supervised objective to the contrastive loss."""
+  """Every step from the supervised objective to the balanced contrastive loss."""
   found = dataclasses.asdict(analysis.bound_chain(*subject.seen_views(), SHARPNESS))
   return Measurement({name: plain(value) for name, value in found.items()})
 

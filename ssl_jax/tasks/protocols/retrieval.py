@@ -18,8 +18,8 @@ _MOST_GALLERY = 20_000
 
 
 def retrieval(subject: Subject) -> Measurement:
-  """Rank-1/5/10 and mAP: spec 01, section 4.4, with `--evaluate.persons`; else each test image asks
-  for the others of its class."""
+  """Rank-1/5/10 and mAP: of persons with `--evaluate.persons` (SYSU-30k, Market-1501), else each
+  test image asks for the others of its class."""
   return _persons(subject) if subject.settings.persons else _test_images(subject)
 
 
