@@ -53,7 +53,7 @@ def granularity(subject: Subject) -> Measurement:
 
 
 def false_negatives(subject: Subject) -> Measurement:
-  """P(same class | rank of the negative) in batches of the run's size, of two views of test images."""
+  """P(same class | rank of the negative), two views of test images in batches of the run's size."""
   labels = subject.labels('test')
   wanted = subject.settings.rank_batch or subject.batch_size
   if subject.settings.rank_batch and wanted > len(labels):

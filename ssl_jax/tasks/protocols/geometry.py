@@ -25,7 +25,7 @@ _DRAWN = ('crowding_ratio', 'scatter_ratio', 'distance_ratio', 'nearest_neighbor
 
 
 def crowding(subject: Subject) -> Measurement:
-  """The crowding problem of DSA, of normalised test features; the headline is the crowding ratio."""
+  """The crowding problem of DSA, of normalised test features; first of all the crowding ratio."""
   features, labels = _some(subject)
   found = dataclasses.asdict(analysis.crowding(features, labels, normalize=True))
   raw = dataclasses.asdict(analysis.crowding(features, labels))
