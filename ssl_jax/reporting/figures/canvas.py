@@ -12,8 +12,6 @@ DOTS_PER_INCH = 200  # twice that width in pixels, for dense screens
 PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 GREY = '#6b7280'
-
-
 _NAME = 28  # characters of a name, beyond which it takes the room of what it names
 
 
