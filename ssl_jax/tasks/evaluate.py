@@ -21,6 +21,8 @@ from ssl_jax.tasks.stored_run import open_run
 from ssl_jax.tasks.subject import Subject
 
 _PARTLY = 2
+# What stops one protocol and not the others: a setting or the data, a file, a package, a size.
+_FAILURES = (ValueError, OSError, ModuleNotFoundError, MemoryError)
 
 
 def evaluate(config: Config) -> int:
@@ -112,8 +114,8 @@ def _evaluate_one(
         for one in subjects
         if one.name == TRAINED or PROTOCOLS[protocol].baseline
       }
-    except ValueError as error:
-      failed[protocol] = ' '.join(str(error).split())
+    except _FAILURES as error:
+      failed[protocol] = ' '.join(str(error).split()) or type(error).__name__
       print(f'ssl-jax: protocol {protocol}: {failed[protocol]}', file=sys.stderr, flush=True)
       continue
     seconds[protocol] = time.perf_counter() - start

@@ -1,5 +1,6 @@
 """The estimator: exact enumeration of a toy world, worked batches, devices, errors, time."""
 
+import collections
 import dataclasses
 import doctest
 import itertools
@@ -61,6 +62,15 @@ EVEN = {
     0.3104354285794916,
     0.5962989592745740,
   ),
+  4: (
+    0.9231559767215555,
+    50 / 81,
+    0.7561382408314334,
+    0.1030723893532085,
+    0.0318186519375350,
+    0.3947980964533007,
+    0.7364032087050463,
+  ),
 }
 UNEVEN_3 = (
   0.8211453603516427,
@@ -71,7 +81,7 @@ UNEVEN_3 = (
   0.3530111000189303,
   0.6712223328009734,
 )
-UPPER = {2: 3.2185457815, 3: 2.1558092519}
+UPPER = {2: 3.2185457815, 3: 2.1558092519, 4: 1.8788568028}
 
 BATCHES = (
   ((5, 25, 110, 250), (15, -5, 130, 215), (0, 0, 1, 2)),
@@ -104,11 +114,16 @@ def enumerate_world(negatives, probs):
   images = [(c, i) for c in range(3) for i in range(2)]
   views = [(c, i, a, b) for c, i in images for a in range(2) for b in range(2)]
   table = np.array(views)
-  draws = np.array(list(itertools.product(range(len(views)), repeat=negatives + 1)))
+  # Terms are means over anchors, so the order of a batch is nothing to them: each set of views
+  # stands for all its orders.
+  sets = itertools.combinations_with_replacement(range(len(views)), negatives + 1)
+  draws = np.array(list(sets))
+  repeats = [collections.Counter(row).values() for row in draws.tolist()]
+  orders = [math.factorial(negatives + 1) / math.prod(map(math.factorial, r)) for r in repeats]
   c, i, a, b = np.moveaxis(table[draws], -1, 0)
   points = on_circle(WORLD)
   pairs = np.stack([points[c, i, a], points[c, i, b]], axis=2)
-  weights = np.prod(np.array(probs)[c] / 8, axis=1)
+  weights = np.array(orders) * np.prod(np.array(probs)[c] / 8, axis=1)
   of_one = lambda *batch: negative_samples.terms_of_batch(
     *batch, jnp.asarray(means.mean(axis=1)), 0.5, negatives, jax.random.key(0)
   )
@@ -135,7 +150,7 @@ def random_images(count=96, classes=5, dim=8, passes=2, seed=0):
 
 
 class ExactWorldTest(chex.TestCase):
-  @parameterized.parameters(1, 2)
+  @parameterized.parameters(1, 2, 4)
   def test_even_classes(self, negatives):
     with jax.enable_x64(True):
       found = enumerate_world(negatives, [1 / 3] * 3)
@@ -149,7 +164,9 @@ class ExactWorldTest(chex.TestCase):
       self.assertEqual(bounds.curl_upper_bound(), math.inf)
       self.assertEqual(bounds.supervised_upper_bound(), math.inf)
     else:
-      self.assertAlmostEqual(self.bounds(found).supervised_upper_bound(), UPPER[2], places=9)
+      self.assertAlmostEqual(
+        self.bounds(found).supervised_upper_bound(), UPPER[negatives], places=9
+      )
 
   def test_three_negatives(self):
     with jax.enable_x64(True):

@@ -291,6 +291,10 @@ class BadInputTest(EvaluateTest):
 
   def test_settings_that_need_something_else(self):
     self.assertIn('evaluate.transfer', self.fails('--protocols=transfer,knn'))
+    missing = ('--evaluate.transfer=npz:none.npz', '--evaluate.persons=npz:none.npz')
+    status, _, err = self.call('--protocols=transfer,retrieval,knn', *missing)
+    self.assertEqual((status, len(err.strip().splitlines())), (2, 2), err)
+    self.assertEqual(set(self.numbers()['protocols']), {'knn'})
     self.assertIn('names', self.fails('--protocols=few_labels,knn', '--evaluate.label_lists=a.txt'))
 
   def test_no_run(self):

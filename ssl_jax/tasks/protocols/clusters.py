@@ -81,15 +81,17 @@ def false_negatives(subject: Subject) -> Measurement:
 
 
 def draw_false_negatives(taken: Mapping[str, Taken]) -> Iterator[Figure]:
-  """The curve of each encoder."""
+  """The curves of all encoders in one picture."""
+  curves = {}
   for who, one in taken.items():
     audit = one.measurement.material['audit']
-    yield Figure(
-      f'False negatives by rank, {who}',
-      'How often the negative of a rank, 1 being the most similar, is of the class of the anchor. '
-      'A good encoder ranks its own class first, up to the bound (of these batches, drawn without '
-      'replacement); an ignorant one stays at chance.',
-      figures.rank_curve(
-        audit.ranks, audit.same_class, audit.standard_error, audit.chance, audit.exact_bound
-      ),
+    curves[who] = figures.RankCurve(
+      audit.ranks, audit.same_class, audit.standard_error, audit.chance, audit.exact_bound
     )
+  yield Figure(
+    'False negatives by rank',
+    'How often the negative of a rank, 1 being the most similar, is of the class of the anchor. '
+    'A good encoder ranks its own class first, up to the bound (of these batches, drawn without '
+    'replacement); an ignorant one stays at chance.',
+    figures.rank_curves(curves),
+  )

@@ -69,6 +69,9 @@ def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
     yield Figure(
       f'Neighbours, {who}',
       caption,
-      figures.neighbour_grid(material['queries'], material['found'], material['hits']),
+      figures.neighbour_grid(
+        material['queries'], material['found'], material['hits'], half=len(taken) > 1
+      ),
       photographic=True,
+      half=len(taken) > 1,
     )

@@ -49,7 +49,7 @@ def draw_crowding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
     'Crowding',
     'Spread within classes against distance between them, of normalised features of test images: '
     'lower is better in every panel.',
-    figures.meter_bars(meters),
+    figures.meter_bars(meters, better=dict.fromkeys(meters, 'lower')),
   )
 
 

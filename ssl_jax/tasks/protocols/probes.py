@@ -56,16 +56,17 @@ def draw_linear(taken: Mapping[str, Taken]) -> Iterator[Figure]:
       {who: one.measurement.material['probe'].per_epoch for who, one in taken.items()}
     ),
   )
-  for who, one in taken.items():
-    if who == UNTRAINED and len(taken) > 1:
-      continue
+  shown = {who: one for who, one in taken.items() if who != UNTRAINED} or taken
+  half = len(shown) > 1
+  for who, one in shown.items():
     probe, labels = (one.measurement.material[name] for name in ('probe', 'labels'))
     report = evaluation.class_report(probe.predictions, labels)
     if len(report.confusion) > 1:
       yield Figure(
         f'Confusion, {who}',
         'What the linear probe takes test images of each class for; rows add up to 100 %.',
-        figures.confusion_matrix(report.confusion, one.subject.dataset.class_names),
+        figures.confusion_matrix(report.confusion, one.subject.dataset.class_names, half=half),
+        half=half,
       )
 
 
