@@ -102,5 +102,5 @@ def anchors(sections: Sequence[Section]) -> list[str]:
 
 
 def text(value: Any) -> str:
-  """Any value, escaped."""
-  return html.escape(str(value), quote=True)
+  """Any value, escaped; bytes of a file name that are no UTF-8 become question marks."""
+  return html.escape(str(value).encode(errors='replace').decode(), quote=True)

@@ -1,7 +1,6 @@
 """A table of numbers for a terminal, a spreadsheet and a page."""
 
 import csv
-import html
 import io
 import math
 import os
@@ -10,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ssl_jax.reporting.page import text
 from ssl_jax.training.atomic import atomic_write
 
 ABSENT = '–'
@@ -60,7 +60,7 @@ def as_text(table: Table) -> str:
   shown = [
     '  '.join(
       [line[0].ljust(widths[0])]
-      + [text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)]
+      + [words.rjust(width) for words, width in zip(line[1:], widths[1:], strict=True)]
     ).rstrip()
     for line in lines
   ]
@@ -94,31 +94,34 @@ def as_html(table: Table) -> str:
   """The table for a page, all text escaped; a column of words alone may wrap.
 
   Raises:
-    ValueError: `best` or `strong` has another length than `rows`, or `best` another word.
+    ValueError: a row has another length than `columns`, `best` or `strong` another than `rows`, or
+      `best` another word.
   """
-  escape = lambda value: html.escape(str(value), quote=True)
+  for row in table.rows:
+    if len(row) != len(table.columns):
+      raise ValueError(f'rows: found {len(row)} cells in {row}, must be {len(table.columns)}')
   kinds = [
     'words' if all(isinstance(row[at], str | None) for row in table.rows) else 'number'
     for at in range(1, len(table.columns))
   ]
   head = ''.join(
-    f'<th scope="col"{f" class={kind}" if kind else ""}>{escape(name)}</th>'
+    f'<th scope="col"{f" class={kind}" if kind else ""}>{text(name)}</th>'
     for name, kind in zip(table.columns, ('', *kinds), strict=True)
   )
   strong = table.strong or [False] * len(table.rows)
   if len(strong) != len(table.rows):
     raise ValueError(f'strong: found {len(strong)} rows, must be {len(table.rows)}')
   body = ''.join(
-    f'<tr{" class=strong" if bold else ""}><th scope="row">{escape(row[0])}</th>'
+    f'<tr{" class=strong" if bold else ""}><th scope="row">{text(row[0])}</th>'
     + ''.join(
-      f'<td class="{kinds[at]}{" best" if at in marked else ""}">{escape(cell(value))}</td>'
+      f'<td class="{kinds[at]}{" best" if at in marked else ""}">{text(cell(value))}</td>'
       for at, value in enumerate(row[1:])
     )
     + '</tr>'
     for row, marked, bold in zip(table.rows, _best(table), strong, strict=True)
   )
   return (
-    f'<h2>{escape(table.heading)}</h2><figcaption>{escape(table.caption)}</figcaption>'
+    f'<h2>{text(table.heading)}</h2><figcaption>{text(table.caption)}</figcaption>'
     f'<div class="frame"><table><tr>{head}</tr>{body}</table></div>'
   )
 

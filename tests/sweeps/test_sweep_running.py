@@ -154,6 +154,8 @@ class RunningTest(chex.TestCase):
       stderr=subprocess.PIPE,
       text=True,
       start_new_session=True,
+      # A shell's background job ignores SIGINT, and so would all that it starts.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     log = lambda name: self.out / f'{name}-seed0.log'
     try:

@@ -41,6 +41,7 @@ def confusion_matrix(counts: Any, class_names: Sequence[str] = (), *, half: bool
       f'counts: found {counts.dtype} of shape {counts.shape}, '
       'must be [class, class] with two classes or more, finite and none of them below 0'
     )
+  counts = counts.astype(np.float64)  # a hundredfold of small integers would wrap around
   total = counts.sum(axis=1, keepdims=True)
   shares = np.where(total > 0, 100 * counts / np.where(total > 0, total, 1), np.nan)
   classes = len(counts)

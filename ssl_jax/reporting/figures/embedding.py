@@ -8,6 +8,8 @@ import numpy as np
 from ssl_jax.reporting.figures import canvas
 
 _MOST_CLASSES = 24  # that a legend can name and a reader can tell apart
+_LETTERS = 130  # of a line of the legend below the panels, of which a marker takes 9
+_MARKER = 9
 
 
 def tsne(
@@ -63,11 +65,14 @@ def tsne_panels(
     A PNG.
 
   Raises:
-    ValueError: there is no encoder, or as in `tsne`.
+    ValueError: there is no encoder, one has another number of rows, or as in `tsne`.
   """
   if not features:
     raise ValueError('features: found none, must be of at least one encoder')
   checked = {name: _checked(rows, labels) for name, rows in features.items()}
+  counts = {name: len(rows) for name, (rows, _) in checked.items()}
+  if len(set(counts.values())) > 1:
+    raise ValueError(f'features: found rows {counts}, must be the same number of each encoder')
   columns = min(2, len(checked))
   lines = -(-len(checked) // columns)
   drawing = canvas.figure((6.2 if columns == 1 else 4.9) * lines)
@@ -80,9 +85,13 @@ def tsne_panels(
     _draw(axes, _place(rows[chosen]), None if of is None else of[chosen], names)
     axes.set_title(canvas.name(name, 44), loc='left', fontsize=11)
   if labels is not None:
-    columns = min(8, len(np.unique(labels)))
+    longest = max(len(words) for words in grid[0].get_legend_handles_labels()[1])
     drawing.legend(
-      loc='outside lower center', frameon=False, markerscale=1.6, fontsize=9, ncols=columns
+      loc='outside lower center',
+      frameon=False,
+      markerscale=1.6,
+      fontsize=9,
+      ncols=max(1, min(8, _LETTERS // (longest + _MARKER))),
     )
   return canvas.png(drawing)
 

@@ -45,11 +45,12 @@ def meter_bars(
     places = np.arange(len(encoders))
     colours = [canvas.PALETTE[at % len(canvas.PALETTE)] for at in places]
     axes.barh(places, [0 if math.isnan(x) else x for x in numbers], color=colours, height=0.66)
-    largest = max((abs(x) for x in numbers if not math.isnan(x)), default=1.0) or 1.0
+    ends = [0.0, *(x for x in numbers if not math.isnan(x))]
+    span = max(ends) - min(ends) or 1.0
     for place, number in zip(places, numbers, strict=True):
       words = _word(values.get(encoders[place])) if math.isnan(number) else f'{number:.3g}'
       axes.text(max(number, 0) if number == number else 0, place, f' {words}', va='center')
-    axes.set_xlim(right=1.18 * largest)
+    axes.set_xlim(right=max(ends) + 0.18 * span)
     axes.set_yticks(places, [canvas.name(name) for name in encoders])
     wish = f' ({better[meter]} is better)' if better and meter in better else ''
     canvas.tidy(axes, x_label=f'{meter}{wish}', y_label='')
@@ -65,36 +66,45 @@ def similarity_histograms_plot(
 
   Args:
     edges: `[bins + 1]`, rising.
-    runs: by encoder, densities `[bins]` by kind of pair. A dashed line marks the mean of a kind.
+    runs: by encoder, densities `[bins]` by kind of pair, finite and from 0; a kind that is 0
+      throughout, which no pair was of, is left out. A dashed line marks the mean of a kind.
 
   Returns:
     A PNG.
 
   Raises:
-    ValueError: there is no encoder, or the number of bins differs.
+    ValueError: there is no encoder, the edges do not rise, or densities are no such numbers.
   """
   edges = np.asarray(edges, np.float64)
   if not runs:
     raise ValueError('runs: found none, must be at least one')
+  if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+    raise ValueError(f'edges: found shape {edges.shape}, must be [bins + 1] rising numbers')
   for run, kinds in runs.items():
     for kind, density in kinds.items():
-      if np.shape(density) != (len(edges) - 1,):
+      density = np.asarray(density, np.float64)
+      if density.shape != (len(edges) - 1,):
         raise ValueError(
-          f'runs: found shape {np.shape(density)} of {kind} in {run}, must be ({len(edges) - 1},)'
+          f'runs: found shape {density.shape} of {kind} in {run}, must be ({len(edges) - 1},)'
         )
+      if not np.isfinite(density).all() or density.min() < 0:
+        raise ValueError(f'runs: found {density.min()} of {kind} in {run}, must be finite, from 0')
+  # A run may lack a kind: colours and the legend go by all of them.
+  order = list(dict.fromkeys(kind for kinds in runs.values() for kind in kinds))
+  colours = {kind: _KIND_COLOURS[at % len(_KIND_COLOURS)] for at, kind in enumerate(order)}
+  handles: dict[str, Any] = {}
   drawing = canvas.figure(0.8 + 2.5 * len(runs))
   panels = drawing.subplots(len(runs), 1, sharex=True, squeeze=False).ravel()
   centres = (edges[:-1] + edges[1:]) / 2
   low, high = edges[-1], edges[0]
   for axes, (run, kinds) in zip(panels, runs.items(), strict=True):
-    for at, (kind, density) in enumerate(kinds.items()):
+    for kind, density in kinds.items():
       density = np.asarray(density, np.float64)
       if not density.any():
         continue
-      colour = _KIND_COLOURS[at % len(_KIND_COLOURS)]
-      label = kind if axes is panels[0] else None
+      colour = colours[kind]
       axes.stairs(density, edges, fill=True, color=colour, alpha=0.3)
-      axes.stairs(density, edges, color=colour, linewidth=1.8, label=label)
+      handles[kind] = axes.stairs(density, edges, color=colour, linewidth=1.8)
       axes.axvline(
         np.average(centres, weights=density), color=colour, linewidth=1.4, linestyle=(0, (4, 3))
       )
@@ -104,7 +114,15 @@ def similarity_histograms_plot(
     axes.set_title(canvas.name(run, 60), loc='left', fontsize=11)
   if low < high:
     panels[0].set_xlim(low - 0.02, high + 0.02)
-  drawing.legend(loc='outside upper left', frameon=False, ncols=4)
+  shown = [kind for kind in order if kind in handles]
+  if shown:
+    drawing.legend(
+      [handles[kind] for kind in shown],
+      [canvas.name(kind) for kind in shown],
+      loc='outside upper left',
+      frameon=False,
+      ncols=4,
+    )
   return canvas.png(drawing)
 
 
@@ -112,27 +130,31 @@ def probe_curve(accuracies: Mapping[str, Sequence[float]]) -> bytes:
   """Test accuracy of a probe after each epoch; a dot marks the last epoch, a ring the best.
 
   Args:
-    accuracies: by encoder, from 0 to 1, at least one epoch.
+    accuracies: by encoder, from 0 to 1, at least one epoch; those that are not finite are gaps.
 
   Returns:
     A PNG.
 
   Raises:
-    ValueError: there is no encoder, or one without an epoch.
+    ValueError: there is no encoder, or one without an epoch or without a finite accuracy.
   """
   if not accuracies or not all(len(values) for values in accuracies.values()):
     raise ValueError('accuracies: found none, must be at least one epoch of one encoder')
   drawing = canvas.figure(3.3 + 0.22 * len(accuracies))
   axes = drawing.subplots()
   for at, (name, values) in enumerate(accuracies.items()):
-    shown = 100 * np.asarray(values, np.float64)
+    shown = 100 * np.array([_finite(value) for value in values])
+    if np.isnan(shown).all():
+      raise ValueError(f'accuracies: found no finite one of {name}, must be at least one')
     epochs = np.arange(1, len(shown) + 1)
     colour = canvas.PALETTE[at % len(canvas.PALETTE)]
-    best = int(np.argmax(shown))
-    label = f'{canvas.name(name)}: last {shown[-1]:.1f} %, best {shown[best]:.1f} %'
+    best = int(np.nanargmax(shown))
+    last = int(np.flatnonzero(~np.isnan(shown))[-1])
+    label = f'{canvas.name(name)}: last {shown[last]:.1f} %, best {shown[best]:.1f} %'
     axes.plot(epochs, shown, color=colour, linewidth=1.8, label=label)
-    axes.plot(epochs[-1], shown[-1], 'o', color=colour)
+    axes.plot(epochs[last], shown[last], 'o', color=colour)
     axes.plot(epochs[best], shown[best], 'o', color=colour, markersize=10, fillstyle='none')
+  axes.xaxis.get_major_locator().set_params(integer=True)
   canvas.tidy(axes, x_label='epoch of the probe', y_label='test accuracy (%)')
   drawing.legend(loc='outside upper left', frameon=False)
   return canvas.png(drawing)
