@@ -53,6 +53,14 @@ class ComparisonTest(chex.TestCase):
     self.assertStartsWith(marked[1], '81.25')
     self.assertEqual(page.words.count('–'), 6 + 5)
 
+  def test_facts_of_any_kind(self):
+    nan = float('nan')
+    self.write({'a': {}, 'b': {'x': 0, 'y': '', 'z': nan, 'w': [1]}, 'c': {'x': False, 'z': nan}})
+    # None is not the word for it: what is empty differs from what is lacking.
+    self.assertEqual(self.rows(), dict.fromkeys('xyzw', True))
+    self.write({'a': {}, 'b': {}})
+    self.assertEqual(self.rows(), {})
+
   def test_pictures_after_the_numbers_side_by_side(self):
     pictures = [reporting.Figure(f'Map, {name}', '', PIXEL, half=True) for name in RUNS]
     page = self.write(tables=[SCORES], figures=pictures)

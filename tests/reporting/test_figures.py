@@ -115,6 +115,83 @@ class TsneTest(chex.TestCase):
       figures.tsne(np.zeros((9, 4)), np.zeros(8))
 
 
+class TsnePanelsTest(chex.TestCase):
+  def panels(self, count, labels, names=()):
+    """The matplotlib Figure, laid out, in place of its PNG."""
+    features = {f'encoder {at}': np.ones((60, 4)) for at in range(count)}
+    with mock.patch.object(canvas, 'png', lambda drawing: drawing):
+      drawing = figures.tsne_panels(features, labels, names)
+    drawing.canvas.draw()
+    return drawing
+
+  @parameterized.parameters(1, 2, 3)
+  def test_a_panel_each_and_one_legend(self, count):
+    drawing = self.panels(count, np.arange(60) % 3, ['cat', 'dog'])
+    self.assertEqual(
+      [axes.get_title(loc='left') for axes in drawing.axes],
+      [f'encoder {at}' for at in range(count)],
+    )
+    (legend,) = drawing.legends
+    self.assertEqual([one.get_text() for one in legend.get_texts()], ['cat', 'dog', '2'])
+    self.assertEqual(self.panels(count, None).legends, [])
+
+  @parameterized.parameters(('w' * 99, 1), ('a name of some length', 19), ('i', 24), ('w' * 99, 40))
+  def test_the_legend_is_within_the_picture_and_leaves_room(self, name, classes):
+    drawing = self.panels(2, np.arange(60) % classes, [f'{at} {name}' for at in range(classes)])
+    legend, whole = drawing.legends[0].get_window_extent(), drawing.bbox
+    self.assertTrue(whole.x0 <= legend.x0 and legend.x1 <= whole.x1, (legend, whole))
+    height = drawing.axes[0].get_window_extent().height / drawing.dpi
+    self.assertBetween(height, 3.9, 5.2)  # inches
+
+  def test_is_the_map_of_each(self):
+    rng = np.random.default_rng(0)
+    features = {'a': rng.normal(size=(12, 4)), 'b': rng.normal(size=(12, 4))}
+    with mock.patch.object(canvas, 'png', lambda drawing: drawing):
+      drawing = figures.tsne_panels(features)
+    for axes, rows in zip(drawing.axes, features.values(), strict=True):
+      np.testing.assert_array_equal(
+        axes.collections[0].get_offsets(), embedding._place(rows.astype(np.float32))
+      )
+
+  def test_errors(self):
+    good = np.ones((9, 4))
+    with self.assertRaisesRegex(ValueError, r'^features: found none'):
+      figures.tsne_panels({})
+    with self.assertRaisesRegex(ValueError, r'^features: found NaN'):
+      figures.tsne_panels({'a': good, 'b': np.full((9, 4), np.inf)})
+    with self.assertRaisesRegex(ValueError, r'^labels: found shape \(9,\), must be \(8,\)'):
+      figures.tsne_panels({'a': good, 'b': good[1:]}, np.zeros(9, int))
+
+
+class ConfusionTest(chex.TestCase):
+  def setUp(self):
+    super().setUp()
+    smaller = mock.patch.object(canvas, 'DOTS_PER_INCH', 100)  # sooner
+    smaller.start()
+    self.addCleanup(smaller.stop)
+
+  # A hundredfold is beyond each of them, apart from the double.
+  @parameterized.parameters((np.uint8, 50), (np.int16, 5000), (np.float16, 5000), (np.float64, 1))
+  def test_numbers_of_any_type(self, dtype, scale):
+    found = figures.confusion_matrix(scale * np.array([[4, 1], [0, 5]], dtype))
+    self.assertEqual(found, figures.confusion_matrix([[0.8, 0.2], [0, 1]]))
+
+  def test_a_thousand_classes_of_long_names(self):
+    names = [f'{at} {"w" * 99}' for at in range(990)]  # the last have none
+    pixels = decode(figures.confusion_matrix(np.eye(1000, dtype=int), names))
+    self.assertTrue(has_colour(pixels, '#08306b'))
+
+  def test_cells_are_percent_of_the_row(self):
+    with mock.patch.object(canvas, 'png', lambda drawing: drawing):
+      axes = figures.confusion_matrix([[3, 1, 0], [0, 0, 0], [1, 0, 999]], ['a', 'b']).axes[0]
+    cells = {one.get_position(): one.get_text() for one in axes.texts}
+    self.assertEqual(cells, {(0, 0): '75', (1, 0): '25', (2, 2): '100'})
+    self.assertEqual([one.get_text() for one in axes.get_yticklabels()], ['a', 'b', '2'])
+    shares = axes.images[0].get_array()
+    np.testing.assert_allclose(shares[[0, 2]], [[75, 25, 0], [0.1, 0, 99.9]])
+    self.assertTrue(np.ma.getmaskarray(shares)[1].all())  # white, as no image is of it
+
+
 class PicturesTest(chex.TestCase):
   def test_contact_sheet_shows_each_image_and_view(self):
     colours = ('#ff0000', '#00ff00', '#0000ff', '#ffff00')
@@ -159,3 +236,8 @@ class GlobalStateTest(chex.TestCase):
     with mock.patch.dict(sys.modules, {'matplotlib.pyplot': None}):  # importing it would raise
       figures.loss_curves(rows())
       figures.contact_sheet(images(2), images(2, 2))
+      figures.confusion_matrix(np.eye(2))
+      figures.meter_bars({'a': {'b': 1.0}})
+      figures.similarity_histograms_plot([0, 1, 2], {'a': {'b': [1, 0]}})
+      figures.probe_curve({'a': [0.5]})
+      figures.tsne_panels({'a': np.ones((3, 2))}, np.zeros(3, int))

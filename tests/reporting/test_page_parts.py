@@ -110,6 +110,25 @@ class PagePartsTest(chex.TestCase):
       # Twice the title, 3 links and headings, 2 captions, the lead, and 3 cells.
       self.assertEqual(page.words.count(HOSTILE), 14)
 
+  def test_a_picture_cannot_end_a_part(self):
+    image = HOSTILE.encode() + b'<!-- links evaluation -->'
+    self.write()
+    self.add(figures=[reporting.Figure('Map', '', image)], lead='the first')
+    self.write()
+    page = self.add(figures=[reporting.Figure('Map', '', image)], lead='the second')
+    self.assertNotIn('the first', page.words)
+    data = base64.b64encode(image).decode()
+    self.assertEqual(
+      [one for one in page.addresses if one[0] != '#'], [f'data:image/png;base64,{data}']
+    )
+    self.assertEqual(self.path.read_text().count('<!--'), 4)  # two of the part, two of its links
+
+  def test_a_file_name_that_is_no_text(self):
+    name = b'runs/\xff'.decode(errors='surrogateescape')  # as Python lists such a folder
+    self.write(name)
+    page = self.add(heading=name, tables=[TABLE._replace(columns=('', name))])
+    self.assertEqual(page.words.count('runs/?'), 5)
+
   def test_headings_that_look_alike_have_addresses_of_their_own(self):
     self.write()
     page = self.add(
@@ -127,17 +146,19 @@ class PagePartsTest(chex.TestCase):
     self.add()
     self.assertEqual(self.path.read_text().count(CSS), 1)
 
-  def test_failed_write_keeps_the_page(self):
+  @parameterized.parameters('os.fsync', 'pathlib.Path.replace')
+  def test_failed_write_keeps_the_page(self, step):
     self.write()
     self.add(lead='the first')
     before = self.path.read_bytes()
     full = OSError(errno.ENOSPC, 'No space left on device')
-    with (
-      mock.patch('os.fsync', side_effect=full),
-      self.assertRaisesRegex(OSError, r'No space left on device.*report\.html'),
-    ):
-      self.add(lead='the second')
-    self.assertEqual(self.path.read_bytes(), before)
+    for write in (lambda: self.add(lead='the second'), self.write):
+      with (
+        mock.patch(step, side_effect=full),
+        self.assertRaisesRegex(OSError, r'No space left on device.*report\.html'),
+      ):
+        write()
+      self.assertEqual(self.path.read_bytes(), before)
     self.assertEqual([path.name for path in self.path.parent.iterdir()], ['report.html'])
 
   def test_refusals(self):

@@ -9,7 +9,7 @@ import tempfile
 import chex
 from absl.testing import parameterized
 
-from ssl_jax.reporting import Measured, Probability, Table, tables
+from ssl_jax.reporting import Measured, Percent, Probability, Table, tables
 
 TABLE = Table(
   'T9. <Numbers>',
@@ -35,6 +35,12 @@ class TablesTest(chex.TestCase):
     (Probability(0.5), '0.5000'),
     (Measured(0.5, 0.0123), '0.5000 ±0.01'),
     (Measured(0.5, math.inf), '0.5000'),
+    (Measured(0.5, math.nan), '0.5000'),
+    (Percent(81.256), '81.26'),
+    (Percent(0), '0.00'),
+    (Percent(100), '100.00'),
+    (Percent('nan'), 'nan'),
+    (Measured(Percent(81.256), 0.42), '81.26 ±0.4'),
   )
   def test_cells(self, value, expected):
     self.assertEqual(tables.cell(value), expected)
@@ -59,6 +65,11 @@ class TablesTest(chex.TestCase):
     page = tables.as_html(TABLE)
     self.assertIn('T9. &lt;Numbers&gt;', page)
     self.assertIn('<th scope="row">loss</th>', page)
+    hostile = '<script>--><!-- end evaluation --> "\'&'
+    page = tables.as_html(Table(hostile, hostile, (hostile, hostile), [(hostile, hostile)]))
+    for text in ('<script', '<!--', '-->', '"\''):
+      self.assertNotIn(text, page)
+    self.assertEqual(page.count('&lt;script&gt;--&gt;&lt;!-- end'), 6)
 
   def test_the_best_of_a_row_is_marked(self):
     table = TABLE._replace(
@@ -70,10 +81,14 @@ class TablesTest(chex.TestCase):
         ('all the same', 1, 1, 1),
         ('infinite', math.inf, 1.0, 0.5),
         ('neither', 1, 2, 3),
+        ('words', '3', 2, 1.0),
+        ('nothing', None, math.nan, '-'),
+        ('percent', Percent(50), Percent(81.25), None),
+        ('one', None, 1.0, math.inf),
       ],
-      best=('max', 'min', 'max', 'max', 'max', None),
+      best=('max', 'min', 'max', 'max', 'max', None, 'min', 'max', 'max', 'min'),
     )
-    expected = [{1}, {0}, {0, 1}, set(), {1}, set()]
+    expected = [{1}, {0}, {0, 1}, set(), {1}, set(), {2}, set(), {1}, set()]
     rows = tables.as_html(table).split('<tr>')[2:]
     found = [
       {at for at, one in enumerate(row.split('<td class=')[1:]) if one.startswith('"number best"')}
@@ -95,6 +110,8 @@ class TablesTest(chex.TestCase):
     for change, message in (
       ({'best': ('max',)}, r'^best: found 1 rows, must be 2$'),
       ({'best': ('max', 'most')}, r"^best: found 'most' of count, must be 'max', 'min' or None$"),
+      ({'columns': ('K+1', '32')}, r'^rows: found 3 cells in .*loss.*, must be 2$'),
+      ({'rows': [('loss',)]}, r"^rows: found 1 cells in \('loss',\), must be 3$"),
       ({'strong': (True,)}, r'^strong: found 1 rows, must be 2$'),
     ):
       with self.assertRaisesRegex(ValueError, message):

@@ -28,7 +28,8 @@ def name(text: Any, most: int = _NAME) -> str:
   It is written as it is: matplotlib sets `$` as mathematics and hides labels that begin with `_`.
   Its middle is left out where it is long, since such names differ at their ends.
   """
-  words = ' '.join(str(text).split())
+  # A folder's name need not be UTF-8.
+  words = ' '.join(str(text).encode(errors='replace').decode().split())
   if len(words) > most:
     tail = most // 2
     words = f'{words[: most - tail - 1]}…{words[-tail:]}'

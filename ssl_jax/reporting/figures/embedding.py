@@ -8,8 +8,8 @@ import numpy as np
 from ssl_jax.reporting.figures import canvas
 
 _MOST_CLASSES = 24  # that a legend can name and a reader can tell apart
-_LETTERS = 130  # of a line of the legend below the panels, of which a marker takes 9
-_MARKER = 9
+_LETTERS, _MARKER = 140, 9  # of a line of the legend below the panels, and those a marker takes
+_LINE = 0.19  # inches
 
 
 def tsne(
@@ -56,7 +56,7 @@ def tsne_panels(
   """The maps of several encoders of the same images, side by side; see `tsne`.
 
   Args:
-    features: by encoder, `[n, dim]` with the same n.
+    features: by encoder, `[n, dim]`, with the same n where there are labels.
     labels: `int [n]`, of all.
     class_names: by label, for the one legend.
     max_points: of more rows, so many evenly spaced ones are drawn.
@@ -65,17 +65,15 @@ def tsne_panels(
     A PNG.
 
   Raises:
-    ValueError: there is no encoder, one has another number of rows, or as in `tsne`.
+    ValueError: there is no encoder, or as in `tsne`.
   """
   if not features:
     raise ValueError('features: found none, must be of at least one encoder')
   checked = {name: _checked(rows, labels) for name, rows in features.items()}
-  counts = {name: len(rows) for name, (rows, _) in checked.items()}
-  if len(set(counts.values())) > 1:
-    raise ValueError(f'features: found rows {counts}, must be the same number of each encoder')
   columns = min(2, len(checked))
   lines = -(-len(checked) // columns)
-  drawing = canvas.figure((6.2 if columns == 1 else 4.9) * lines)
+  height = (6.2 if columns == 1 else 4.9) * lines
+  drawing = canvas.figure(height)
   grid = drawing.subplots(lines, columns, squeeze=False).ravel()
   for axes in grid[len(checked) :]:
     axes.remove()
@@ -85,13 +83,11 @@ def tsne_panels(
     _draw(axes, _place(rows[chosen]), None if of is None else of[chosen], names)
     axes.set_title(canvas.name(name, 44), loc='left', fontsize=11)
   if labels is not None:
-    longest = max(len(words) for words in grid[0].get_legend_handles_labels()[1])
+    names = grid[0].get_legend_handles_labels()[1]
+    columns = max(1, min(8, _LETTERS // (max(len(words) for words in names) + _MARKER)))
+    drawing.set_figheight(height + _LINE * -(-len(names) // columns))
     drawing.legend(
-      loc='outside lower center',
-      frameon=False,
-      markerscale=1.6,
-      fontsize=9,
-      ncols=max(1, min(8, _LETTERS // (longest + _MARKER))),
+      loc='outside lower center', frameon=False, markerscale=1.6, fontsize=9, ncols=columns
     )
   return canvas.png(drawing)
 

@@ -126,17 +126,17 @@ def similarity_histograms_plot(
   return canvas.png(drawing)
 
 
-def probe_curve(accuracies: Mapping[str, Sequence[float]]) -> bytes:
+def probe_curve(accuracies: Mapping[str, Sequence[float | None]]) -> bytes:
   """Test accuracy of a probe after each epoch; a dot marks the last epoch, a ring the best.
 
   Args:
-    accuracies: by encoder, from 0 to 1, at least one epoch; those that are not finite are gaps.
+    accuracies: by encoder, from 0 to 1, at least one epoch; None and what is not finite are gaps.
 
   Returns:
     A PNG.
 
   Raises:
-    ValueError: there is no encoder, or one without an epoch or without a finite accuracy.
+    ValueError: there is no encoder, or one without an epoch.
   """
   if not accuracies or not all(len(values) for values in accuracies.values()):
     raise ValueError('accuracies: found none, must be at least one epoch of one encoder')
@@ -144,17 +144,20 @@ def probe_curve(accuracies: Mapping[str, Sequence[float]]) -> bytes:
   axes = drawing.subplots()
   for at, (name, values) in enumerate(accuracies.items()):
     shown = 100 * np.array([_finite(value) for value in values])
-    if np.isnan(shown).all():
-      raise ValueError(f'accuracies: found no finite one of {name}, must be at least one')
     epochs = np.arange(1, len(shown) + 1)
     colour = canvas.PALETTE[at % len(canvas.PALETTE)]
-    best = int(np.nanargmax(shown))
-    last = int(np.flatnonzero(~np.isnan(shown))[-1])
-    label = f'{canvas.name(name)}: last {shown[last]:.1f} %, best {shown[best]:.1f} %'
-    axes.plot(epochs, shown, color=colour, linewidth=1.8, label=label)
-    axes.plot(epochs[last], shown[last], 'o', color=colour)
-    axes.plot(epochs[best], shown[best], 'o', color=colour, markersize=10, fillstyle='none')
-  axes.xaxis.get_major_locator().set_params(integer=True)
+    measured = np.flatnonzero(~np.isnan(shown))
+    words = 'undefined'
+    if len(measured):
+      last, best = measured[-1], measured[np.argmax(shown[measured])]
+      words = f'last {shown[last]:.1f} %, best {shown[best]:.1f} %'
+      axes.plot(epochs[last], shown[last], 'o', color=colour)
+      axes.plot(epochs[best], shown[best], 'o', color=colour, markersize=10, fillstyle='none')
+    axes.plot(epochs, shown, color=colour, linewidth=1.8, label=f'{canvas.name(name)}: {words}')
+  longest = max(len(values) for values in accuracies.values())
+  margin = max(0.5, 0.02 * longest)
+  axes.set_xlim(1 - margin, longest + margin)
+  axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
   canvas.tidy(axes, x_label='epoch of the probe', y_label='test accuracy (%)')
   drawing.legend(loc='outside upper left', frameon=False)
   return canvas.png(drawing)

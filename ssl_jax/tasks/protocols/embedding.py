@@ -49,18 +49,23 @@ def embedding(subject: Subject) -> Measurement:
 
 def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   """The maps side by side, then the neighbours of each."""
-  first = next(iter(taken.values()))
-  labels = first.measurement.material['labels']
-  yield Figure(
-    'Maps of test features',
-    't-SNE, started from PCA with a fixed seed'
-    + ('; colours are classes.' if labels is not None else '.'),
-    figures.tsne_panels(
-      {who: one.measurement.material['features'] for who, one in taken.items()},
-      labels,
-      first.subject.dataset.class_names,
-    ),
-  )
+  labels = [one.measurement.material['labels'] for one in taken.values()]
+  same = all(np.array_equal(one, labels[0]) for one in labels)
+  # One legend for all, unless they are of different images.
+  groups = [taken] if same else [{who: one} for who, one in taken.items()]
+  for group in groups:
+    who, first = next(iter(group.items()))
+    of = first.measurement.material['labels']
+    yield Figure(
+      'Maps of test features' if same else f'Map of test features, {who}',
+      't-SNE, started from PCA with a fixed seed'
+      + ('; colours are classes.' if of is not None else '.'),
+      figures.tsne_panels(
+        {name: one.measurement.material['features'] for name, one in group.items()},
+        of,
+        first.subject.dataset.class_names,
+      ),
+    )
   for who, one in taken.items():
     material = one.measurement.material
     caption = 'Left: test images. Right: the most similar training images.'
