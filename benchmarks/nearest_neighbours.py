@@ -29,7 +29,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-WAYS = {'whole': (160, None), 'default': (1024, None), 'file': (1024, 16_384)}  # queries, and rows of the bank, at once
+# Queries, and rows of the bank, at once.
+WAYS = {'whole': (160, None), 'default': (1024, None), 'file': (1024, 16_384)}
 CLASSES = 100
 ROWS = 8192  # of the bank made at once
 
