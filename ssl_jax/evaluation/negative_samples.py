@@ -31,6 +31,8 @@ class NegativeSampleBounds:
   Attributes:
     info_nce: the loss with K negatives of the other view, which the two bounds lie below.
     symmetric_info_nce: with 2K negatives of both views, over both directions, as in training.
+    class_mean_loss: the same with the class mean of each image in place of its features; with `gap`
+      it lies below `info_nce`, and both bounds below it.
     gap: d = E min(0, z.(class mean - image mean)) / t, at most 0.
     coverage: the share of anchors with S = C; 0 means below 1 / `num_batches`.
     collision_probability: the share of anchors with Col > 0.
@@ -52,6 +54,7 @@ class NegativeSampleBounds:
 
   info_nce: float
   symmetric_info_nce: float
+  class_mean_loss: float
   gap: float
   coverage: float
   collision_probability: float
@@ -299,12 +302,14 @@ def terms_of_batch(
   truth = to_class[rows, labels]
   sub_loss = _log_sum(jnp.where(present, to_class, -jnp.inf)) - truth
   full_loss = _log_sum(to_class) - truth
+  repeated = jnp.where(present, to_class + jnp.log(jnp.maximum(counts, 1)), -jnp.inf)
   gap = jnp.sum(anchors * (class_means[labels] - image_means), axis=1) / temperature
 
   where = lambda condition, values: jnp.where(condition, values, 0)
   terms = {
     'info_nce': info_nce,
     'symmetric_info_nce': symmetric,
+    'class_mean_loss': _log_sum(repeated) - truth,
     'gap': jnp.minimum(gap, 0),
     'coverage': covered.astype(dtype),
     'collision_probability': (~alone).astype(dtype),

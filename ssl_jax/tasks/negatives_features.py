@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.evaluation import PRESETS, LinearProbeResult, linear_probe
+from ssl_jax.evaluation import PRESETS, LinearProbeResult, linear_probe, mean_classifier
 from ssl_jax.tasks import encoders, feature_cache
 from ssl_jax.tasks.feature_cache import FeatureCache
 from ssl_jax.tasks.stored_run import StoredRun
@@ -35,10 +35,9 @@ class ViewFeatures(NamedTuple):
     """The mean of the training images of each class: `float64 [class, dim]`."""
     return _means(self.train_means, labels, classes)
 
-  def mean_accuracy(self, train: np.ndarray, test: np.ndarray, classes: int) -> float:
+  def mean_accuracy(self, train: np.ndarray, test: np.ndarray) -> float:
     """Test accuracy of the class means of one augmented training pass, by inner product."""
-    weights = _means(self.train_views[:, 0], train, classes)
-    return float(np.mean(np.argmax(self.test_plain @ weights.T, axis=1) == test))
+    return mean_classifier(self.train_views[:, 0], train, self.test_plain, test).accuracy
 
 
 class HeadFeatures:

@@ -109,7 +109,7 @@ def measure(
     bounds=tuple(estimate(batch) for batch in batches),
     control=tuple(estimate(control_batch, number) for number in num_negatives),
     marked=marked,
-    mean_accuracy=each(features.mean_accuracy(train_labels, test_labels, classes)),
+    mean_accuracy=each(features.mean_accuracy(train_labels, test_labels)),
     knn=each(knn),
     linear=(linear,) * len(batches),
     collision_bound=each(
@@ -163,6 +163,7 @@ def terms_table(study: Study) -> Table:
     *([('kNN of the run, no head', *study.knn)] if any(study.knn) else []),
     ('L_Info', *study.measured('info_nce')),
     ('symmetric SimCLR loss', *study.measured('symmetric_info_nce')),
+    ('E l(mu), class means for features', *study.measured('class_mean_loss')),
     ('d(f)', *study.measured('gap')),
     ('CURL bound', *study.measured('curl_bound')),
     ('  CURL L_sup', *study.measured('curl_supervised')),

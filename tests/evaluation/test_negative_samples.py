@@ -72,6 +72,13 @@ EVEN = {
     0.7364032087050463,
   ),
 }
+# E l(mu): the loss with class means for features.
+CLASS_MEANS = {
+  1: 0.2883226336742115,
+  2: 0.5230591860237543,
+  3: 0.7190989078879332,
+  4: 0.8863311735946453,
+}
 UNEVEN_3 = (
   0.8211453603516427,
   1 / 3,
@@ -155,6 +162,7 @@ class ExactWorldTest(chex.TestCase):
     with jax.enable_x64(True):
       found = enumerate_world(negatives, [1 / 3] * 3)
     self.check(found, EVEN[negatives])
+    self.assertAlmostEqual(found['class_mean_loss'], CLASS_MEANS[negatives], places=12)
     self.assertAlmostEqual(found['gap'], -0.050716544607787814, places=13)
     self.assertAlmostEqual(found['supervised'], 0.166977270752197790, places=13)
     if negatives == 1:
@@ -173,6 +181,7 @@ class ExactWorldTest(chex.TestCase):
       even = enumerate_world(3, [1 / 3] * 3)
       uneven = enumerate_world(3, [1 / 2, 1 / 3, 1 / 6])
     self.check(even, EVEN[3])
+    self.assertAlmostEqual(even['class_mean_loss'], CLASS_MEANS[3], places=12)
     self.assertAlmostEqual(self.bounds(even).supervised_upper_bound(), UPPER[3], places=9)
     self.check(uneven, UNEVEN_3)
     self.assertAlmostEqual(uneven['gap'], -0.043591124955169715, places=13)
@@ -185,6 +194,7 @@ class ExactWorldTest(chex.TestCase):
   def check(self, found, expected):
     for name, value in zip(NAMES.values(), expected, strict=True):
       self.assertAlmostEqual(found[name], value, places=12, msg=name)
+    self.assertLess(found['class_mean_loss'] + found['gap'], found['info_nce'])
     self.assertLess(found['proposed_bound'], found['info_nce'])
     self.assertLess(found['curl_bound'], found['info_nce'])
 

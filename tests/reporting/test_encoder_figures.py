@@ -40,13 +40,6 @@ DRAWN = {
     },
     better={'error': 'lower'},
   ),
-  'bars': lambda: figures.bars(
-    HOSTILE[:3],
-    {'a': [1.0, -2.0, 3.0], HOSTILE[1]: [None, np.nan, 0.0]},
-    y_label='accuracy (%)',
-    errors={'a': [0.1, None, np.inf]},
-    better='higher',
-  ),
   'similarity_histograms_plot': lambda: figures.similarity_histograms_plot(
     EDGES,
     {name: {'same image': np.zeros(10), 'same class': np.ones(10)} for name in HOSTILE[:2]},
@@ -118,15 +111,14 @@ class EncoderFiguresTest(chex.TestCase):
       chex.assert_shape(decode(picture), (None, canvas.HALF * 50, 3))
 
   def test_each_encoder_has_its_colour(self):
-    for name in ('meter_bars', 'bars', 'probe_curve'):
+    for name in ('meter_bars', 'probe_curve'):
       pixels = decode(DRAWN[name]())
       self.assertTrue(shows(pixels, canvas.PALETTE[0]), name)
       self.assertFalse(shows(pixels, canvas.PALETTE[3]), name)
 
-  def test_one_curve_is_that_of_several(self):
-    one = figures.rank_curve(*curve())
-    self.assertEqual(one, figures.rank_curves({'measured': curve()}))
-    self.assertFalse(shows(decode(one), canvas.PALETTE[1]))
+  def test_a_common_bound_is_drawn_once(self):
+    pixels = decode(figures.rank_curves({'measured': curve()}))
+    self.assertFalse(shows(pixels, canvas.PALETTE[1]))
 
   def test_a_bound_of_its_own(self):
     shorter = figures.RankCurve(RANKS[:1], [0.5], [np.nan], 0.2, [0.9])
@@ -142,16 +134,10 @@ class EncoderFiguresTest(chex.TestCase):
     ('meters', lambda: figures.meter_bars({})),
     ('meters', lambda: figures.meter_bars({'a': {}})),
     ('better', lambda: figures.meter_bars({'a': {'b': 1.0}}, better={'a': 'max'})),
-    ('groups', lambda: figures.bars([], {'a': []}, y_label='')),
-    ('groups', lambda: figures.bars(['a'], {}, y_label='')),
-    ('series', lambda: figures.bars(['a'], {'b': [1, 2]}, y_label='')),
-    ('errors', lambda: figures.bars(['a'], {'b': [1]}, y_label='', errors={'b': []})),
-    ('errors', lambda: figures.bars(['a'], {'b': [1]}, y_label='', errors={'c': [1]})),
-    ('better', lambda: figures.bars(['a'], {'b': [1]}, y_label='', better='max')),
     ('runs', lambda: figures.similarity_histograms_plot(EDGES, {})),
     ('runs', lambda: figures.similarity_histograms_plot(EDGES, {'a': {'b': np.ones(11)}})),
     ('curves', lambda: figures.rank_curves({})),
-    ('ranks', lambda: figures.rank_curve([], [], [], 0.1, [])),
+    ('ranks', lambda: figures.rank_curves({'a': figures.RankCurve([], [], [], 0.1, [])})),
     ('ranks', lambda: figures.rank_curves({'a': curve(ranks=RANKS - 1)})),
     ('ranks', lambda: figures.rank_curves({'a': curve(ranks=RANKS[::-1])})),
     ('measured', lambda: figures.rank_curves({'a': curve(measured=RANKS[1:])})),

@@ -4,7 +4,6 @@ matplotlib and scikit-learn are imported when a picture is made, and no global s
 is touched: figures may be made from any thread, beside a user's own.
 """
 
-from ssl_jax.reporting.figures.bars import bars
 from ssl_jax.reporting.figures.confusion import confusion_matrix
 from ssl_jax.reporting.figures.curves import (
   knn_curve,
@@ -19,11 +18,10 @@ from ssl_jax.reporting.figures.meters import (
   similarity_histograms_plot,
 )
 from ssl_jax.reporting.figures.pictures import contact_sheet, neighbour_grid
-from ssl_jax.reporting.figures.ranks import RankCurve, rank_curve, rank_curves
+from ssl_jax.reporting.figures.ranks import RankCurve, rank_curves
 
 __all__ = [
   'RankCurve',
-  'bars',
   'confusion_matrix',
   'contact_sheet',
   'draws_plot',
@@ -33,7 +31,6 @@ __all__ = [
   'neighbour_grid',
   'optimizer_curves',
   'probe_curve',
-  'rank_curve',
   'rank_curves',
   'similarity_histograms_plot',
   'tsne',

@@ -29,28 +29,10 @@ class RankCurve(NamedTuple):
   bound: Any
 
 
-def rank_curve(ranks: Any, measured: Any, standard_error: Any, chance: float, bound: Any) -> bytes:
-  """P(same class | rank of the negative), beside chance and the greatest possible value.
-
-  Args:
-    ranks: `int [rank]`, from 1.
-    measured: `[rank]`, probabilities.
-    standard_error: `[rank]`, drawn as a band of two.
-    chance: of any rank.
-    bound: `[rank]`.
-
-  Returns:
-    A PNG.
-
-  Raises:
-    ValueError: there is no rank, or the lengths differ.
-  """
-  return rank_curves({'measured': RankCurve(ranks, measured, standard_error, chance, bound)})
-
-
 def rank_curves(curves: Mapping[str, RankCurve]) -> bytes:
-  """The curves of several encoders in one picture; see `rank_curve`.
+  """P(same class | rank of the negative) of several encoders, beside chance and the greatest value.
 
+  A band of two standard errors goes with each curve.
   Where all have the same bound and the same chance these are drawn once, in black and grey;
   else each encoder's are drawn in its colour.
 
@@ -61,7 +43,7 @@ def rank_curves(curves: Mapping[str, RankCurve]) -> bytes:
     A PNG.
 
   Raises:
-    ValueError: there is no encoder, or as in `rank_curve`.
+    ValueError: there is no encoder, a curve without a rank, or one whose lengths differ.
   """
   if not curves:
     raise ValueError('curves: found none, must be of at least one encoder')

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import UNTRAINED, Measurement, Taken, plain, share
@@ -73,10 +75,7 @@ def draw_linear(taken: Mapping[str, Taken]) -> Iterator[Figure]:
 def logistic(subject: Subject) -> Measurement:
   """Logistic regression to convergence; its penalty is chosen on held-out training images."""
   found = evaluation.logistic_probe(
-    subject.features('train'),
-    subject.labels('train'),
-    subject.features('test'),
-    subject.labels('test'),
+    *_features_and_labels(subject),
     num_classes=subject.classes,
     seed=subject.seed,
   )
@@ -90,10 +89,7 @@ def logistic(subject: Subject) -> Measurement:
 def ridge(subject: Subject) -> Measurement:
   """Ridge regression onto one-hot labels in closed form."""
   found = evaluation.ridge_probe(
-    subject.features('train'),
-    subject.labels('train'),
-    subject.features('test'),
-    subject.labels('test'),
+    *_features_and_labels(subject),
     num_classes=subject.classes,
   )
   return Measurement({'accuracy': share(found.accuracy), 'penalty': plain(found.l2)})
@@ -118,6 +114,13 @@ def transfer(subject: Subject) -> Measurement:
     seed=subject.seed,
   )
   return Measurement(_probe_scores(found), {}, {'data': other.describe()})
+
+
+def _features_and_labels(subject: Subject) -> tuple[np.ndarray, ...]:
+  """As every probe takes them: training features and labels, then those of test images."""
+  return tuple(
+    get(split) for split in ('train', 'test') for get in (subject.features, subject.labels)
+  )
 
 
 @functools.lru_cache(maxsize=1)
