@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from ssl_jax import losses
 from ssl_jax.methods.base import Variables, hyperparameter
-from ssl_jax.methods.batch import Batch, as_batch
+from ssl_jax.methods.batch import Batch, as_batch, merge
 from ssl_jax.methods.embeddings import Embeddings, Metrics
 from ssl_jax.methods.online_target import OnlineTargetMethod
+from ssl_jax.methods.queue import push, with_queue
 
 TARGETS = ('ema', 'stop_gradient')
 VARIANTS = ('iccl', 'rcc')
@@ -25,9 +27,15 @@ class ICCL(OnlineTargetMethod):
 
   A projector of three layers without bias and a predictor of two. With 'ema' the predictor has no
   bias either and the similarity loss is the sum of both directions; with 'stop_gradient' the
-  projector ends in a batch norm without gain and bias, the predictor has biases, and the similarity
-  loss is the mean. Statistics are those of the global batch. Exactly two views: the released code
-  has no multi-crop.
+  projector ends in a batch norm without gain and bias, the predictor has biases (released: in its
+  last layer alone; batch norm cancels the other), and the similarity loss is the mean. Statistics
+  are those of the global batch. Exactly two views: the released code has no multi-crop.
+
+  With `pca_queue` the principal axes are those of a queue of both views' targets, newest first, in
+  the order of the global batch. A batch is pushed before the axes are taken, so it has a part in
+  its own, as in the released RCC. The queue starts as random directions (there: of positive
+  coordinates), which have a part until `pca_queue / (2 batch)` batches have come; the released
+  recipes look at the axes only from half of the run on.
   Source: the released code of Ge et al., IEEE TIP 2023; its recipe for ImageNet is the default.
   """
 
@@ -56,6 +64,9 @@ class ICCL(OnlineTargetMethod):
     'softmax', 'of the targets; sinkhorn is an ablation', choices=('softmax', 'sinkhorn')
   )
   pca_dim: int = hyperparameter(0, 'cluster on so many principal axes of the targets; 0 does not')
+  pca_queue: int = hyperparameter(
+    0, 'embeddings of the targets that the axes are taken from; 0 takes those of the batch'
+  )
 
   @property
   def target_network(self) -> str:  # type: ignore[override]
@@ -95,11 +106,32 @@ class ICCL(OnlineTargetMethod):
       self.require(field, 0 < getattr(self, field) < float('inf'), '> 0')
     fits = 0 <= self.pca_dim <= self.projector_out
     self.require('pca_dim', fits, f'between 0 and projector_out, {self.projector_out}')
+    self.require('pca_queue', self.pca_queue >= 0, '>= 0')
+    self.require('pca_queue', not self.pca_queue or self.pca_dim > 0, '0 unless pca_dim is > 0')
 
-  def embed(self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key):
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    super().check_batch(batch_size, view_size)
+    fits = not self.pca_queue or self.pca_queue >= 2 * batch_size
+    self.require('pca_queue', fits, f'at least {2 * batch_size}, both views of a batch, or 0')
+
+  def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
+    variables = super().init(key, images)
+    if not self.pca_queue:
+      return variables
+    return with_queue(variables, key, self.pca_queue, self.networks()['projector'])
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
     if as_batch(batch).local is not None:
       raise ValueError(f'method.name: found {self.name}, which has no use for views.local_crops')
-    return super().embed(variables, batch, step, key)
+    embeddings, new_state = super().embed(variables, batch, step, key)
+    if not self.pca_queue:
+      return embeddings, new_state
+    queue = push(variables['extra']['queue'], merge(jnp.stack(embeddings.target, axis=1)))
+    context = {**embeddings.context, 'pca_rows': queue}
+    embeddings = dataclasses.replace(embeddings, context=context)
+    return embeddings, {**new_state, 'extra': {**new_state['extra'], 'queue': queue}}
 
   def compare(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
@@ -120,4 +152,5 @@ class ICCL(OnlineTargetMethod):
       similarity_weight_after=self.similarity_weight_after,
       assignments=self.assignments,
       pca_dim=self.pca_dim or None,
+      pca_rows=embeddings.context['pca_rows'] if self.pca_queue else None,
     )
