@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import chex
 import jax
 
+from ssl_jax import models
 from ssl_jax.methods import heads
 from ssl_jax.methods.base import Method, Variables, hyperparameter
 from ssl_jax.methods.batch import Batch, as_batch, merge, split
@@ -29,6 +30,10 @@ class ProjectedMethod(Method):
   projector_hidden: int = hyperparameter(0, "its hidden width; 0 is the encoder's width")
   projector_out: int = hyperparameter(128, 'width of the embeddings')
   projector_norm: bool = hyperparameter(False, 'batch norm after the last layer of the projector')
+  projector_last_bias: bool = hyperparameter(True, 'a bias in its last layer, if it has any')
+  projector_init: str = hyperparameter(
+    'kaiming_normal', 'distribution of its weights at the start', choices=models.KERNEL_INITS
+  )
   batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
 
   def check(self) -> None:
@@ -45,6 +50,8 @@ class ProjectedMethod(Method):
       self.projector_out,
       last_norm=self.projector_norm,
       biases=self.projector_bias,
+      last_bias=self.projector_last_bias,
+      kernel_init=self.projector_init,
     )
     return {'encoder': encoder, 'projector': projector}
 

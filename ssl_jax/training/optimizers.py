@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -12,7 +13,7 @@ import optax
 
 from ssl_jax.models.arguments import check_choice
 
-NAMES = ('sgd', 'lars', 'adamw', 'adam')
+NAMES = ('sgd', 'lars', 'larc', 'adamw', 'adam')
 EXCLUSIONS = ('none', 'norm_and_bias', 'legacy_downsample_gamma', 'legacy_regex')
 
 
@@ -36,19 +37,21 @@ def build(
   * 'sgd', as in PyTorch: `d = g + weight_decay * w; v = momentum * v + d; w -= rate * v`.
   * 'lars': `v = momentum * v + rate * ratio * (g + weight_decay * w); w -= v`, `ratio` as in
     `scale_by_trust_ratio`; excluded parameters have `ratio` 1, so they move at the full rate.
+  * 'larc': `v = momentum * v + ratio * (g + weight_decay * w); w -= rate * v`, `ratio` as in
+    `scale_by_local_rate`: every parameter has one, excluded ones without weight decay.
   * 'adam': weight decay is added to the gradient, as in 'sgd'.
   * 'adamw': weight decay is decoupled, `w -= rate * weight_decay * w` (Loshchilov, Hutter, 2019).
 
   Args:
     name: one of the above.
     schedule: the learning rate, constant or by the number of updates done.
-    momentum: of 'sgd' and 'lars'.
-    nesterov: look ahead, 'sgd' and 'lars'.
+    momentum: of 'sgd', 'lars' and 'larc'.
+    nesterov: look ahead, of the same.
     weight_decay: of the parameters that are not excluded.
     exclude: which parameters have neither weight decay nor LARS's ratio, see `adapted`.
     excluded_rate_scale: the learning rate of these parameters, relative to the others: 0.024 in
       Barlow Twins (Zbontar et al., ICML 2021), 0.0048 against 0.2.
-    trust_coefficient: of 'lars'.
+    trust_coefficient: of 'lars' and 'larc'.
     beta1, beta2, eps: of 'adam' and 'adamw'.
     clip_norm: scale gradients down to this global norm before anything else; 0 does not.
 
@@ -76,9 +79,11 @@ def build(
   rate = optax.scale_by_learning_rate(schedule)
   adam = optax.scale_by_adam(beta1, beta2, eps)
   trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
+  trust = (trust_coefficient, weight_decay, exclude)
   rules = {
     'sgd': lambda: (decay, trace, rate),
-    'lars': lambda: (scale_by_trust_ratio(trust_coefficient, weight_decay, exclude), rate, trace),
+    'lars': lambda: (scale_by_trust_ratio(*trust), rate, trace),
+    'larc': lambda: (scale_by_local_rate(*trust), trace, rate),
     'adam': lambda: (decay, adam, rate),
     'adamw': lambda: (adam, decay, rate),
   }
@@ -132,21 +137,53 @@ def scale_by_trust_ratio(
   0: exclude biases. Where the denominator is 0 the update is 0. Excluded parameters pass unchanged.
   """
 
+  def scale(adapt: bool, grad: chex.Array, param: chex.Array) -> chex.Array:
+    if not adapt:
+      return grad
+    param_norm, grad_norm = _norm(param), _norm(grad)
+    denominator = grad_norm + weight_decay * param_norm
+    safe = jnp.where(denominator > 0, denominator, 1)
+    ratio = jnp.where(denominator > 0, trust_coefficient * param_norm / safe, 0)
+    return ratio * (grad + weight_decay * param)
+
+  return _scale_each(scale, exclude)
+
+
+def scale_by_local_rate(
+  trust_coefficient: float = 1e-3, weight_decay: float = 0.0, exclude: str = 'norm_and_bias'
+) -> optax.GradientTransformation:
+  """`ratio * (g + decay * w)`, the core of LARC without clipping, for every parameter.
+
+  `ratio = trust_coefficient * |w| / (|g| + decay * |w| + 1e-8)`; `decay` is `weight_decay`, and 0
+  for excluded parameters, which have a ratio all the same. Where either norm is 0 the gradient
+  passes as it is, without weight decay. Source: NVIDIA's apex, by which Nozawa and Sato (NeurIPS
+  2021) train.
+  """
+
+  def scale(decays: bool, grad: chex.Array, param: chex.Array) -> chex.Array:
+    decay = weight_decay if decays else 0.0
+    param_norm, grad_norm = _norm(param), _norm(grad)
+    ratio = trust_coefficient * param_norm / (grad_norm + decay * param_norm + 1e-8)
+    moves = (param_norm > 0) & (grad_norm > 0)
+    return jnp.where(moves, ratio * (grad + decay * param), grad)
+
+  return _scale_each(scale, exclude)
+
+
+def _scale_each(
+  scale: Callable[[bool, chex.Array, chex.Array], chex.Array], exclude: str
+) -> optax.GradientTransformation:
+  """`scale(whether it is adapted, gradient, parameter)` of every parameter."""
+
   def update(
     updates: chex.ArrayTree, state: optax.EmptyState, params: chex.ArrayTree | None = None
   ) -> tuple[chex.ArrayTree, optax.EmptyState]:
     if params is None:
-      raise ValueError('params: found None, must be given: LARS needs their norms')
-
-    def scale(adapt: bool, grad: chex.Array, param: chex.Array) -> chex.Array:
-      if not adapt:
-        return grad
-      param_norm, grad_norm = (jnp.sqrt(jnp.sum(jnp.square(x))) for x in (param, grad))
-      denominator = grad_norm + weight_decay * param_norm
-      safe = jnp.where(denominator > 0, denominator, 1)
-      ratio = jnp.where(denominator > 0, trust_coefficient * param_norm / safe, 0)
-      return ratio * (grad + weight_decay * param)
-
+      raise ValueError('params: found None, must be given: the ratios need their norms')
     return jax.tree.map(scale, adapted(params, exclude), updates, params), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _norm(values: chex.Array) -> jax.Array:
+  return jnp.sqrt(jnp.sum(jnp.square(values)))

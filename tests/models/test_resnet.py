@@ -58,6 +58,7 @@ class ArchitectureTest(chex.TestCase):
     ('resnet18', 'imagenet', 96, (24, 12, 6, 3)),
     ('resnet18', 'cifar', 32, (32, 16, 8, 4)),
     ('resnet10', 'cifar', 33, (33, 17, 9, 5)),
+    ('resnet18', 'cifar_padded', 32, (36, 18, 9, 5)),
   )
   def test_feature_map_sizes(self, name, stem, size, sides):
     network = models.resnet(name, stem=stem, width=8)
@@ -96,6 +97,16 @@ class ArchitectureTest(chex.TestCase):
       np.testing.assert_allclose(features, expected, rtol=1e-8, atol=1e-10)
       chex.assert_trees_all_equal(unchanged, host['stats'])
 
+  def test_the_padded_stem_is_the_other_one_on_a_framed_image(self):
+    images = _images(2, 12, 12, 3)
+    padded, plain = _tiny(stem='cifar_padded'), _tiny()
+    variables = plain.init(jax.random.key(0), images)
+    chex.assert_trees_all_equal(variables, padded.init(jax.random.key(0), images))
+    framed = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    found, _ = _apply(padded, variables, images, True)
+    expected, _ = _apply(plain, variables, framed, True)
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
+
   def test_names_that_masks_and_exports_rely_on(self):
     params = _shapes(models.resnet('resnet50', width=2))['params']
     self.assertEqual(
@@ -132,6 +143,13 @@ class InitTest(chex.TestCase):
     kernel = params['stage4_block1']['conv1']['kernel']  # [3, 3, 128, 256]
     np.testing.assert_allclose(jnp.std(kernel), (2 / (9 * 128)) ** 0.5, rtol=0.01)
     # Not truncated: a normal sample of this size reaches beyond four deviations.
+    self.assertGreater(float(jnp.max(jnp.abs(kernel)) / jnp.std(kernel)), 4)
+
+  def test_kaiming_normal_fan_out(self):
+    network = _tiny(width=32, conv_init='kaiming_normal_fan_out')
+    params = network.init(jax.random.key(0), _images(2, 8, 8, 3))['params']
+    kernel = params['stage4_block1']['conv1']['kernel']  # [3, 3, 128, 256]
+    np.testing.assert_allclose(jnp.std(kernel), (2 / (9 * 256)) ** 0.5, rtol=0.01)
     self.assertGreater(float(jnp.max(jnp.abs(kernel)) / jnp.std(kernel)), 4)
 
   def test_kaiming_uniform_fan_out(self):
@@ -244,7 +262,7 @@ class RefusalTest(chex.TestCase):
   @parameterized.parameters(
     ({'name': 'resnet181'}, "name: found 'resnet181'; nearest: resnet18"),
     ({'name': 'vgg'}, "name: found 'vgg'; allowed: resnet10, resnet18, resnet34"),
-    ({'stem': 'cifar10'}, "stem: found 'cifar10'; nearest: cifar; allowed: imagenet, cifar"),
+    ({'stem': 'cifar10'}, "stem: found 'cifar10'; nearest: cifar, cifar_padded; allowed: "),
     ({'conv_init': 'zeros'}, "conv_init: found 'zeros'"),
     ({'dtype': 'float16'}, "dtype: found 'float16'; nearest: "),
     ({'width': 0}, 'width: found 0, must be an integer of at least 1'),

@@ -140,6 +140,56 @@ class LarsTest(chex.TestCase):
     np.testing.assert_allclose(after['still'], 1 - 1e-3 * (weight_decay > 0), rtol=1e-6)
 
 
+class LarcTest(chex.TestCase):
+  def test_three_steps_equal_numpy(self):
+    # The norm's gain is scaled and not decayed, the shortcut's decayed too, zero biases move raw.
+    params = jax.tree.map(lambda p: p * jnp.linspace(0.5, 1.5, p.shape[-1]), _tree())
+    draw = lambda p, seed: jax.random.normal(jax.random.key(seed), p.shape)
+    gradients = [jax.tree.map(lambda p, seed=seed: draw(p, seed), params) for seed in range(3)]
+    rates = (0.5, 0.25, 0.125)
+    optimizer = optimizers.build(
+      'larc',
+      schedule=lambda count: jnp.array(rates)[count],
+      weight_decay=0.1,
+      exclude='legacy_downsample_gamma',
+    )
+    decays = optimizers.adapted(params, 'legacy_downsample_gamma')
+    expected = jax.tree.map(np.array, params)
+    buffer = jax.tree.map(np.zeros_like, expected)
+    for rate, gradient, found in zip(
+      rates, gradients, _run(optimizer, params, gradients), strict=True
+    ):
+
+      def local(decays, grad, param):
+        grad, decay = np.array(grad), 0.1 * decays
+        param_norm, grad_norm = np.linalg.norm(param), np.linalg.norm(grad)
+        if not param_norm or not grad_norm:
+          return grad
+        ratio = 1e-3 * param_norm / (grad_norm + decay * param_norm + 1e-8)
+        return ratio * (grad + decay * param)
+
+      scaled = jax.tree.map(local, decays, gradient, expected)
+      buffer = jax.tree.map(lambda v, d: 0.9 * v + d, buffer, scaled)
+      expected = jax.tree.map(lambda w, v, rate=rate: w - rate * v, expected, buffer)
+      chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-7)
+
+  def test_is_lars_at_a_constant_rate_where_nothing_is_left_out(self):
+    params = {'kernel': jnp.array([[1.0, 2.0], [3.0, -4.0]])}
+    gradients = [{'kernel': jnp.array([[0.1, -0.2], [0.3, g]])} for g in (0.4, -0.1)]
+    settings = {'schedule': 0.5, 'weight_decay': 0.01, 'exclude': 'none'}
+    chex.assert_trees_all_close(
+      _run(optimizers.build('larc', **settings), params, gradients),
+      _run(optimizers.build('lars', **settings), params, gradients),
+      rtol=1e-6,
+    )
+
+  def test_a_zero_gradient_stays_zero(self):
+    params = _tree()
+    optimizer = optimizers.build('larc', schedule=1.0, weight_decay=0.1)
+    (after,) = _run(optimizer, params, [jax.tree.map(jnp.zeros_like, params)])
+    chex.assert_trees_all_equal(after, params)
+
+
 class UpdateRuleTest(chex.TestCase):
   @parameterized.product(nesterov=(False, True), momentum=(0.0, 0.9))
   def test_sgd_is_pytorchs(self, nesterov, momentum):
@@ -212,7 +262,10 @@ class UpdateRuleTest(chex.TestCase):
       np.testing.assert_allclose(optax.tree.norm(after), expected, rtol=1e-6)
 
   @parameterized.parameters(
-    ({'name': 'lasr'}, "name: found 'lasr'; nearest: lars; allowed: sgd, lars, adamw, adam"),
+    (
+      {'name': 'lasr'},
+      "name: found 'lasr'; nearest: lars, larc; allowed: sgd, lars, larc, adamw, adam",
+    ),
     ({'exclude': 'norms'}, "exclude: found 'norms'"),
     ({'momentum': 1.0}, 'momentum: found 1.0'),
     ({'beta2': -0.1}, 'beta2: found -0.1'),
