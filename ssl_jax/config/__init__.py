@@ -56,6 +56,11 @@ class Views:
   interpolation: str = setting(
     'recipe', 'of the random resized crop', choices=('recipe', 'bilinear', 'bicubic')
   )
+  normalization: str = setting(
+    'recipe',
+    'mean and deviation that colours are normalised by; none leaves them between 0 and 1',
+    choices=('recipe', *views.STATISTICS),
+  )
   local_crops: int = setting(0, 'smaller crops besides the two views (multi-crop); 0 for none')
   local_size: int = setting(0, 'side of a local crop in pixels; 0 is half of a view')
   local_scale_min: float = setting(0.05, 'smallest area of a local crop')
@@ -82,7 +87,7 @@ class Model:
   name: str = setting('resnet18', 'architecture', choices=models.names())
   stem: str = setting(
     'cifar',
-    'cifar: 3x3 without pooling; imagenet: 7x7, stride 2, max-pool',
+    'cifar: 3x3 without pooling, padded by 3 in cifar_padded; imagenet: 7x7, stride 2, max-pool',
     choices=models.STEMS,
   )
   width: int = setting(64, 'channels of the first stage')
@@ -108,11 +113,11 @@ class Optimizer:
 
   name: str = setting('sgd', 'update rule', choices=optimizers.NAMES)
   learning_rate: float = setting(0.06, 'after warm-up, before decay; not scaled by the batch')
-  momentum: float = setting(0.9, 'of sgd and lars')
-  nesterov: bool = setting(False, 'Nesterov momentum, of sgd and lars')
+  momentum: float = setting(0.9, 'of sgd, lars and larc')
+  nesterov: bool = setting(False, 'Nesterov momentum, of sgd, lars and larc')
   beta1: float = setting(0.9, 'of adam and adamw')
   beta2: float = setting(0.999, 'of adam and adamw')
-  weight_decay: float = setting(5e-4, 'coupled for sgd, lars and adam, decoupled for adamw')
+  weight_decay: float = setting(5e-4, 'decoupled for adamw, coupled for the others')
   exclude: str = setting(
     'none',
     'parameters without weight decay and LARS scaling',
@@ -121,7 +126,7 @@ class Optimizer:
   excluded_rate_scale: float = setting(
     1.0, 'learning rate of the parameters of exclude, relative to the others'
   )
-  trust_coefficient: float = setting(1e-3, 'of lars')
+  trust_coefficient: float = setting(1e-3, 'of lars and larc')
   clip_norm: float = setting(0.0, 'largest global norm of the gradient; 0 does not clip')
   schedule: str = setting(
     'cosine', 'of the learning rate after warm-up', choices=('cosine', 'constant', 'step')

@@ -14,12 +14,13 @@ from ssl_jax.views.color import (
 from ssl_jax.views.crop import INTERPOLATIONS, crop_resize, sample_boxes
 from ssl_jax.views.jitter import color_jitter
 from ssl_jax.views.presets import NAMES, recipe
-from ssl_jax.views.recipe import Recipe, View
+from ssl_jax.views.recipe import STATISTICS, Recipe, View
 from ssl_jax.views.sample import Parameters, draw_parameters
 
 __all__ = [
   'INTERPOLATIONS',
   'NAMES',
+  'STATISTICS',
   'Parameters',
   'Recipe',
   'View',

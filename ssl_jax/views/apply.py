@@ -90,22 +90,18 @@ def transform(recipe: Recipe, images: jax.Array, parameters: Parameters) -> jax.
     float32 [batch, view, size, size, 3], normalised.
   """
   leading = parameters.flip.shape
-  views = _crop(recipe, images, parameters)
-  views = views.reshape((-1, *views.shape[2:]))
   flat = Parameters(*(x.reshape((-1, *x.shape[2:])) for x in parameters))
-  # All views pass through an operation that any of them uses, so that it is one fused computation.
-  if any(view.jitters for view in recipe.views):
-    views = jitter.color_jitter(
-      views,
-      flat.brightness,
-      flat.contrast,
-      flat.saturation,
-      flat.hue,
-      flat.order,
-      channel_axis=_CHANNEL_AXIS,
-    )
-  if _used(recipe, 'grayscale_prob'):
-    views = color.grayscale(views, flat.grayscale, _CHANNEL_AXIS)
+  rows, columns = _resize_weights(recipe, images, parameters)
+  if recipe.color_first:
+    whole_images = jnp.repeat(crop.planes(images), leading[1], axis=0)
+    whole_images = _color(recipe, whole_images, flat)
+    whole_images = whole_images.reshape((*leading, *whole_images.shape[1:]))
+    views = crop.resample_each(whole_images, rows, columns)
+  else:
+    views = crop.resample(images, rows, columns)
+  views = views.reshape((-1, *views.shape[2:]))
+  if not recipe.color_first:
+    views = _color(recipe, views, flat)
   if _used(recipe, 'blur_prob'):
     max_sigma = max(view.blur_sigma[1] for view in recipe.views if view.blur_prob > 0)
     views = blur.gaussian_blur(views, flat.sigma, max_sigma, _CHANNEL_AXIS)
@@ -119,8 +115,28 @@ def transform(recipe: Recipe, images: jax.Array, parameters: Parameters) -> jax.
   return views.reshape((*leading, *views.shape[1:]))
 
 
-def _crop(recipe: Recipe, images: jax.Array, parameters: Parameters) -> jax.Array:
-  """Crop, resize and flip: float32 [batch, view, size, 3, size] in [0, 1]."""
+def _color(recipe: Recipe, images: jax.Array, flat: Parameters) -> jax.Array:
+  """Jitter and grey level of [image * view, row, channel, column]."""
+  # All views pass through an operation that any of them uses, so that it is one fused computation.
+  if any(view.jitters for view in recipe.views):
+    images = jitter.color_jitter(
+      images,
+      flat.brightness,
+      flat.contrast,
+      flat.saturation,
+      flat.hue,
+      flat.order,
+      channel_axis=_CHANNEL_AXIS,
+    )
+  if _used(recipe, 'grayscale_prob'):
+    images = color.grayscale(images, flat.grayscale, _CHANNEL_AXIS)
+  return images
+
+
+def _resize_weights(
+  recipe: Recipe, images: jax.Array, parameters: Parameters
+) -> tuple[jax.Array, jax.Array]:
+  """Crop, resize and flip as the weights of `crop.resample`, of rows and of columns."""
   height, width = images.shape[1:3]
   top, left, box_height, box_width = jnp.unstack(parameters.boxes, axis=-1)
   # One set of weights for all views where they share the filter, which they do in every preset.
@@ -138,7 +154,7 @@ def _crop(recipe: Recipe, images: jax.Array, parameters: Parameters) -> jax.Arra
     columns.append(
       crop.resize_weights(*horizontal, width, recipe.size, interpolation, parameters.flip[:, group])
     )
-  return crop.resample(images, jnp.concatenate(rows, axis=1), jnp.concatenate(columns, axis=1))
+  return jnp.concatenate(rows, axis=1), jnp.concatenate(columns, axis=1)
 
 
 def _normalize(recipe: Recipe, images: jax.Array) -> jax.Array:

@@ -96,10 +96,25 @@ def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arra
     columns both products are plain batched matrix products without a transposition between them,
     and the colour operations that follow read contiguous rows.
   """
-  planes = jnp.swapaxes(images, 2, 3).astype(jnp.float32) * (1 / 255)
+  return _resample('bhcw,bvpw->bvhcp', planes(images), rows, columns)
+
+
+def resample_each(views: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+  """`resample` of views that are different pictures already: [image, view, height, channel, width],
+  float32 in [0, 1].
+  """
+  return _resample('bvhcw,bvpw->bvhcp', views, rows, columns)
+
+
+def planes(images: jax.Array) -> jax.Array:
+  """uint8 [image, height, width, channel] to float32 [image, height, channel, width] in [0, 1]."""
+  return jnp.swapaxes(images, 2, 3).astype(jnp.float32) * (1 / 255)
+
+
+def _resample(across: str, values: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
   # TF32 or bfloat16 would cost up to half a grey level, and the products are small.
   precision = jax.lax.Precision.HIGHEST
-  narrow = jnp.einsum('bhcw,bvpw->bvhcp', planes, columns, precision=precision)
+  narrow = jnp.einsum(across, values, columns, precision=precision)
   out = jnp.einsum('bvoh,bvhcp->bvocp', rows, narrow, precision=precision)
   return jnp.clip(out, 0.0, 1.0)
 

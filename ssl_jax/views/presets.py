@@ -41,6 +41,16 @@ _ICCL = tuple(
   dataclasses.replace(view, crop_scale=(0.2, 1.0), interpolation='bilinear', permutation_prob=0.8)
   for view in (_BYOL_FIRST, _BYOL_SECOND)
 )
+# The same for Imagenette: crops from 8 % of the area, and the second view is always jittered.
+_ICCL_SMALL = tuple(
+  dataclasses.replace(view, crop_scale=(0.08, 1.0), jitter_prob=probability)
+  for view, probability in zip(_ICCL, (0.8, 1.0), strict=True)
+)
+# The code base that Song et al. (arXiv 2407.13541) build on; colours change before the crop.
+_DSA = dataclasses.replace(_SIMCLR, interpolation='bicubic')
+_DSA_CIFAR = dataclasses.replace(
+  _MOCO_V2, interpolation='bicubic', grayscale_prob=0.1, blur_prob=0.0
+)
 
 
 def _for_cifar(views: Sequence[View], strength: float = 1.0) -> dict:
@@ -62,6 +72,9 @@ _PRESETS: dict[str, Callable[[], dict]] = {
   'cifar_simclr': lambda: _for_cifar((_SIMCLR, _SIMCLR), strength=0.5),
   'cifar_byol': lambda: _for_cifar((_BYOL_FIRST, _BYOL_SECOND)),
   'cifar_iccl': lambda: _for_cifar(_ICCL),
+  'imagenette_iccl': lambda: {'views': _ICCL_SMALL},
+  'dsa': lambda: {'views': (_DSA, _DSA), 'color_first': True},
+  'cifar_dsa': lambda: {**_for_cifar((_DSA_CIFAR, _DSA_CIFAR)), 'color_first': True},
   'none': lambda: {'views': (View(), View())},
 }
 NAMES = tuple(_PRESETS)
@@ -83,8 +96,8 @@ def recipe(
 ) -> Recipe:
   """A recipe by name; `None` keeps the preset's value.
 
-  Two views each. Crops are bilinear, but bicubic for `byol`; normalisation is ImageNet's, but
-  CIFAR-10's for the `cifar_` presets.
+  Two views each. Crops are bilinear, but bicubic for `byol` and DSA; normalisation is ImageNet's,
+  but CIFAR-10's for the `cifar_` presets.
 
   * `simclr`: Chen et al., ICML 2020; crop from 8 % of the area, strong jitter, blur at 0.5.
   * `moco_v2`: Chen et al., 2020; crop from 20 %, jitter half as strong.
@@ -92,6 +105,9 @@ def recipe(
   * `iccl`: the same pair with crops from 20 % and random permutations of the colour channels.
   * `cifar_simclr`: `simclr` at jitter strength 0.5 without blur; `cifar_byol` and `cifar_iccl`: the
     asymmetric pairs without blur.
+  * `imagenette_iccl`: `iccl` with crops from 8 % and jitter in every second view.
+  * `dsa`, `cifar_dsa`: `simclr`, and `moco_v2` with less grey and without blur, whose jitter and
+    grey level precede the crop (Song et al., arXiv 2407.13541).
   * `none`: two un-augmented views.
 
   Args:

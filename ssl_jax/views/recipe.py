@@ -10,6 +10,15 @@ from ssl_jax.views import crop
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+# Mean and standard deviation of the pixels of training images, in [0, 1] units, by name.
+STATISTICS = {
+  'imagenet': (IMAGENET_MEAN, IMAGENET_STD),
+  'cifar10': (CIFAR10_MEAN, CIFAR10_STD),
+  'cifar100': (CIFAR100_MEAN, CIFAR100_STD),
+  'none': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +94,8 @@ class View:
 class Recipe:
   """The views of a batch, their common size in pixels, and the normalisation.
 
-  With `plain`, the un-augmented image follows as the last view. `local` is a recipe of further,
+  With `plain`, the un-augmented image follows as the last view. With `color_first`, jitter and grey
+  level precede the crop, on the whole image at its own size. `local` is a recipe of further,
   smaller crops of the same images (multi-crop), which come as an array of their own.
 
   Raises:
@@ -97,6 +107,7 @@ class Recipe:
   mean: tuple[float, float, float] = IMAGENET_MEAN
   std: tuple[float, float, float] = IMAGENET_STD
   plain: bool = False
+  color_first: bool = False
   local: Recipe | None = None
 
   def __post_init__(self) -> None:

@@ -113,6 +113,15 @@ class TableTest(chex.TestCase):
     self.assertEqual(made['random initialisation (a, b)'], ['1', '20.00'])
     self.assertEqual(made['random initialisation (wide)'], ['1', '30.00'])
 
+  def test_pixels_are_shared_where_they_are_normalised_alike(self):
+    results = [
+      (run(name, 0, f'--views.normalization={value}'), result(0.7))
+      for name, value in (('a', 'recipe'), ('b', 'cifar10'), ('c', 'none'))
+    ]
+    made = rows(table.make(['a', 'b', 'c'], (0,), ('knn',), results))
+    self.assertIn('raw pixels (a, b)', made)
+    self.assertIn('raw pixels (c)', made)
+
   def test_runs_of_several_lengths(self):
     results = [(run('a', 0), result(0.7)), (run('b', 0), result(0.7, steps=1000))]
     made = table.make(['a', 'b'], (0,), ('knn',), results)

@@ -20,6 +20,12 @@ TABLE = {
     ((0.2, 1), 'bilinear', BYOL, 1.0, 0, 0.8),
     ((0.2, 1), 'bilinear', BYOL, 0.1, 0.2, 0.8),
   ],
+  'imagenette_iccl': [
+    ((0.08, 1), 'bilinear', BYOL, 1.0, 0, 0.8),
+    ((0.08, 1), 'bilinear', BYOL, 0.1, 0.2, 0.8),
+  ],
+  'dsa': [((0.08, 1), 'bicubic', (0.8, 0.8, 0.8, 0.2), 0.5, 0, 0)] * 2,
+  'cifar_dsa': [((0.2, 1), 'bicubic', HALF, 0, 0, 0)] * 2,
   'cifar_simclr': [((0.08, 1), 'bilinear', HALF, 0, 0, 0)] * 2,
   'cifar_byol': [
     ((0.08, 1), 'bicubic', BYOL, 0, 0, 0),
@@ -30,6 +36,9 @@ TABLE = {
     ((0.2, 1), 'bilinear', BYOL, 0, 0.2, 0.8),
   ],
 }
+# Probabilities of jitter in both views, and of grey level, where they are not 0.8 and 0.2.
+JITTER = {'imagenette_iccl': (0.8, 1.0)}
+GRAY = {'cifar_dsa': 0.1}
 
 
 class PresetTest(chex.TestCase):
@@ -37,12 +46,15 @@ class PresetTest(chex.TestCase):
   def test_table(self, name):
     recipe = views.recipe(name, size=32)
     self.assertLen(recipe.views, 2)
-    for view, row in zip(recipe.views, TABLE[name], strict=True):
+    self.assertEqual(recipe.color_first, name.endswith('dsa'))
+    jitters = JITTER.get(name, (0.8, 0.8))
+    for view, row, jitter in zip(recipe.views, TABLE[name], jitters, strict=True):
       strengths = (view.brightness, view.contrast, view.saturation, view.hue)
       settings = (view.blur_prob, view.solarize_prob, view.permutation_prob)
       self.assertEqual((view.crop_scale, view.interpolation, strengths, *settings), row)
       self.assertEqual(view.crop_ratio, (3 / 4, 4 / 3))
-      self.assertEqual((view.flip_prob, view.jitter_prob, view.grayscale_prob), (0.5, 0.8, 0.2))
+      self.assertEqual((view.flip_prob, view.jitter_prob), (0.5, jitter))
+      self.assertEqual(view.grayscale_prob, GRAY.get(name, 0.2))
       self.assertEqual((view.blur_sigma, view.solarize_threshold), ((0.1, 2.0), 128))
     if name.startswith('cifar'):
       self.assertEqual(recipe.mean, (0.4914, 0.4822, 0.4465))
@@ -50,6 +62,15 @@ class PresetTest(chex.TestCase):
     else:
       self.assertEqual(recipe.mean, (0.485, 0.456, 0.406))
       self.assertEqual(recipe.std, (0.229, 0.224, 0.225))
+
+  def test_statistics_by_name(self):
+    mean, std = views.STATISTICS['cifar100']
+    recipe = views.recipe('simclr', size=32, mean=mean, std=std)
+    self.assertEqual((recipe.mean, recipe.std), (mean, std))
+    self.assertEqual(views.STATISTICS['none'], ((0, 0, 0), (1, 1, 1)))
+    for name, preset in (('imagenet', 'simclr'), ('cifar10', 'cifar_simclr')):
+      recipe = views.recipe(preset, size=32)
+      self.assertEqual((recipe.mean, recipe.std), views.STATISTICS[name])
 
   def test_names(self):
     self.assertSameElements(views.NAMES, [*TABLE, 'none'])

@@ -81,7 +81,7 @@ class PipelineTest(chex.TestCase):
         self.assertLess(difference.mean(), 2.5)
         self.assertLess(np.percentile(difference, 95), 8.0)
 
-  @parameterized.parameters('simclr', 'byol', 'iccl', 'cifar_byol', 'none')
+  @parameterized.parameters('simclr', 'byol', 'iccl', 'cifar_byol', 'cifar_dsa', 'none')
   def test_shape_range_and_dtype(self, name):
     recipe = views.recipe(name, size=16)
     ours = compiled(recipe)(KEY, smooth_images(3, 16, 28))
@@ -90,6 +90,34 @@ class PipelineTest(chex.TestCase):
     pixels = ours * jnp.array(recipe.std) + jnp.array(recipe.mean)
     self.assertGreaterEqual(float(pixels.min()), -1e-5)
     self.assertLessEqual(float(pixels.max()), 1 + 1e-5)
+
+  def test_colours_may_change_before_the_crop(self):
+    recipe = views.recipe('cifar_dsa', size=16)
+    images = smooth_images(24, 20, 28)
+    p = views.draw_parameters(recipe, KEY, len(images), 20, 28)
+    ours = views.denormalize(recipe, compiled(recipe)(KEY, images))
+    for v in range(2):
+      colors = (p.brightness, p.contrast, p.saturation, p.hue, p.order)
+      whole = views.color_jitter(jnp.asarray(images / 255, jnp.float32), *(c[:, v] for c in colors))
+      whole = views.grayscale(whole, p.grayscale[:, v])
+      # Rounding to a byte lets the public function crop, at half a level.
+      whole = jnp.round(whole * 255).astype(jnp.uint8)
+      expected = views.crop_resize(whole, p.boxes[:, v], 16, 'bicubic', p.flip[:, v])
+      chex.assert_trees_all_close(ours[:, v], expected, atol=1.1 / 255)
+
+  @parameterized.parameters('none', 'cifar_byol')
+  def test_the_order_is_free_where_colours_stay(self, name):
+    recipe = views.recipe(name, size=16, jitter_strength=0.0)
+    still = tuple(dataclasses.replace(view, grayscale_prob=0.0) for view in recipe.views)
+    after = dataclasses.replace(recipe, views=still)
+    before = dataclasses.replace(after, color_first=True)
+    images = smooth_images(4, 20, 28)
+    found, expected = compiled(before)(KEY, images), compiled(after)(KEY, images)
+    chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+  def test_local_crops_follow_the_order_of_their_views(self):
+    recipe = views.recipe('cifar_dsa', size=16, local_crops=2)
+    self.assertTrue(recipe.local.color_first)
 
   @parameterized.parameters((32, 32, 32), (8, 9, 16), (44, 30, 24))
   def test_without_augmentation_it_is_the_plain_image(self, height, width, size):
