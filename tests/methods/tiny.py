@@ -37,10 +37,22 @@ HOSTED = ('simclr+dsa', 'byol+dsa', 'simsiam+dsa', 'swav+dsa')
 NAMES = tuple(name for name in methods.names() if '+' not in name or name in HOSTED)
 
 
+# Settings that change what a method keeps in its state, as `METHOD, WHAT DIFFERS`.
+FORMS = {
+  'iccl, axes of a queue': {
+    'target': 'stop_gradient',
+    'adaptive_temperature': 'free',
+    'pca_dim': 4,
+    'pca_queue': 40,
+  },
+}
+
+
 def heads(name: str) -> dict[str, object]:
-  """Hyper-parameters with which a method is small."""
-  host, _, regularizer = name.partition('+')
-  return {**HEADS[host], **({'dsa_group_size': 4, 'dsa_neighbors': 2} if regularizer else {})}
+  """Hyper-parameters with which a method, or a form of one, is small."""
+  host, _, regularizer = name.partition(',')[0].partition('+')
+  adjuster = {'dsa_group_size': 4, 'dsa_neighbors': 2} if regularizer else {}
+  return {**HEADS[host], **adjuster, **FORMS.get(name, {})}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,13 @@ from absl.testing import parameterized
 
 from ssl_jax import methods
 from ssl_jax.training import Checkpoints
-from tests.methods.tiny import NAMES
+from tests.methods.tiny import FORMS, NAMES
 from tests.training import killed_runs, tiny_run
 from tests.training.test_loop import assert_same_run, place
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS, KILLED_AT = 4, 2
+TRAINED = (*NAMES, *FORMS)
 
 
 def build(name, **settings):
@@ -42,12 +43,12 @@ def reference(name):
 
 
 class EveryMethodTrainsTest(chex.TestCase):
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*TRAINED)
   def test_on_four_devices_as_on_one(self, name):
     chex.assert_devices_available(8, 'cpu')
     assert_same_run(build(name, devices=4).train(STEPS), reference(name), atol=1e-4)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*TRAINED)
   def test_in_bfloat16_close_to_float32(self, name):
     found, metrics = build(name, encoder='quarters, bfloat16').train(2)
     expected = reference(name)[1][:2]
@@ -56,7 +57,7 @@ class EveryMethodTrainsTest(chex.TestCase):
     for leaf in jax.tree.leaves(found.params):
       self.assertEqual(leaf.dtype, np.float32)
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*TRAINED)
   def test_no_step_collapses_or_stands_still(self, name):
     _, start, (state, metrics) = whole(name)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.params, start.params)
@@ -77,20 +78,20 @@ class KilledTest(chex.TestCase):
     cls.addClassCleanup(folder.cleanup)
     cls.folder = pathlib.Path(folder.name)
     process = subprocess.Popen(
-      [sys.executable, killed_runs.__file__, str(cls.folder), str(KILLED_AT), *NAMES],
+      [sys.executable, killed_runs.__file__, str(cls.folder), str(KILLED_AT), *TRAINED],
       stdout=subprocess.PIPE,
       text=True,
       env={**os.environ, 'PYTHONPATH': str(ROOT)},
     )
     cls.addClassCleanup(process.kill)
-    done = [process.stdout.readline().strip() for _ in NAMES]
+    done = [process.stdout.readline().strip() for _ in TRAINED]
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert done == list(NAMES), done
+    assert done == list(TRAINED), done
     assert process.returncode == -signal.SIGKILL
 
-  @parameterized.parameters(*NAMES)
+  @parameterized.parameters(*TRAINED)
   def test_resumes_byte_for_byte(self, name):
     run, start, (expected, _) = whole(name)
     checkpoints = Checkpoints(self.folder / name, read_only=True)

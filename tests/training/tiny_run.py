@@ -90,11 +90,11 @@ def build(
   recipe=None,
   **hyperparameters,
 ) -> Tiny:
-  """Assembles and compiles a tiny run of the method `name` on the first `devices` devices."""
+  """Assembles and compiles a tiny run of a method, or a form of one, on the first `devices`."""
   on = mesh.make_mesh(jax.devices()[:devices])
   heads = tiny.heads(name)
   queue = {'queue_size': 40} if 'queue_size' in heads else {}
-  method = methods.create(name, **{**heads, **queue, **hyperparameters})
+  method = methods.create(name.partition(',')[0], **{**heads, **queue, **hyperparameters})
   method = method.bind(encoder=ENCODERS[encoder](), total_steps=100, class_counts=(32, 32))
   schedule = schedules.warmup_cosine(learning_rate, total_steps=100, steps_per_update=accumulation)
   optimizer = optimizers.build('sgd', schedule=schedule, momentum=0.9, weight_decay=1e-4)
