@@ -79,6 +79,11 @@ class Views:
     require('views.crop_scale_min', self.crop_scale_min, 'in [0, 1]', 0 <= self.crop_scale_min <= 1)
     require('views.jitter_strength', self.jitter_strength, '0 or more', self.jitter_strength >= 0)
 
+  @property
+  def statistics(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and deviation as `views.recipe` takes them; None keeps those of the recipe."""
+    return views.STATISTICS.get(self.normalization, (None, None))
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -120,7 +125,7 @@ class Optimizer:
   weight_decay: float = setting(5e-4, 'decoupled for adamw, coupled for the others')
   exclude: str = setting(
     'none',
-    'parameters without weight decay and LARS scaling',
+    'parameters without weight decay, and in lars without scaling',
     choices=optimizers.EXCLUSIONS,
   )
   excluded_rate_scale: float = setting(

@@ -184,11 +184,10 @@ def _baselines(
 
 def _what_decides(subject: str, config: Config) -> Hashable:
   """Whatever a baseline depends on besides the seed: equal for runs that share it."""
-  recipe = views.recipe(config.views.recipe, size=config.view_size)
-  own = (recipe.mean, recipe.std)
-  statistics = views.STATISTICS.get(config.views.normalization, own)
+  mean, std = config.views.statistics
+  recipe = views.recipe(config.views.recipe, size=config.view_size, mean=mean, std=std)
   images = dataclasses.replace(config.data, batch_size=2, on_error='skip')
-  shown = (images, config.view_size, statistics, config.knn.k, config.knn.temperature)
+  shown = (images, config.view_size, recipe.mean, recipe.std, config.knn.k, config.knn.temperature)
   return (*shown, config.model) if subject == RANDOM_INIT else shown
 
 

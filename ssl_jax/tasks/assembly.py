@@ -114,8 +114,7 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
     mesh = mesh_lib.make_mesh()
     mesh_lib.check_batch(mesh, config.data.batch_size)
     config.method.check_batch(config.data.batch_size, config.view_size)
-  # Names of the recipe's own mean and deviation are not in the table.
-  mean, std = views.STATISTICS.get(config.views.normalization, (None, None))
+  mean, std = config.views.statistics
   with refusals_are_the_users('views'):
     recipe = views.recipe(
       config.views.recipe,
@@ -123,11 +122,11 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       crop_scale_min=config.views.crop_scale_min or None,
       jitter_strength=config.views.jitter_strength,
       interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
-      mean=mean,
-      std=std,
       local_crops=config.views.local_crops,
       local_size=config.views.local_size,
       local_scale=(config.views.local_scale_min, config.views.local_scale_max),
+      mean=mean,
+      std=std,
     )
   with refusals_are_the_users():
     encoder = models.resnet(**dataclasses.asdict(config.model))

@@ -48,7 +48,7 @@ def build(
     momentum: of 'sgd', 'lars' and 'larc'.
     nesterov: look ahead, of the same.
     weight_decay: of the parameters that are not excluded.
-    exclude: which parameters have neither weight decay nor LARS's ratio, see `adapted`.
+    exclude: which parameters have no weight decay, and in 'lars' no ratio, see `adapted`.
     excluded_rate_scale: the learning rate of these parameters, relative to the others: 0.024 in
       Barlow Twins (Zbontar et al., ICML 2021), 0.0048 against 0.2.
     trust_coefficient: of 'lars' and 'larc'.

@@ -105,7 +105,7 @@ def recipe(
   * `iccl`: the same pair with crops from 20 % and random permutations of the colour channels.
   * `cifar_simclr`: `simclr` at jitter strength 0.5 without blur; `cifar_byol` and `cifar_iccl`: the
     asymmetric pairs without blur.
-  * `imagenette_iccl`: `iccl` with crops from 8 % and jitter in every second view.
+  * `imagenette_iccl`: `iccl` with crops from 8 %, the second view always jittered.
   * `dsa`, `cifar_dsa`: `simclr`, and `moco_v2` with less grey and without blur, whose jitter and
     grey level precede the crop (Song et al., arXiv 2407.13541).
   * `none`: two un-augmented views.
