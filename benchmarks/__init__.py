@@ -1,1 +1,1 @@
-"""Speed and memory, each script with its own `--help`; results lie in `results/`."""
+"""Speed and memory: scripts, each of which opens with its commands; `results/` has results."""
