@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from absl.testing import parameterized
 
 from benchmarks import losses as benchmark
+from benchmarks.loss_cases import CASES, NUM_DRAWN, inputs_like
 from ssl_jax import losses
 
 MIB = 2**20
@@ -24,21 +25,21 @@ NO_MATRIX = {'truncated_triplet, all'}
 WAYS = (
   'nt_xent',
   'supervised_contrastive',
-  f'instance_contrastive, {benchmark.NUM_DRAWN} drawn',
+  f'instance_contrastive, {NUM_DRAWN} drawn',
   'truncated_triplet',
   'truncated_triplet, median',
 )
 
 
 def matrix_mib(name, batch):
-  return benchmark.CASES[name].elements(batch, DIM) * 4 / MIB
+  return CASES[name].elements(batch, DIM) * 4 / MIB
 
 
 @functools.cache
 def gradient_mib(name, batch, block_size):
   """Of value and gradient with respect to both views, metrics included."""
-  call = functools.partial(benchmark.CASES[name].call, block_size=block_size)
-  compiled = benchmark.compile_gradient(call, benchmark.inputs_like(batch, DIM, 'float32'))
+  call = functools.partial(CASES[name].call, block_size=block_size)
+  compiled = benchmark.compile_gradient(call, inputs_like(batch, DIM, 'float32'))
   return benchmark.temporary_bytes(compiled) / MIB
 
 
@@ -55,10 +56,10 @@ class EveryLossTest(chex.TestCase):
       if inspect.isfunction(function := getattr(losses, name))
       and 'block_size' in inspect.signature(function).parameters
     }
-    measured = {name.split(',')[0] for name in benchmark.CASES}
-    self.assertEqual(with_blocks, measured | OTHERS, 'add it to CASES of benchmarks/losses.py')
+    measured = {name.split(',')[0] for name in CASES}
+    self.assertEqual(with_blocks, measured | OTHERS, 'add it to CASES of benchmarks/loss_cases.py')
 
-  @parameterized.named_parameters(zip(benchmark.CASES, benchmark.CASES, strict=True))
+  @parameterized.named_parameters(zip(CASES, CASES, strict=True))
   def test_whole_(self, name):
     """At batch 4,096 the whole loss needs less than 2.5 matrices."""
     found = gradient_mib(name, 4096, None) / matrix_mib(name, 4096)
@@ -66,7 +67,7 @@ class EveryLossTest(chex.TestCase):
     if name not in NO_MATRIX:  # else nothing would be learnt from the next test
       self.assertGreater(found, 1)
 
-  @parameterized.named_parameters(zip(benchmark.CASES, benchmark.CASES, strict=True))
+  @parameterized.named_parameters(zip(CASES, CASES, strict=True))
   def test_blocked_(self, name):
     """In blocks a small part of the matrix, of which all was there in the whole loss."""
     self.assertLess(gradient_mib(name, 8192, 512), matrix_mib(name, 8192) / 4)

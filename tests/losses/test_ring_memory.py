@@ -9,6 +9,7 @@ import jax
 from absl.testing import parameterized
 
 from benchmarks import losses as benchmark
+from benchmarks.loss_cases import CASES, NUM_DRAWN, inputs_like
 from tests.losses import ways
 
 DEVICES = (1, 2, 4, 8)
@@ -17,7 +18,7 @@ BATCH, DIM, BLOCK_SIZE = 8192, 128, 512
 ON_A_RING = (
   'nt_xent',
   'supervised_contrastive',
-  f'instance_contrastive, {benchmark.NUM_DRAWN} drawn',
+  f'instance_contrastive, {NUM_DRAWN} drawn',
   'truncated_triplet',
 )
 
@@ -59,7 +60,7 @@ class RingMemoryTest(chex.TestCase):
   def test_the_search_finds_what_is_gathered(self):
     """The whole loss does gather, which the test above would see."""
     mesh = ways.make_mesh(8)
-    call = functools.partial(benchmark.CASES['nt_xent'].call, axis_name=ways.AXIS)
+    call = functools.partial(CASES['nt_xent'].call, axis_name=ways.AXIS)
     mapped = jax.shard_map(call, mesh=mesh, in_specs=ways.ROWS, out_specs=ways.WHOLE)
-    text = jax.jit(mapped).lower(benchmark.inputs_like(64, 8, 'float32')).compile().as_text()
+    text = jax.jit(mapped).lower(inputs_like(64, 8, 'float32')).compile().as_text()
     self.assertTrue(re.search(r'\ball-gather(-start)?\(', text))
