@@ -1,7 +1,4 @@
-"""Eight simulated devices and a compile cache for the whole suite, set before JAX starts.
-
-LLVM's optimisations are off: tests compile for most of their time, and run for little of it.
-"""
+"""Eight simulated devices and a compile cache for the whole suite, set before JAX starts."""
 
 import gc
 import os
@@ -9,11 +6,9 @@ import pathlib
 
 import pytest
 
-_flags = os.environ.get('XLA_FLAGS', '')
-for _name, _value in (('force_host_platform_device_count', 8), ('backend_optimization_level', 0)):
-  if f'xla_{_name}' not in _flags:
-    _flags = f'{_flags} --xla_{_name}={_value}'.strip()
-os.environ['XLA_FLAGS'] = _flags
+from tests import compiling
+
+os.environ['XLA_FLAGS'] = compiling.xla_flags(8, before=os.environ.get('XLA_FLAGS', ''))
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'agg')
 

@@ -68,8 +68,7 @@ def _program(names, block_size, temperature):
       results[name] = loss, exact, grads
     return results
 
-  # Without LLVM's optimisations it compiles in half the time.
-  return jax.jit(every_value, compiler_options={'xla_backend_optimization_level': 0})
+  return jax.jit(every_value)
 
 
 def evaluate(name, batch, *, block_size=None, temperature=None):

@@ -8,15 +8,15 @@ import pathlib
 import pickle
 import sys
 
+from tests import compiling
+
 PROCESSES, DEVICES_OF_EACH = 2, 2
 BLOCK_SIZE = 8  # As many rows as a device has.
 
 
 def main(port: str, rank: str, path: str) -> None:
   # Before JAX starts.
-  os.environ['XLA_FLAGS'] = (
-    f'--xla_force_host_platform_device_count={DEVICES_OF_EACH} --xla_backend_optimization_level=0'
-  )
+  os.environ['XLA_FLAGS'] = compiling.xla_flags(DEVICES_OF_EACH)
   import jax
 
   jax.config.update('jax_enable_x64', True)

@@ -8,6 +8,7 @@ import sys
 import chex
 import pytest
 
+from tests import compiling
 from tests.tasks import small_runs
 
 
@@ -24,7 +25,7 @@ class EndToEndTest(chex.TestCase):
       [sys.executable, str(door), str(self.folder / 'small.sweep'), '--seeds=0,1']
       + [f'--out={self.out}', '--columns=knn,loss,minutes', *extra],
       cwd=small_runs.ROOT,
-      env={**os.environ, 'XLA_FLAGS': ''},
+      env={**os.environ, 'XLA_FLAGS': compiling.xla_flags()},
       capture_output=True,
       text=True,
       timeout=600,

@@ -10,6 +10,8 @@ import time
 
 import numpy as np
 
+from tests import compiling
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BASE = (
   '--data.image_size=8',
@@ -64,7 +66,7 @@ def arguments(images: pathlib.Path, run_dir: pathlib.Path, *flags: str, method: 
 
 def start(argv: list[str], **environment: str) -> subprocess.Popen:
   """Starts `experiments/run.py` in a process of its own, on one device."""
-  env = {**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0', **environment}
+  env = {**os.environ, 'XLA_FLAGS': compiling.xla_flags(), **environment}
   return subprocess.Popen(
     [sys.executable, str(ROOT / 'experiments' / 'run.py'), *argv],
     cwd=ROOT,

@@ -15,6 +15,7 @@ from absl.testing import parameterized
 
 from ssl_jax import cli
 from ssl_jax.reporting import read_metrics
+from tests import compiling
 from tests.tasks import small_runs
 
 
@@ -297,7 +298,7 @@ class BareInstallationTest(chex.TestCase):
       done = subprocess.run(
         [sys.executable, '-c', code],
         cwd=small_runs.ROOT,
-        env={**os.environ, 'XLA_FLAGS': ''},
+        env={**os.environ, 'XLA_FLAGS': compiling.xla_flags()},
         capture_output=True,
         text=True,
         check=False,
