@@ -102,6 +102,11 @@ class Model:
     'distribution of the convolutions at the start',
     choices=models.CONV_INITS,
   )
+  stem_init: str = setting(
+    'as_the_others',
+    'distribution of the first convolution at the start',
+    choices=models.STEM_INITS,
+  )
   dtype: str = setting(
     'float32',
     'of the computation; parameters and statistics stay float32',

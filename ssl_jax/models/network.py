@@ -24,9 +24,10 @@ class Network:
     module: the Flax module, called as `module(x, train)`.
     in_shape: shape of one input; `None` is a dimension of any size, at least 1.
     out_features: width of the output.
-    kernel_init: distribution of all kernels at the start.
+    kernel_init: distribution of the kernels at the start.
     dtype: of the computation. 'float32' and 'bfloat16' keep parameters, batch statistics and output
       in float32; 'float64' (with `jax_enable_x64`, for tests of equivalence) has them in float64.
+    other_inits: names of layers whose kernel starts from a distribution of its own, with it.
   """
 
   module: nn.Module
@@ -34,6 +35,7 @@ class Network:
   out_features: int
   kernel_init: Scaled
   dtype: str = 'float32'
+  other_inits: tuple[tuple[str, Scaled], ...] = ()
 
   @property
   def out_dtype(self) -> Any:
@@ -102,4 +104,7 @@ def _init(network: Network, key: chex.PRNGKey) -> Variables:
   variables = network.module.init(jax.random.fold_in(key, 0), x, train=True)
   # The module's own draws of the kernels are unused then, and dropped before XLA compiles them.
   params = draw_kernels(variables['params'], network.kernel_init, jax.random.fold_in(key, 1))
+  for index, (layer, kernel_init) in enumerate(network.other_inits):
+    fresh = draw_kernels(params[layer], kernel_init, jax.random.fold_in(key, 2 + index))
+    params = {**params, layer: fresh}
   return {'params': params, 'stats': variables.get('batch_stats', {})}

@@ -30,6 +30,8 @@ _CONV_INITS = {
   'kaiming_uniform_fan_out': Scaled(2**0.5, fan='out', uniform=True),
 }
 CONV_INITS = tuple(_CONV_INITS)
+_STEM_INITS = {'torch_default': Scaled(3**-0.5, uniform=True)}
+STEM_INITS = ('as_the_others', *_STEM_INITS)
 _EXPANSION = 4  # of a bottleneck's output over its 3x3 convolution
 
 
@@ -45,6 +47,7 @@ def resnet(
   width: int = 64,
   zero_init_residual: bool = False,
   conv_init: str = 'kaiming_normal_fan_in',
+  stem_init: str = 'as_the_others',
   dtype: str = 'float32',
   channels: int = 3,
 ) -> Network:
@@ -65,6 +68,9 @@ def resnet(
     conv_init: 'kaiming_normal_fan_in', N(0, 2 / fan_in) (Wang et al., ICCV 2021);
       'kaiming_normal_fan_out', N(0, 2 / fan_out) (torchvision); or 'kaiming_uniform_fan_out',
       U(±sqrt(6 / fan_out)) (Ge et al., IEEE TIP 2023).
+    stem_init: of the stem's convolution: 'as_the_others', or 'torch_default', U(±1 / sqrt(fan_in)),
+      as in released code that puts a new one into torchvision's network (Nozawa and Sato, NeurIPS
+      2021).
     dtype: of the computation, see `Network`.
     channels: of the images.
 
@@ -74,6 +80,7 @@ def resnet(
   check_choice('name', name, names())
   check_choice('stem', stem, STEMS)
   check_choice('conv_init', conv_init, CONV_INITS)
+  check_choice('stem_init', stem_init, STEM_INITS)
   check_choice('dtype', dtype, DTYPES)
   check_positive('width', width)
   check_positive('channels', channels)
@@ -88,7 +95,9 @@ def resnet(
     dtype=dtype,
   )
   out_features = width * 2 ** (len(blocks) - 1) * (_EXPANSION if bottleneck else 1)
-  return Network(module, (None, None, channels), out_features, _CONV_INITS[conv_init], dtype)
+  other_inits = (('stem_conv', _STEM_INITS[stem_init]),) if stem_init in _STEM_INITS else ()
+  kernel_init = _CONV_INITS[conv_init]
+  return Network(module, (None, None, channels), out_features, kernel_init, dtype, other_inits)
 
 
 class ResNet(nn.Module):

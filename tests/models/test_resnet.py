@@ -161,6 +161,21 @@ class InitTest(chex.TestCase):
     np.testing.assert_allclose(jnp.max(jnp.abs(kernel['kernel'])), limit, rtol=1e-3)
     np.testing.assert_allclose(jnp.std(kernel['kernel']), limit / 3**0.5, rtol=0.01)
 
+  def test_torch_default_of_the_stem_alone(self):
+    settings = {'width': 32, 'conv_init': 'kaiming_normal_fan_out'}
+    images = _images(2, 8, 8, 3)
+    expected, found = (
+      _tiny(**settings, **stem).init(jax.random.key(0), images)['params']
+      for stem in ({}, {'stem_init': 'torch_default'})
+    )
+    kernel = found.pop('stem_conv')['kernel']  # [3, 3, 3, 32]
+    del expected['stem_conv']
+    chex.assert_trees_all_equal(found, expected)
+    limit = 27**-0.5
+    self.assertLess(float(jnp.max(jnp.abs(kernel))), limit)
+    np.testing.assert_allclose(jnp.max(jnp.abs(kernel)), limit, rtol=0.01)
+    np.testing.assert_allclose(jnp.std(kernel), limit / 3**0.5, rtol=0.06)
+
   @parameterized.parameters(True, False)
   def test_zero_init_residual_silences_the_branches(self, zero_init_residual):
     network = _tiny(zero_init_residual=zero_init_residual)
@@ -264,6 +279,7 @@ class RefusalTest(chex.TestCase):
     ({'name': 'vgg'}, "name: found 'vgg'; allowed: resnet10, resnet18, resnet34"),
     ({'stem': 'cifar10'}, "stem: found 'cifar10'; nearest: cifar, cifar_padded; allowed: "),
     ({'conv_init': 'zeros'}, "conv_init: found 'zeros'"),
+    ({'stem_init': 'zeros'}, "stem_init: found 'zeros'"),
     ({'dtype': 'float16'}, "dtype: found 'float16'; nearest: "),
     ({'width': 0}, 'width: found 0, must be an integer of at least 1'),
     ({'width': 1.5}, 'width: found 1.5'),
