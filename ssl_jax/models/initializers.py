@@ -44,6 +44,10 @@ class Scaled:
     return self.deviation(shape) * self.noise(key, math.prod(shape), dtype).reshape(shape)
 
 
+# U(±1 / sqrt(fan_in)), with which PyTorch starts linear layers and convolutions.
+TORCH_DEFAULT = Scaled(3**-0.5, uniform=True)
+
+
 def draw_kernels(params: chex.ArrayTree, kernel_init: Scaled, key: chex.PRNGKey) -> Any:
   """Replaces every leaf named `kernel` of a tree of parameters, all of one dtype, by a fresh draw.
 

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.models.arguments import DTYPES, check_choice, check_positive
-from ssl_jax.models.initializers import Scaled
+from ssl_jax.models.initializers import TORCH_DEFAULT, Scaled
 from ssl_jax.models.network import Network
 
 _KERNEL_INITS = {
   'kaiming_normal': Scaled(2**0.5),
   'lecun_uniform': Scaled(1.0, uniform=True),
   'normal_0.01': Scaled(0.01, fan='none'),
-  'torch_default': Scaled(3**-0.5, uniform=True),
+  'torch_default': TORCH_DEFAULT,
 }
 KERNEL_INITS = tuple(_KERNEL_INITS)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.models.arguments import DTYPES, check_choice, check_positive
-from ssl_jax.models.initializers import Scaled
+from ssl_jax.models.initializers import TORCH_DEFAULT, Scaled
 from ssl_jax.models.network import Network
 
 # name: (blocks of each stage, whether they are bottlenecks)
@@ -30,7 +30,7 @@ _CONV_INITS = {
   'kaiming_uniform_fan_out': Scaled(2**0.5, fan='out', uniform=True),
 }
 CONV_INITS = tuple(_CONV_INITS)
-_STEM_INITS = {'torch_default': Scaled(3**-0.5, uniform=True)}
+_STEM_INITS = {'torch_default': TORCH_DEFAULT}
 STEM_INITS = ('as_the_others', *_STEM_INITS)
 _EXPANSION = 4  # of a bottleneck's output over its 3x3 convolution
 
