@@ -23,6 +23,7 @@ def _is_recipe(path):
 
 
 _RECIPES = tuple(path for path in _PATHS if _is_recipe(path))
+_JUDGES = tuple(path for path in _PATHS if path.startswith('evaluate/'))
 
 
 def _opening(path):
@@ -53,7 +54,7 @@ class FlagFileTest(chex.TestCase):
     names = [line.partition('=')[0] for line in lines if line.startswith('--')]
     self.assertLen(set(names), len(names))
 
-  @parameterized.parameters(*_RECIPES)
+  @parameterized.parameters(*_RECIPES, *_JUDGES)
   def test_a_recipe_says_how_it_is_run_where_and_what_comes_out(self, path):
     opening = _opening(path)
     command = rf'python experiments/run\.py --flagfile=experiments/flags/{re.escape(path)}(\s|$)'
