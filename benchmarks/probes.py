@@ -20,7 +20,8 @@ import numpy as np
 
 from ssl_jax import config as config_lib
 from ssl_jax import data, evaluation, reporting
-from ssl_jax.tasks import feature_cache, folder
+from ssl_jax.tasks.protocols import feature_cache
+from ssl_jax.tasks.run import folder
 
 
 def main(arguments: list[str]) -> None:

@@ -9,8 +9,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from ssl_jax.flag_help import help_text
-from ssl_jax.flag_parsing import UsageError
+from ssl_jax.config.flags import UsageError
+from ssl_jax.config.help import help_text
 
 _PROGRAM = 'python experiments/run.py'
 _USAGE, _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 1, 130, 141
@@ -81,7 +81,7 @@ def _prepare(config) -> None:
     os.environ['XLA_FLAGS'] = f'{flags} --xla_gpu_deterministic_ops=true'.strip()
   import jax
 
-  from ssl_jax.tasks.assembly import start_devices
+  from ssl_jax.tasks.run.assembly import start_devices
 
   if config.devices.compile_cache and not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     folder = pathlib.Path(config.devices.compile_cache).expanduser()

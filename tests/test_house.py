@@ -7,13 +7,11 @@ import chex
 from absl.testing import parameterized
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / 'ssl_jax'
-# From the roof to the cellar; what shares a floor knows nothing of its neighbours.
+# From top to bottom; packages on one line do not import each other.
 FLOORS = (
   ('cli', 'sweeps'),
   ('tasks',),
   ('config',),
-  ('flag_help',),
-  ('flag_parsing',),
   ('reporting', 'evaluation'),
   ('analysis',),
   ('training',),

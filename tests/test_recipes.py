@@ -7,7 +7,7 @@ import chex
 from absl.testing import parameterized
 
 from ssl_jax import config, methods, views
-from ssl_jax.flag_parsing import expand
+from ssl_jax.config.flags import expand
 
 _REPOSITORY = pathlib.Path(__file__).parent.parent
 _FLAGS = _REPOSITORY / 'experiments' / 'flags'

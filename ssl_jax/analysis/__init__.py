@@ -4,42 +4,52 @@ Functions of NumPy arrays and numbers, in float64 on the host; none of them need
 used to measure, never to train.
 """
 
-from ssl_jax.analysis.bound_chain import BoundChain, bound_chain
-from ssl_jax.analysis.classification_risk import (
+from ssl_jax.analysis.features.bound_chain import BoundChain, bound_chain
+from ssl_jax.analysis.features.classification_risk import (
   ClassificationRiskBounds,
   classification_risk_bounds,
 )
-from ssl_jax.analysis.cluster_scores import ClusteringScores, clustering_scores
-from ssl_jax.analysis.clusters import MutualInformationScores, mutual_information_scores
-from ssl_jax.analysis.collisions import (
+from ssl_jax.analysis.features.clusters import (
+  ClusteringScores,
+  MutualInformationScores,
+  clustering_scores,
+  mutual_information_scores,
+)
+from ssl_jax.analysis.features.crowding import Crowding, crowding
+from ssl_jax.analysis.features.false_negatives import FalseNegativeAudit, false_negative_audit
+from ssl_jax.analysis.features.granularity import ClusterLevel, Granularity, cluster_granularity
+from ssl_jax.analysis.features.hypersphere import alignment, uniformity
+from ssl_jax.analysis.features.kmeans import kmeans
+from ssl_jax.analysis.features.prototypes import BiasAverages, PrototypeBias, prototype_bias
+from ssl_jax.analysis.features.similarity_histograms import (
+  SimilarityHistograms,
+  similarity_histograms,
+)
+from ssl_jax.analysis.features.spectrum import Spectrum, spectrum
+from ssl_jax.analysis.negatives.collisions import (
   collision_probability,
   expected_collisions,
   expected_log_collisions,
   no_collision_coverage_probability,
   no_collision_probability,
 )
-from ssl_jax.analysis.contrastive_bounds import (
+from ssl_jax.analysis.negatives.contrastive_bounds import (
   SupervisedLossBounds,
   contrastive_loss_minimum,
   supervised_loss_bounds,
   supervised_loss_minimum,
 )
-from ssl_jax.analysis.coverage import (
+from ssl_jax.analysis.negatives.coverage import (
   coverage_probability,
   log_coverage_probability,
   missing_class_probability,
   smallest_num_draws,
 )
-from ssl_jax.analysis.crowding import Crowding, crowding
-from ssl_jax.analysis.deputy_risk import deputy_false_negative_probability, smallest_safe_rank
-from ssl_jax.analysis.expected_draws import draws_standard_deviation, expected_draws
-from ssl_jax.analysis.false_negatives import FalseNegativeAudit, false_negative_audit
-from ssl_jax.analysis.granularity import ClusterLevel, Granularity, cluster_granularity
-from ssl_jax.analysis.hypersphere import alignment, uniformity
-from ssl_jax.analysis.kmeans import kmeans
-from ssl_jax.analysis.prototypes import BiasAverages, PrototypeBias, prototype_bias
-from ssl_jax.analysis.similarity_histograms import SimilarityHistograms, similarity_histograms
-from ssl_jax.analysis.spectrum import Spectrum, spectrum
+from ssl_jax.analysis.negatives.deputy_risk import (
+  deputy_false_negative_probability,
+  smallest_safe_rank,
+)
+from ssl_jax.analysis.negatives.expected_draws import draws_standard_deviation, expected_draws
 
 __all__ = [
   'BiasAverages',

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.evaluation.row_checks import check_count, check_labels
+from ssl_jax.evaluation.arguments import check_count, check_labels
 
 _RULES = ('imagenet_lt', 'thirds')
 _MANY, _FEW = 100, 20

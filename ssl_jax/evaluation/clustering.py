@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ssl_jax import analysis
-from ssl_jax.analysis import geometry
-from ssl_jax.evaluation.row_checks import check_count, check_labels, check_rows
+from ssl_jax.analysis.features import geometry
+from ssl_jax.evaluation.arguments import check_count, check_labels, check_rows
 
 
 @dataclasses.dataclass(frozen=True)

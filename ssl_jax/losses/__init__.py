@@ -6,47 +6,49 @@ stays float64 under `jax_enable_x64`). Under `jax.jit` arrays are global; inside
 global value. `block_size=` bounds the memory of a similarity matrix.
 """
 
-from ssl_jax.losses.adjuster_settings import PRESETS as ADJUSTER_PRESETS
-from ssl_jax.losses.adjuster_settings import AdjusterSettings
-from ssl_jax.losses.anchor_scoring import anchor_scores
-from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
-from ssl_jax.losses.arranging_module import (
-  arranging_matrix,
-  init_arranging,
-  released_arranging_matrix,
-)
-from ssl_jax.losses.balanced import (
+from ssl_jax.losses.contrastive.balanced import (
   balanced_contrastive,
   class_balancing_weights,
   decoupled_contrastive,
 )
-from ssl_jax.losses.debiased import debiased_contrastive, hard_negative_contrastive
-from ssl_jax.losses.deputies import AllRanks, Deputy, MedianRank, RankWindow
-from ssl_jax.losses.fading import fade_weight
-from ssl_jax.losses.feature_assignments import (
+from ssl_jax.losses.contrastive.debiased import debiased_contrastive, hard_negative_contrastive
+from ssl_jax.losses.contrastive.hypersphere import alignment, generalized_contrastive, uniformity
+from ssl_jax.losses.contrastive.info_nce import info_nce, nt_xent
+from ssl_jax.losses.contrastive.instance import instance_contrastive
+from ssl_jax.losses.contrastive.supervised import (
+  negatives_supervised_contrastive,
+  supervised_contrastive,
+)
+from ssl_jax.losses.dsa.anchor_scores import anchor_scores
+from ssl_jax.losses.dsa.arranging_loss import arranging_loss, prior_regularizer
+from ssl_jax.losses.dsa.arranging_module import (
+  arranging_matrix,
+  init_arranging,
+  released_arranging_matrix,
+)
+from ssl_jax.losses.dsa.semantic_adjuster import semantic_adjuster
+from ssl_jax.losses.dsa.semantic_prior import (
+  calibrated_temperature,
+  prior_similarity,
+  update_temperature,
+)
+from ssl_jax.losses.dsa.settings import PRESETS as ADJUSTER_PRESETS
+from ssl_jax.losses.dsa.settings import AdjusterSettings
+from ssl_jax.losses.iccl.assignments import (
   centered_assignments,
   sinkhorn_assignments,
   softmax_assignments,
   update_center,
 )
-from ssl_jax.losses.feature_clustering import feature_cross_entropy, feature_uniformity
-from ssl_jax.losses.feature_rotation import Rotation, principal_rotation, rotate_features
-from ssl_jax.losses.hypersphere import alignment, generalized_contrastive, uniformity
-from ssl_jax.losses.info_nce import info_nce, nt_xent
-from ssl_jax.losses.instance import instance_contrastive
+from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
+from ssl_jax.losses.iccl.principal_axes import Rotation, principal_rotation, rotate_features
+from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from ssl_jax.losses.normalize import l2_normalize
 from ssl_jax.losses.redundancy import barlow_twins, vicreg
 from ssl_jax.losses.regression import cosine_regression, negative_cosine
-from ssl_jax.losses.semantic_adjuster import semantic_adjuster
-from ssl_jax.losses.semantic_prior import (
-  calibrated_temperature,
-  prior_similarity,
-  update_temperature,
-)
-from ssl_jax.losses.similarity_clustering import similarity_clustering
-from ssl_jax.losses.supervised import negatives_supervised_contrastive, supervised_contrastive
-from ssl_jax.losses.temperature_schedule import cosine_temperature
-from ssl_jax.losses.triplet import truncated_triplet
+from ssl_jax.losses.schedules import cosine_temperature, fade_weight
+from ssl_jax.losses.triplet.ranks import AllRanks, Deputy, MedianRank, RankWindow
+from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
 
 __all__ = [
   'ADJUSTER_PRESETS',

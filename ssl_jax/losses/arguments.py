@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.losses import arguments
+
 
 def check_embeddings(**named: chex.Array) -> None:
   """Requires float arrays `[batch, dim]` of one shape, `batch` and `dim` at least 1.
@@ -111,3 +113,16 @@ def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) 
     bad = array[~(np.isfinite(array) & (array >= 0))]
     if bad.size:
       raise ValueError(f'{name}: found {bad[0]}, must be >= 0 and finite')
+
+
+def check_group_size(group_size: int, num_global: int) -> None:
+  """Requires a whole number >= 2 that divides the global batch.
+
+  Raises:
+    ValueError: naming the argument, what was found and what is allowed.
+  """
+  arguments.check_whole('group_size', group_size, minimum=2)
+  if num_global % group_size:
+    raise ValueError(
+      f'group_size: found {group_size}, must be a divisor of the batch, {num_global}'
+    )

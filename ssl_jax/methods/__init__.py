@@ -11,20 +11,18 @@ from typing import Any
 
 from ssl_jax.methods.balanced import Balanced
 from ssl_jax.methods.barlow_twins import BarlowTwins
-from ssl_jax.methods.base import Method, hyperparameter
-from ssl_jax.methods.batch import Batch
+from ssl_jax.methods.base.batch import Batch, Embeddings, feature_std
+from ssl_jax.methods.base.method import Method, Variables, hyperparameter
+from ssl_jax.methods.base.online_target import OnlineTargetMethod, cosine_momentum
+from ssl_jax.methods.base.projected import ProjectedMethod
 from ssl_jax.methods.byol import BYOL
 from ssl_jax.methods.dcl import DCL
 from ssl_jax.methods.dsa import adjusted
-from ssl_jax.methods.embeddings import Embeddings, feature_std
 from ssl_jax.methods.iccl import ICCL
 from ssl_jax.methods.instance_discrimination import InstanceDiscrimination
 from ssl_jax.methods.moco_v2 import MoCoV2
 from ssl_jax.methods.moco_v3 import MoCoV3
-from ssl_jax.methods.momentum import cosine_momentum
 from ssl_jax.methods.nnclr import NNCLR
-from ssl_jax.methods.online_target import OnlineTargetMethod
-from ssl_jax.methods.projected import ProjectedMethod
 from ssl_jax.methods.simclr import SimCLR
 from ssl_jax.methods.simsiam import SimSiam
 from ssl_jax.methods.supcon import SupCon
@@ -55,6 +53,7 @@ __all__ = [
   'SwAV',
   'TruncatedTriplet',
   'VICReg',
+  'Variables',
   'adjusted',
   'cosine_momentum',
   'create',

@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
-from ssl_jax.methods.base import Method, Variables, hyperparameter
-from ssl_jax.methods.batch import Batch, as_batch, merge, split
-from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, merge, split
+from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 
 PRIORS = ('ema', 'pixel', 'random', 'checkpoint')
 _PIXEL_SIDE = 8

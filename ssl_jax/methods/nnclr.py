@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
-from ssl_jax.methods import pairs
-from ssl_jax.methods.base import Variables, hyperparameter
-from ssl_jax.methods.batch import Batch
-from ssl_jax.methods.embeddings import Embeddings, Metrics
-from ssl_jax.methods.online_target import OnlineTargetMethod
-from ssl_jax.methods.queue import push, with_queue
+from ssl_jax.methods.base import pairs
+from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics
+from ssl_jax.methods.base.method import Variables, hyperparameter
+from ssl_jax.methods.base.online_target import OnlineTargetMethod
+from ssl_jax.methods.base.queue import push, with_queue
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import chex
 import jax
 
 from ssl_jax import losses
-from ssl_jax.methods import pairs
-from ssl_jax.methods.base import Variables, hyperparameter
-from ssl_jax.methods.embeddings import Embeddings, Metrics
-from ssl_jax.methods.projected import ProjectedMethod
-
-
-@dataclasses.dataclass(frozen=True)
-class ContrastiveMethod(ProjectedMethod):
-  """What methods with a temperature and a matrix of similarities have in common."""
-
-  temperature: float = hyperparameter(0.5, 'divides the cosines; low stresses hard negatives')
-  group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
-  block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
-  )
-
-  def check(self) -> None:
-    super().check()
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('group_size', self.group_size >= 0, '>= 0')
-    self.require('block_size', self.block_size >= 0, '>= 0')
-
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    size = self.group_size or batch_size
-    self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
-
-  @property
-  def in_groups(self) -> dict[str, Any]:
-    """`group_size` and `block_size` as losses take them."""
-    return {'group_size': self.group_size or None, **self.in_blocks}
-
-  @property
-  def in_blocks(self) -> dict[str, Any]:
-    return {'block_size': self.block_size or None}
+from ssl_jax.methods.base import pairs
+from ssl_jax.methods.base.batch import Embeddings, Metrics
+from ssl_jax.methods.base.contrastive import ContrastiveMethod
+from ssl_jax.methods.base.method import Variables
 
 
 @dataclasses.dataclass(frozen=True)

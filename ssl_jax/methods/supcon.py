@@ -9,10 +9,10 @@ import chex
 import jax
 
 from ssl_jax import losses
-from ssl_jax.methods import pairs
-from ssl_jax.methods.base import Variables, hyperparameter
-from ssl_jax.methods.embeddings import Embeddings, Metrics
-from ssl_jax.methods.simclr import ContrastiveMethod
+from ssl_jax.methods.base import pairs
+from ssl_jax.methods.base.batch import Embeddings, Metrics
+from ssl_jax.methods.base.contrastive import ContrastiveMethod
+from ssl_jax.methods.base.method import Variables, hyperparameter
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import optax
 
 from ssl_jax import models
-from ssl_jax.methods import pairs
-from ssl_jax.methods.base import Method, Variables, hyperparameter
-from ssl_jax.methods.batch import Batch, as_batch, merge, split
-from ssl_jax.methods.embeddings import Embeddings, Metrics
+from ssl_jax.methods.base import pairs
+from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, merge, split
+from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 from ssl_jax.models import Network
 
 

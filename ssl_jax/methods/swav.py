@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses, models
-from ssl_jax.methods import pairs
-from ssl_jax.methods.base import Variables, hyperparameter
-from ssl_jax.methods.embeddings import Embeddings, Metrics
-from ssl_jax.methods.projected import ProjectedMethod
+from ssl_jax.methods.base import pairs
+from ssl_jax.methods.base.batch import Embeddings, Metrics
+from ssl_jax.methods.base.method import Variables, hyperparameter
+from ssl_jax.methods.base.projected import ProjectedMethod
 from ssl_jax.models import Network
 
 

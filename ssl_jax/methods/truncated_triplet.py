@@ -8,10 +8,10 @@ import chex
 import jax
 
 from ssl_jax import losses
-from ssl_jax.methods import pairs
-from ssl_jax.methods.base import Variables, hyperparameter
-from ssl_jax.methods.embeddings import Embeddings, Metrics
-from ssl_jax.methods.online_target import OnlineTargetMethod
+from ssl_jax.methods.base import pairs
+from ssl_jax.methods.base.batch import Embeddings, Metrics
+from ssl_jax.methods.base.method import Variables, hyperparameter
+from ssl_jax.methods.base.online_target import OnlineTargetMethod
 
 DEPUTIES = ('window', 'rank', 'median', 'hardest')
 

@@ -3,13 +3,13 @@
 from ssl_jax.reporting import figures, tables
 from ssl_jax.reporting.comparison import write_comparison
 from ssl_jax.reporting.environment import collect_versions, describe_devices
+from ssl_jax.reporting.metric_writer import MetricWriter, read_metrics
 from ssl_jax.reporting.page import Figure
 from ssl_jax.reporting.page_parts import add_to_report
 from ssl_jax.reporting.progress import Progress, format_duration
 from ssl_jax.reporting.report import write_report
 from ssl_jax.reporting.stopwatch import Stopwatch
 from ssl_jax.reporting.tables import Measured, Percent, Probability, Table
-from ssl_jax.reporting.writers import MetricWriter, read_metrics
 
 __all__ = [
   'Figure',

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from ssl_jax.flag_parsing import UsageError
+from ssl_jax.config.flags import UsageError
 from ssl_jax.sweeps import options, planning, sweep_file, table
 from ssl_jax.sweeps.columns import COLUMNS, TRAINED
 from ssl_jax.sweeps.running import Outcome, run_all

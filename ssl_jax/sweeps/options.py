@@ -7,7 +7,7 @@ import pathlib
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from ssl_jax.flag_parsing import Parser, UsageError, nearest, setting
+from ssl_jax.config.flags import Parser, UsageError, nearest, setting
 from ssl_jax.sweeps.columns import COLUMNS, DEFAULT_COLUMNS
 
 PROGRAM = 'python experiments/sweep.py'

@@ -10,9 +10,9 @@ from typing import Any
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
-from ssl_jax.flag_parsing import Argument, UsageError
+from ssl_jax.config.flags import Argument, UsageError
 from ssl_jax.sweeps.sweep_file import Sweep, Variant
-from ssl_jax.tasks import folder as run_folder
+from ssl_jax.tasks.run import folder as run_folder
 
 
 @dataclasses.dataclass(frozen=True)

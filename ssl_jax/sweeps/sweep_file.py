@@ -7,7 +7,7 @@ import pathlib
 import re
 import shlex
 
-from ssl_jax.flag_parsing import Argument, UsageError, nearest
+from ssl_jax.config.flags import Argument, UsageError, nearest
 
 _VARIANT = re.compile(r'(?P<name>[^\s:=]+):(?:\s+(?P<flags>.*))?')
 # A name becomes the name of a folder and a log file, on any file system.

@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 import jax
 
 from ssl_jax.config import Config
-from ssl_jax.flag_parsing import UsageError
-from ssl_jax.tasks import encoders, evaluation_report, feature_cache, folder
-from ssl_jax.tasks.assembly import assemble
-from ssl_jax.tasks.evaluation_result import Evaluation
-from ssl_jax.tasks.feature_cache import FeatureCache
-from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, UNTRAINED, Taken
-from ssl_jax.tasks.stored_run import open_run
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.config.flags import UsageError
+from ssl_jax.tasks import evaluation_report
+from ssl_jax.tasks.evaluation_report import Evaluation
+from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, UNTRAINED, Taken, feature_cache
+from ssl_jax.tasks.protocols.feature_cache import FeatureCache
+from ssl_jax.tasks.protocols.subject import Subject
+from ssl_jax.tasks.run import folder, frozen_encoder
+from ssl_jax.tasks.run.assembly import assemble
+from ssl_jax.tasks.run.stored import open_run
 
 _PARTLY = 2
 # What stops one protocol and not the others: a setting or the data, a file, a package, a size.
@@ -75,7 +76,7 @@ def _evaluate_one(
   """The protocols on the encoder of a run or of a file; with `only`, on the untrained one alone."""
   if config.weights:
     parts = assemble(dataclasses.replace(config, task='evaluate'), report=say)
-    encoder, step = encoders.of_weights(parts), None
+    encoder, step = frozen_encoder.of_weights(parts), None
     path = pathlib.Path(config.run_dir or f'runs/evaluate-{pathlib.Path(config.weights).stem}')
     if (path / folder.CONFIG).exists():
       raise UsageError(
@@ -85,7 +86,7 @@ def _evaluate_one(
   else:
     run = open_run(config, report=say)
     parts, step, path = run.parts, run.step, run.path
-    encoder, name = encoders.of_run(run), str(run.path)
+    encoder, name = frozen_encoder.of_run(run), str(run.path)
     say(f'run       {path}, step {step:,}')
   say(f'data      {parts.dataset.describe()}')
   settings = config.evaluate
@@ -101,7 +102,7 @@ def _evaluate_one(
   )
   subjects = [] if only == UNTRAINED else [subject(TRAINED, encoder)]
   if baseline or only == UNTRAINED:
-    subjects.append(subject(UNTRAINED, encoders.untrained(parts)))
+    subjects.append(subject(UNTRAINED, frozen_encoder.untrained(parts)))
 
   taken: dict[str, dict[str, Taken]] = {}
   failed: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ssl_jax import config as config_lib
-from ssl_jax.flag_parsing import UsageError
+from ssl_jax.config.flags import UsageError
 from ssl_jax.reporting import (
   Figure,
   Percent,
@@ -22,9 +23,9 @@ from ssl_jax.reporting import (
   write_comparison,
   write_report,
 )
-from ssl_jax.tasks import folder
-from ssl_jax.tasks.evaluation_result import Evaluation
 from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Score, Taken
+from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run.assembly import Assembly
 from ssl_jax.training.atomic import atomic_write
 
 JSON = 'evaluation.json'
@@ -245,3 +246,28 @@ def _make(target: pathlib.Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UsageError(f'--run_dir: {target} cannot be made ({error.strerror})') from error
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+  """What came of an evaluation.
+
+  Attributes:
+    name: of the encoder, for people.
+    path: the folder it is written to.
+    parts: data, recipe and architecture.
+    step: optimizer steps behind the encoder; None for a file of weights.
+    digest: of the encoder's variables.
+    taken: measurements, by protocol and by encoder.
+    failed: protocols that could not be measured, and why.
+    seconds: by protocol.
+  """
+
+  name: str
+  path: pathlib.Path
+  parts: Assembly
+  step: int | None
+  digest: str
+  taken: dict[str, dict[str, Taken]]
+  failed: dict[str, str]
+  seconds: dict[str, float]

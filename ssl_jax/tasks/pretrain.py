@@ -14,19 +14,19 @@ import jax
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
-from ssl_jax.tasks import folder, pictures, summary
-from ssl_jax.tasks.assembly import Assembly, assemble, refusals_are_the_users
-from ssl_jax.tasks.borrowing import with_borrowed_encoder
-from ssl_jax.tasks.online_meters import OnlineMeters
-from ssl_jax.tasks.probing import Probe
+from ssl_jax.tasks import pretrain_report
+from ssl_jax.tasks.online_evaluation import OnlineMeters, Probe
+from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run.assembly import Assembly, assemble, refusals_are_the_users
+from ssl_jax.tasks.run.stored import with_borrowed_encoder
 from ssl_jax.training import (
   Checkpoints,
   NonFiniteLossError,
   Preemption,
   TrainState,
-  agreement,
   loop,
   mesh,
+  multihost,
   state,
   step,
 )
@@ -187,20 +187,20 @@ def pretrain(config: Config) -> int:
       if measures_knn:
         representation = {'trained': probe.meters(current), 'random_init': at_start}
     with stopwatch.phase('evaluation'):
-      gallery = pictures.collect(parts, probe, current) if config.report.html else None
+      gallery = pretrain_report.collect(parts, probe, current) if config.report.html else None
     if not writer:
       return 0
     writer.close()
     knn = {} if accuracy is None else {'trained': accuracy, **baselines}
-    result = summary.summarize(
+    result = pretrain_report.summarize(
       parts, probe.k, knn, representation, stopwatch.totals(), run_dir / folder.METRICS
     )
     atomic_write(run_dir / folder.RESULT, json.dumps(result, indent=2) + '\n')
-    for line in summary.lines(result):
+    for line in pretrain_report.lines(result):
       say(line)
     if gallery:
       try:
-        page = pictures.write_page(run_dir / folder.REPORT, parts, gallery, result)
+        page = pretrain_report.write_page(run_dir / folder.REPORT, parts, gallery, result)
         say(f'report    {page}')
       except ModuleNotFoundError as error:
         say(f'report    left out: {error.name} is not installed')
@@ -240,7 +240,7 @@ def baseline_accuracies(
   rows = read_metrics(metrics) if metrics.exists() else []
   known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
   # Measuring is a job for all processes at once, and only the first is sure to see the file.
-  if agreement.first_process(len(known)):
+  if multihost.first_process(len(known)):
     return {short: known[0][name] for name, short in names.items()} if known else {}
   return {'random_init': probe.knn(initial), 'pixels': probe.knn_of_pixels()}
 

@@ -1,7 +1,7 @@
 """The train state, the one compiled step, the loop around it, and what of it is kept on disk."""
 
-from ssl_jax.training.checkpoints import CheckpointError, Checkpoints
-from ssl_jax.training.meter import NonFiniteLossError
+from ssl_jax.training.checkpoints.manager import CheckpointError, Checkpoints
+from ssl_jax.training.metrics import NonFiniteLossError
 from ssl_jax.training.preemption import Preemption
 from ssl_jax.training.state import TrainState
 

@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 
 from ssl_jax.data import Order
 from ssl_jax.training import mesh as mesh_lib
-from ssl_jax.training import meter as meter_lib
-from ssl_jax.training.meter import Meter
+from ssl_jax.training import metrics as meter_lib
+from ssl_jax.training.metrics import Meter
 from ssl_jax.training.state import TrainState
 
 # Calls that may wait in the device's queue. Enough to keep it busy, few enough that a run that is

@@ -6,7 +6,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from ssl_jax.training import agreement
+from ssl_jax.training import multihost
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,7 +40,7 @@ class Preemption:
 
     With several processes this is a collective, to be called at the same step by each one.
     """
-    return agreement.any_process(self.requested)
+    return multihost.any_process(self.requested)
 
   def __enter__(self) -> 'Preemption':
     if threading.current_thread() is threading.main_thread():

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from ssl_jax.methods import Method
 from ssl_jax.training import mesh as mesh_lib
-from ssl_jax.training import meter as meter_lib
-from ssl_jax.training.meter import Meter
+from ssl_jax.training import metrics as meter_lib
+from ssl_jax.training.metrics import Meter
 from ssl_jax.training.state import METHOD, VIEWS, TrainState
 
 StepFunction = Callable[[TrainState, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssl_jax import losses
 from ssl_jax.losses import MedianRank, RankWindow
-from ssl_jax.losses.arranging_module import init_arranging
+from ssl_jax.losses.dsa.arranging_module import init_arranging
 from tests.losses.batches import DIM, SIZE
 
 NAN, INF = math.nan, math.inf

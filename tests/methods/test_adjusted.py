@@ -6,11 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tiny
 from absl.testing import parameterized
 
 from ssl_jax import losses, methods
 from ssl_jax.methods import dsa
+from tests.methods import tiny
 
 
 def run(name='simclr+dsa', **hyperparameters):

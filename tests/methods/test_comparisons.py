@@ -6,11 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tiny
 from absl.testing import parameterized
 
 from ssl_jax import losses, methods
-from ssl_jax.methods import queue
+from ssl_jax.methods.base import queue
+from tests.methods import tiny
 
 BATCH, DIM = 8, 6
 RANDOM = np.random.default_rng(0)

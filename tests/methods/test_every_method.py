@@ -4,11 +4,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tiny
 from absl.testing import parameterized
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ssl_jax import methods
+from tests.methods import tiny
 
 NAMES = tiny.NAMES
 

@@ -8,10 +8,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tiny
 from absl.testing import parameterized
 
 from ssl_jax import losses, methods
+from tests.methods import tiny
 
 FLAG_TYPES = (bool, int, float, str, tuple[int, ...], tuple[float, ...])
 

@@ -4,9 +4,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tiny
 
 from ssl_jax import losses
+from tests.methods import tiny
 
 
 def _apply(method, name, params, stats, x):

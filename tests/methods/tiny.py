@@ -118,7 +118,7 @@ def batch(given: np.ndarray | None = None) -> methods.Batch:
 
 
 @functools.cache
-def variables(name: str) -> methods.base.Variables:
+def variables(name: str) -> methods.Variables:
   """A float64 state in which the target differs from the online network."""
   with jax.enable_x64(True):
     init = jax.jit(method(name).init)

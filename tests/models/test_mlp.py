@@ -6,10 +6,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import reference_resnet
 from absl.testing import parameterized
 
 from ssl_jax import models
+from tests.models import reference_resnet
 
 HEADS = {
   # Wang et al. (ICCV 2021): projector and predictor of a ResNet-50.

@@ -6,11 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import reference_resnet
 from absl.testing import parameterized
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ssl_jax import models
+from tests.models import reference_resnet
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

@@ -6,7 +6,7 @@ import chex
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax.flag_parsing import UsageError
+from ssl_jax.config.flags import UsageError
 from ssl_jax.sweeps import options, planning, sweep_file
 
 GOOD = """

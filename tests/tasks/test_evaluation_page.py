@@ -6,7 +6,7 @@ import re
 import chex
 
 from ssl_jax import config, evaluation
-from ssl_jax.config.measuring import ONLINE, PROBES
+from ssl_jax.config.evaluation import ONLINE, PROBES
 
 PAGE = (pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'evaluation.md').read_text()
 

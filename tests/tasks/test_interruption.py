@@ -13,8 +13,8 @@ import pytest
 from absl.testing import parameterized
 
 from ssl_jax import config as config_lib
-from ssl_jax.tasks import folder
-from ssl_jax.tasks.assembly import assemble
+from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run.assembly import assemble
 from ssl_jax.training import Checkpoints, state
 from tests.tasks import small_runs
 

@@ -4,7 +4,7 @@ import chex
 from absl.testing import parameterized
 
 from ssl_jax import config, views
-from ssl_jax.tasks import assembly
+from ssl_jax.tasks.run import assembly
 
 
 def _recipe(*flags):

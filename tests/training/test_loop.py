@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax.training import loop, meter, schedules, state
+from ssl_jax.training import loop, schedules, state
+from ssl_jax.training.metrics import NonFiniteLossError
 from tests.training import tiny_run
 
 # Batch-wide, with a moving average, with groups; all the others: test_every_method_trains.py.
@@ -202,7 +203,7 @@ class TargetNetworkTest(chex.TestCase):
 class NonFiniteTest(chex.TestCase):
   def test_stops_with_the_step_and_the_parts_of_the_loss(self):
     run = tiny_run.build('simclr', learning_rate=1e30)
-    with pytest.raises(meter.NonFiniteLossError, match='not finite at step') as stop:
+    with pytest.raises(NonFiniteLossError, match='not finite at step') as stop:
       for _ in run.boundaries(40, report=5):
         pass
     self.assertIn('gradient_norm', stop.value.metrics)

@@ -13,9 +13,9 @@ import optax
 from absl.testing import parameterized
 
 from ssl_jax import config
-from ssl_jax.flag_parsing import UsageError
-from ssl_jax.methods.momentum import cosine_momentum
-from ssl_jax.tasks import assembly
+from ssl_jax.config.flags import UsageError
+from ssl_jax.methods.base.online_target import cosine_momentum
+from ssl_jax.tasks.run import assembly
 from ssl_jax.training import schedules
 
 # Ge et al. (IEEE TIP 2023): 300 epochs of 626 batches, counted from 1.

@@ -1,12 +1,12 @@
 """The protocols of `--task=evaluate` by name: each a function of a subject."""
 
 from ssl_jax.tasks.protocols import (
-  class_means,
   clusters,
   embedding,
   few_labels,
   geometry,
-  neighbours,
+  mean_classifier,
+  neighbors,
   probes,
   prototypes,
   retrieval,
@@ -21,17 +21,17 @@ from ssl_jax.tasks.protocols.measurement import (
 )
 
 PROTOCOLS = {
-  'knn': Protocol(neighbours.knn),
-  'knn_euclidean': Protocol(neighbours.knn_euclidean),
-  'knn_online': Protocol(neighbours.knn_online),
+  'knn': Protocol(neighbors.knn),
+  'knn_euclidean': Protocol(neighbors.knn_euclidean),
+  'knn_online': Protocol(neighbors.knn_online),
   'linear': Protocol(probes.linear, probes.draw_linear),
   'logistic': Protocol(probes.logistic),
   'ridge': Protocol(probes.ridge),
   'few_labels': Protocol(few_labels.few_labels),
   'fine_tuning': Protocol(few_labels.fine_tuning),
   'episodes': Protocol(few_labels.episodes),
-  'class_means': Protocol(class_means.class_means),
-  'long_tail': Protocol(class_means.long_tail),
+  'class_means': Protocol(mean_classifier.class_means),
+  'long_tail': Protocol(mean_classifier.long_tail),
   'transfer': Protocol(probes.transfer),
   'retrieval': Protocol(retrieval.retrieval, retrieval.draw_retrieval),
   'clustering': Protocol(clusters.clustering),

@@ -10,7 +10,7 @@ import numpy as np
 from ssl_jax import analysis, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 _MOST_ROWS = 20_000
 _FEWEST_AUDITED = 3

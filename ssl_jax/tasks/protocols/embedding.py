@@ -9,7 +9,7 @@ import numpy as np
 from ssl_jax import evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 _POINTS = 1000
 _FEWEST = 3

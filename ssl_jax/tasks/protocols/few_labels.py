@@ -12,7 +12,7 @@ import numpy as np
 from ssl_jax import evaluation, views
 from ssl_jax.tasks.protocols.measurement import Measurement, plain, share
 from ssl_jax.tasks.protocols.probes import recipe_of
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 
 def few_labels(subject: Subject) -> Measurement:

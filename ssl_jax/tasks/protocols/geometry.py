@@ -10,7 +10,7 @@ import numpy as np
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, lower, plain
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 _MOST_ROWS = 20_000
 _LOWER = (

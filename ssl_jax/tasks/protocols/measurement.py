@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ssl_jax.reporting import Figure
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 # What the encoder of a run, and the one it started from, are called in tables.
 TRAINED, UNTRAINED = 'trained', 'untrained'

@@ -11,7 +11,7 @@ import numpy as np
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import UNTRAINED, Measurement, Taken, plain, share
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 # Layers of the presets that ask for one are those of --evaluate.layer: see docs/evaluation.md.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, lower, plain
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 # The balanced contrastive loss at temperature 0.5, as the chain is recommended to be logged.
 SHARPNESS = 2.0

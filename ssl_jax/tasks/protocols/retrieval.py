@@ -10,7 +10,7 @@ import numpy as np
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
-from ssl_jax.tasks.subject import Subject
+from ssl_jax.tasks.protocols.subject import Subject
 
 _SHOWN = 8
 _NEIGHBOURS = 9

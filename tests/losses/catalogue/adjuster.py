@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.losses.adjuster_settings import PRESETS
-from ssl_jax.losses.anchor_scoring import anchor_scores
-from ssl_jax.losses.arranging import arranging_loss, prior_regularizer
-from ssl_jax.losses.arranging_module import arranging_matrix, released_arranging_matrix
-from ssl_jax.losses.semantic_adjuster import semantic_adjuster
-from ssl_jax.losses.semantic_prior import prior_similarity
+from ssl_jax.losses.dsa.anchor_scores import anchor_scores
+from ssl_jax.losses.dsa.arranging_loss import arranging_loss, prior_regularizer
+from ssl_jax.losses.dsa.arranging_module import arranging_matrix, released_arranging_matrix
+from ssl_jax.losses.dsa.semantic_adjuster import semantic_adjuster
+from ssl_jax.losses.dsa.semantic_prior import prior_similarity
+from ssl_jax.losses.dsa.settings import PRESETS
 from tests.losses.catalogue import Batch, Case, Result
 
 HIDDEN = 5

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ssl_jax.losses.fading import fade_weight
-from ssl_jax.losses.feature_assignments import update_center
-from ssl_jax.losses.feature_clustering import feature_cross_entropy, feature_uniformity
-from ssl_jax.losses.similarity_clustering import similarity_clustering
+from ssl_jax.losses.iccl.assignments import update_center
+from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
+from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
+from ssl_jax.losses.schedules import fade_weight
 from tests.losses.catalogue import Batch, Case, Result
 
 STOPPED = ('target1', 'target2')

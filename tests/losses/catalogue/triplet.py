@@ -1,7 +1,7 @@
 """Cases of the truncated triplet loss: one for each way in which negatives are ranked."""
 
-from ssl_jax.losses.deputies import AllRanks, Deputy, MedianRank, RankWindow
-from ssl_jax.losses.triplet import truncated_triplet
+from ssl_jax.losses.triplet.ranks import AllRanks, Deputy, MedianRank, RankWindow
+from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
 from tests.losses.catalogue import Batch, Case, Result
 
 

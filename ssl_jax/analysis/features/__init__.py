@@ -1,0 +1,1 @@
+"""Metrics of embeddings: crowding, bias, spectrum, clusters, hypersphere, false negatives."""

@@ -1,0 +1,1 @@
+"""Theory of negative samples from class sizes: coverage, collisions, expected draws, bounds."""

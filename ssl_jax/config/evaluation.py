@@ -1,0 +1,220 @@
+"""Settings of what is measured, during training and after it; none of them decides what is trained,
+but for the kNN that the best checkpoint is chosen by."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ssl_jax.config.flags import require, setting
+
+# What --protocols may name; each is measured by a function of this name in tasks/protocols/.
+PROTOCOLS = {
+  'knn': 'weighted kNN over lists of k and temperature',
+  'knn_euclidean': '5-NN by Euclidean distance, majority vote (DSA)',
+  'knn_online': "ICCL's KNN-5 within the test images",
+  'linear': 'linear probe, a grid at once, chosen on held-out training images',
+  'logistic': 'logistic regression to convergence (L-BFGS)',
+  'ridge': 'closed-form ridge classifier',
+  'few_labels': 'linear and ridge probes on 1 % and 10 % of the labels',
+  'fine_tuning': 'the whole encoder trained on 1 % and 10 % of the labels',
+  'episodes': 'few-shot episodes with a 95 % interval',
+  'class_means': 'mean classifier and supervised loss (negative samples)',
+  'long_tail': 'many, medium and few classes, and the macro average',
+  'transfer': 'linear probe on a second data set',
+  'retrieval': 'rank-1/5/10 and mAP, of persons or of the test images',
+  'clustering': 'k-means: accuracy, NMI, ARI, silhouette',
+  'crowding': 'spread within classes against distance between them (DSA)',
+  'spectrum': 'RankMe, effective rank',
+  'hypersphere': 'alignment and uniformity',
+  'bias': 'prototype representation bias (balanced contrastive)',
+  'bound_chain': 'from the supervised objective to the contrastive loss',
+  'granularity': 'under- and over-clustering: k-means with C/2 to 10 C clusters',
+  'false_negatives': 'same class by rank of the negative, against the binomial bound',
+  'similarities': 'histograms for same image, same class and other class',
+  'embedding': 't-SNE and a grid of nearest neighbours',
+}
+# Those that metrics.jsonl may hold at every few epochs of training.
+ONLINE = ('crowding', 'spectrum', 'hypersphere', 'bias', 'bound_chain')
+PROBES = (
+  'grid',
+  'truncated_triplet',
+  'iccl',
+  'iccl_imagenette',
+  'balanced',
+  'long_tail',
+  'few_shot',
+  'negatives',
+  'negatives_backbone',
+  'dsa',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Knn:
+  """Weighted k-nearest-neighbour accuracy of the frozen encoder."""
+
+  k: int = setting(200, 'neighbours that vote; at most the number of training images counts')
+  temperature: float = setting(0.07, 'a neighbour votes with exp(cosine / temperature)')
+  every_epochs: float = setting(10.0, 'epochs between measurements; 0 measures only at the end')
+
+  def __post_init__(self) -> None:
+    require('knn.k', self.k, 'at least 1', self.k >= 1)
+    require('knn.temperature', self.temperature, 'above 0', self.temperature > 0)
+    require('knn.every_epochs', self.every_epochs, '0 or more', self.every_epochs >= 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Negatives:
+  """The study of negative samples, `--task=analyse --analysis=negatives`."""
+
+  batch_sizes: tuple[int, ...] = setting(
+    (), 'K+1, images an anchor is compared with; empty takes powers of 2', decides=False
+  )
+  control_batch: int = setting(
+    0, 'fixed batch of the control, with sub-sampled negatives; 0 takes the largest', decides=False
+  )
+  num_negatives: tuple[int, ...] = setting(
+    (), 'K of the control, below its batch; empty takes those of the batches', decides=False
+  )
+  epochs: int = setting(10, 'passes over the test images, each with fresh views', decides=False)
+  mean_passes: int = setting(
+    5, 'passes of two views each behind the mean feature of an image', decides=False
+  )
+  temperature: float = setting(0.0, "of the losses; 0 takes the method's, or 0.5", decides=False)
+  linear: bool = setting(True, 'also train linear probes, with and without head', decides=False)
+
+  def __post_init__(self) -> None:
+    for size in self.batch_sizes:
+      require('negatives.batch_sizes', size, 'a list of numbers of at least 2', size >= 2)
+    for number in self.num_negatives:
+      require('negatives.num_negatives', number, 'a list of numbers of at least 1', number >= 1)
+    require(
+      'negatives.control_batch',
+      self.control_batch,
+      '0, or at least 2',
+      self.control_batch == 0 or self.control_batch >= 2,
+    )
+    require('negatives.epochs', self.epochs, 'at least 1', self.epochs >= 1)
+    require('negatives.mean_passes', self.mean_passes, 'at least 1', self.mean_passes >= 1)
+    require('negatives.temperature', self.temperature, '0 or more', self.temperature >= 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Meters:
+  """What explains the score while it comes about, of a fixed set of labelled test images."""
+
+  names: tuple[str, ...] = setting(
+    (), f'written to the metrics during training: {", ".join(ONLINE)}', decides=False
+  )
+  every_epochs: float = setting(10.0, 'epochs between measurements', decides=False)
+  images: int = setting(1000, 'test images measured, the first so many', decides=False)
+  views: int = setting(4, 'augmented views of each', decides=False)
+
+  def __post_init__(self) -> None:
+    for name in self.names:
+      require('meters.names', name, f'a list of: {", ".join(ONLINE)}', name in ONLINE)
+    require('meters.every_epochs', self.every_epochs, 'above 0', self.every_epochs > 0)
+    require('meters.images', self.images, 'at least 2', self.images >= 2)
+    require('meters.views', self.views, 'at least 2', self.views >= 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+  """`--task=evaluate`: the protocols' own settings."""
+
+  checkpoint: str = setting(
+    'last',
+    'the newest, or that of the highest kNN in training',
+    choices=('last', 'best'),
+    decides=False,
+  )
+  baseline: bool = setting(True, 'also measure the untrained encoder', decides=False)
+  layer: str = setting(
+    'encoder',
+    'which output: of the encoder, or of the projection head',
+    choices=('encoder', 'projector'),
+    decides=False,
+  )
+  views: int = setting(8, 'augmented views an image, where a protocol needs them', decides=False)
+  view_images: int = setting(1000, 'test images that are seen in so many views', decides=False)
+  chunk_rows: int = setting(
+    65_536, 'rows of the bank compared at once; bounds the memory of a search', decides=False
+  )
+  knn_k: tuple[int, ...] = setting((5, 10, 20, 200), 'neighbours that vote', decides=False)
+  knn_temperatures: tuple[float, ...] = setting(
+    (0.07, 0.1), 'a neighbour votes with exp(cosine / temperature)', decides=False
+  )
+  probe: str = setting('grid', 'recipe of the linear probes', choices=PROBES, decides=False)
+  probe_epochs: int = setting(0, "epochs of the linear probes; 0 takes the recipe's", decides=False)
+  probe_views: int = setting(
+    0,
+    'augmented passes over the training images to probe on; 0 takes them as they are',
+    decides=False,
+  )
+  fractions: tuple[float, ...] = setting(
+    (0.01, 0.1), 'of the labels, for few labels', decides=False
+  )
+  label_lists: tuple[str, ...] = setting(
+    (), 'files of image names, one a line, instead of fractions; for folders', decides=False
+  )
+  fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', decides=False)
+  ways: int = setting(5, 'classes of an episode', decides=False)
+  shots: int = setting(1, 'labelled images of each class of an episode', decides=False)
+  queries: int = setting(15, 'images of each class to tell apart in an episode', decides=False)
+  episodes: int = setting(2000, 'episodes', decides=False)
+  long_tail_rule: str = setting(
+    'auto',
+    'many, medium, few: thirds of the classes by size, or over 100, 20 to 100, under 20 images',
+    choices=('auto', 'thirds', 'imagenet_lt'),
+    decides=False,
+  )
+  transfer: str = setting('', 'second data source, for transfer', decides=False)
+  persons: str = setting(
+    '', 'query and gallery of persons, npz:PATH or folder:PATH, for retrieval', decides=False
+  )
+  released_flip: bool = setting(
+    False, "persons: the released code's flip ensemble (legacy)", decides=False
+  )
+  restarts: int = setting(10, 'of k-means', decides=False)
+  rank_batch: int = setting(
+    0, "batch of the false-negative audit; 0 takes the run's", decides=False
+  )
+
+  def __post_init__(self) -> None:
+    at_least = {
+      'views': 2,
+      'view_images': 2,
+      'chunk_rows': 1,
+      'probe_epochs': 0,
+      'probe_views': 0,
+      'fine_tuning_epochs': 1,
+      'ways': 2,
+      'shots': 1,
+      'queries': 1,
+      'episodes': 2,
+      'restarts': 1,
+    }
+    for name, least in at_least.items():
+      value = getattr(self, name)
+      require(f'evaluate.{name}', value, f'at least {least}', value >= least)
+    require(
+      'evaluate.rank_batch',
+      self.rank_batch,
+      '0, or at least 3',
+      not self.rank_batch or self.rank_batch >= 3,
+    )
+    for k in self.knn_k:
+      require('evaluate.knn_k', k, 'a list of numbers of at least 1', k >= 1)
+    for temperature in self.knn_temperatures:
+      require(
+        'evaluate.knn_temperatures', temperature, 'a list of numbers above 0', temperature > 0
+      )
+    require('evaluate.knn_k', '(none)', 'a list of numbers of at least 1', bool(self.knn_k))
+    require(
+      'evaluate.knn_temperatures',
+      '(none)',
+      'a list of numbers above 0',
+      bool(self.knn_temperatures),
+    )
+    for fraction in self.fractions:
+      require('evaluate.fractions', fraction, 'a list of numbers in (0, 1]', 0 < fraction <= 1)

@@ -1,0 +1,381 @@
+"""Turns frozen dataclasses into absl flags, and flag files and arguments back into dataclasses.
+
+A setting is a dataclass field; a field that is itself a dataclass is a section, and its fields
+become
+`--section.field`. `Union`-like sections (one dataclass a method) are chosen by `--section.name`
+before the other
+flags are defined. A flag file holds one `--flag=value` a line, `#` comments, and `--flagfile=OTHER`
+lines whose
+path is relative to the file itself or to the working directory; later flags override earlier ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import pathlib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from absl import flags
+
+T = TypeVar('T')
+
+
+class UsageError(ValueError):
+  """What the user typed cannot be understood; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Argument:
+  """One command-line argument and where it stood: '' for the command line, else 'FILE:LINE'."""
+
+  text: str
+  origin: str = ''
+
+
+def setting(
+  default: Any, help: str, *, choices: Iterable[str] | None = None, decides: bool = True
+) -> Any:
+  """Declares one setting of a section.
+
+  Args:
+    default: its value when no flag is given; its type is the flag's type.
+    help: one line for `--help`.
+    choices: the allowed values of a string.
+    decides: whether the setting decides the outcome of a run. One that does not may change on
+      resume.
+  """
+  metadata: dict[str, Any] = {'help': help, 'decides': decides}
+  if choices is not None:
+    metadata['choices'] = tuple(choices)
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
+  """The valid words most like `word`, best first."""
+  known = {name.lower(): name for name in valid}
+  matches = difflib.get_close_matches(word.lower(), list(known), n=count, cutoff=0.5)
+  return [known[match] for match in matches]
+
+
+def expand(
+  argv: Iterable[str], origin: str = '', _open: tuple[pathlib.Path, ...] = ()
+) -> list[Argument]:
+  """Replaces every `--flagfile=PATH` by the arguments of that file, recursively.
+
+  Raises:
+    UsageError: a flag file is missing, unreadable or includes itself.
+  """
+  arguments: list[Argument] = []
+  pending = iter(argv)
+  for text in pending:
+    name, equals, path = text.partition('=')
+    if name not in ('--flagfile', '-flagfile'):
+      arguments.append(Argument(text, origin))
+      continue
+    if not equals:
+      path = next(pending, '')
+    arguments += _read_flag_file(path, origin, _open)
+  return arguments
+
+
+def _read_flag_file(path: str, origin: str, opened: tuple[pathlib.Path, ...]) -> list[Argument]:
+  where = f' (from {origin})' if origin else ''
+  beside = opened[-1].parent / path if opened else pathlib.Path(path)
+  file = beside if beside.is_file() else pathlib.Path(path)
+  if not path or not file.is_file():
+    folder = file if file.is_dir() else file.parent
+    names = (
+      [str(folder / other.name) for other in folder.glob('*.flags')] if folder.is_dir() else []
+    )
+    likely = sorted(names)[:5] if file.is_dir() else nearest(str(file), names)
+    hint = f'; nearest: {", ".join(likely)}' if likely else ''
+    raise UsageError(f'--flagfile: {path or "(empty)"} is not a file{where}{hint}')
+  file = file.resolve()
+  if file in opened:
+    raise UsageError(f'--flagfile: {path} includes itself{where}')
+  try:
+    lines = file.read_text(encoding='utf-8').splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise UsageError(f'--flagfile: {path} cannot be read: {error}') from error
+  arguments: list[Argument] = []
+  for number, line in enumerate(lines, start=1):
+    text = line.strip()
+    if not text or text.startswith(('#', '//')):
+      continue
+    here = f'{_short(file)}:{number}'
+    if not text.startswith('-') or ('=' not in text and ' ' in text) or ' #' in text:
+      raise UsageError(
+        f'{here}: found {text!r}, must be --flag=value, or a # comment on a line of its own'
+      )
+    arguments += expand([text], here, (*opened, file))
+  return arguments
+
+
+def _short(path: pathlib.Path) -> str:
+  try:
+    return str(path.relative_to(pathlib.Path.cwd()))
+  except ValueError:
+    return str(path)
+
+
+class _NumberTuple(flags.ArgumentParser):
+  """Comma-separated numbers or words to a tuple."""
+
+  def __init__(self, element: type) -> None:
+    self._element = element
+    self.syntactic_help = f'comma-separated {element.__name__}s'
+
+  def parse(self, argument: Any) -> tuple:
+    if isinstance(argument, (tuple, list)):
+      return tuple(argument)
+    words = [word.strip() for word in argument.strip().strip('()').split(',')]
+    return tuple(self._element(word) for word in words if word)
+
+  def flag_type(self) -> str:
+    return self.syntactic_help
+
+
+class _TupleSerializer(flags.ArgumentSerializer):
+  def serialize(self, value: tuple) -> str:
+    return ','.join(str(element) for element in value)
+
+
+def _define(values: flags.FlagValues, name: str, field: dataclasses.Field, kind: Any) -> None:
+  text = field.metadata.get('help', '')
+  choices = field.metadata.get('choices')
+  default: Any = field.default
+  if typing.get_origin(kind) is tuple:
+    parser = _NumberTuple(typing.get_args(kind)[0])
+    flags.DEFINE(parser, name, default, text, values, _TupleSerializer())
+  elif kind is bool:
+    flags.DEFINE_boolean(name, default, text, flag_values=values)
+  elif kind is int:
+    flags.DEFINE_integer(name, default, text, flag_values=values)
+  elif kind is float:
+    flags.DEFINE_float(name, default, text, flag_values=values)
+  elif choices:
+    flags.DEFINE_enum(name, default, choices, text, flag_values=values)
+  else:
+    flags.DEFINE_string(name, default, text, flag_values=values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """The flags of one dataclass. `prefix` is '' for the settings of the whole."""
+
+  prefix: str
+  kind: type
+  fields: tuple[dataclasses.Field, ...]
+
+  def flag(self, field: dataclasses.Field) -> str:
+    return f'{self.prefix}.{field.name}' if self.prefix else field.name
+
+
+def _section(prefix: str, kind: type, without: Iterable[str] = ()) -> Section:
+  fields = tuple(
+    field
+    for field in dataclasses.fields(kind)
+    if field.metadata.get('flag', True)
+    and field.name not in without
+    and not dataclasses.is_dataclass(_hints(kind)[field.name])
+  )
+  return Section(prefix, kind, fields)
+
+
+def _hints(kind: type) -> dict[str, Any]:
+  return typing.get_type_hints(kind)
+
+
+class Parser:
+  """Parses arguments into a frozen dataclass of sections.
+
+  Args:
+    config: the dataclass; fields of dataclass type are sections.
+    variants: for a section whose class depends on `--section.name`, `{section: {name: class}}`.
+    default_variant: the name taken when the flag is not given, a section.
+  """
+
+  def __init__(
+    self,
+    config: type[T],
+    variants: Mapping[str, Mapping[str, type]] = types.MappingProxyType({}),
+    default_variant: Mapping[str, str] = types.MappingProxyType({}),
+  ) -> None:
+    self._config = config
+    self._variants = variants
+    self._default_variant = default_variant
+
+  def parse(self, argv: Iterable[str]) -> Any:
+    """Returns the configuration that `argv` (without the program's name) describes.
+
+    Raises:
+      UsageError: an unknown flag, a value of the wrong type or not allowed, a stray word, a bad
+      flag file.
+    """
+    arguments = expand(argv)
+    chosen = {section: self._choose(section, arguments) for section in self._variants}
+    sections = self.sections(chosen)
+    values = flags.FlagValues()
+    for section in sections:
+      hints = _hints(section.kind)
+      for field in section.fields:
+        _define(values, section.flag(field), field, hints[field.name])
+    for prefix, name in chosen.items():
+      flags.DEFINE_string(f'{prefix}.name', name, 'which one', flag_values=values)
+    self._assign(values, arguments, chosen)
+    return self._build(values, sections, chosen)
+
+  def sections(self, chosen: Mapping[str, str]) -> list[Section]:
+    """The sections in the order of declaration, the settings of the whole first."""
+    hints = _hints(self._config)
+    sections = [_section('', self._config, self._variants)]
+    for field in dataclasses.fields(self._config):  # type: ignore[arg-type]
+      if field.name in self._variants:
+        sections.append(_section(field.name, self._variants[field.name][chosen[field.name]]))
+      elif dataclasses.is_dataclass(hints[field.name]):
+        sections.append(_section(field.name, hints[field.name]))
+    return sections
+
+  def render(self, config: Any) -> dict[str, str]:
+    """Every flag of `config` with its value as text, in the order of declaration."""
+    chosen = {section: getattr(config, section).name for section in self._variants}
+    lines: dict[str, str] = {}
+    for section in self.sections(chosen):
+      owner = getattr(config, section.prefix) if section.prefix else config
+      if section.prefix in chosen:
+        lines[f'{section.prefix}.name'] = chosen[section.prefix]
+      for field in section.fields:
+        value = getattr(owner, field.name)
+        if isinstance(value, tuple):
+          value = _TupleSerializer().serialize(value)
+        lines[section.flag(field)] = str(value).lower() if isinstance(value, bool) else str(value)
+    return lines
+
+  def deciding(self, config: Any) -> set[str]:
+    """The names of the flags that decide the outcome of a run."""
+    chosen = {section: getattr(config, section).name for section in self._variants}
+    names = {f'{section}.name' for section in chosen}
+    for section in self.sections(chosen):
+      names |= {section.flag(f) for f in section.fields if f.metadata.get('decides', True)}
+    return names
+
+  def _choose(self, section: str, arguments: list[Argument]) -> str:
+    name, flag = self._default_variant[section], f'{section}.name'
+    valid = self._variants[section]
+    for index, argument in enumerate(arguments):
+      key, equals, value = argument.text.lstrip('-').partition('=')
+      if key == flag:
+        if not equals:
+          value = arguments[index + 1].text if index + 1 < len(arguments) else ''
+        if value not in valid:
+          raise UsageError(
+            _refusal(flag, value, 'one of ' + ', '.join(valid), argument, nearest(value, valid))
+          )
+        name = value
+    return name
+
+  def _assign(
+    self, values: flags.FlagValues, arguments: list[Argument], chosen: Mapping[str, str]
+  ) -> None:
+    known: Callable[[str], bool] = lambda name: name in values
+    queue = list(arguments)
+    while queue:
+      argument = queue.pop(0)
+      if not argument.text.startswith('-') or argument.text in ('-', '--'):
+        where = f' (from {argument.origin})' if argument.origin else ''
+        raise UsageError(
+          f'{argument.text!r} is not a flag; settings are written --name=value{where}'
+        )
+      name, equals, text = argument.text.lstrip('-').partition('=')
+      if not known(name) and name.startswith('no') and known(name[2:]) and values[name[2:]].boolean:
+        name, equals, text = name[2:], '=', 'false'
+      if not known(name):
+        raise UsageError(self._unknown(name, argument, values, chosen))
+      flag = values[name]
+      if not equals:
+        if flag.boolean:
+          text = 'true'
+        elif queue and not queue[0].text.startswith('--'):
+          text = queue.pop(0).text
+        else:
+          raise UsageError(_refusal(name, 'nothing', _allowed(flag), argument))
+      try:
+        # The flag's own parser words its complaint over several lines; ours names flag, value and
+        # what is allowed.
+        parsed = flag.parser.parse(text)
+        if isinstance(parsed, float) and not math.isfinite(parsed):
+          raise ValueError('not finite')
+      except (ValueError, TypeError) as error:
+        likely = nearest(text, getattr(flag.parser, 'enum_values', ()))
+        raise UsageError(_refusal(name, repr(text), _allowed(flag), argument, likely)) from error
+      flag.value = parsed
+    values.mark_as_parsed()
+
+  def _unknown(
+    self, name: str, argument: Argument, values: flags.FlagValues, chosen: Mapping[str, str]
+  ) -> str:
+    where = f' (from {argument.origin})' if argument.origin else ''
+    section, _, field = name.partition('.')
+    if not field and section in self._variants:
+      value = argument.text.partition('=')[2]
+      return f'--{name}: a section, not a flag{where}; nearest: --{name}.name={value}'
+    if section in self._variants:
+      current = chosen[section]
+      owners = [
+        other
+        for other, kind in self._variants[section].items()
+        if field in {f.name for f in _section(section, kind).fields}
+      ]
+      if owners:
+        return (
+          f'--{name}: {section} {current} has no {field}; it belongs to {", ".join(owners)}{where}'
+        )
+    likely = nearest(name, values) or nearest(field or name, values)
+    if not likely:
+      likely = [flag for flag in values if flag.rpartition('.')[2] == (field or name)]
+    hint = ', '.join(f'--{flag}' for flag in likely)
+    return f'--{name}: unknown flag{where}' + (
+      f'; nearest: {hint}' if hint else '; --help lists them'
+    )
+
+  def _build(
+    self, values: flags.FlagValues, sections: list[Section], chosen: Mapping[str, str]
+  ) -> Any:
+    read = lambda section: {
+      field.name: values[section.flag(field)].value for field in section.fields
+    }
+    parts = {
+      section.prefix: section.kind(**read(section)) for section in sections if section.prefix
+    }
+    return self._config(**read(sections[0]), **parts)
+
+
+def _allowed(flag: flags.Flag) -> str:
+  choices = getattr(flag.parser, 'enum_values', None)
+  if choices:
+    return 'one of ' + ', '.join(choices)
+  kind = flag.flag_type()
+  return {'bool': 'true or false', 'int': 'a whole number', 'float': 'a finite number'}.get(
+    kind, kind
+  )
+
+
+def _refusal(
+  name: str, found: str, allowed: str, argument: Argument, likely: Iterable[str] = ()
+) -> str:
+  where = f' (from {argument.origin})' if argument.origin else ''
+  hint = ', '.join(likely)
+  return f'--{name}: found {found}, must be {allowed}{where}' + (
+    f'; nearest: {hint}' if hint else ''
+  )
+
+
+def require(name: str, value: float | int | str, allowed: str, ok: bool) -> None:
+  """Raises a UsageError that names the flag, what was found and what is allowed, unless `ok`."""
+  if not ok:
+    raise UsageError(f'--{name}: found {value}, must be {allowed}')

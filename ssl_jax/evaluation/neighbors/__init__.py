@@ -1,0 +1,1 @@
+"""Exact nearest-neighbor search, and what is measured with it: kNN accuracy, retrieval."""

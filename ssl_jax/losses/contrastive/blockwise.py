@@ -1,0 +1,190 @@
+"""The reductions of `contrast` in tiles: one tile in memory, and candidates on a ring of devices.
+
+The value keeps running sums over tiles. The gradient visits the tiles again: with the finished
+log-sums at hand the softmax of a tile needs no other tile, so nothing of the first visit is kept
+but those sums.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import collectives, row_blocks
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.contrastive.tile import (
+  Partial,
+  RoleFunction,
+  RowSums,
+  Traits,
+  exponents,
+  finish,
+  finite,
+  merge,
+  nothing,
+  reduce_tile,
+)
+from ssl_jax.losses.normalize import dot_products
+
+
+class Tiling(NamedTuple):
+  """How a matrix is visited; what a compiled program is specialised to."""
+
+  roles: RoleFunction
+  powers: tuple[float, ...]
+  block_size: int
+  axis_name: AxisName
+
+
+class Block(NamedTuple):
+  """Anchors or candidates cut by `row_blocks.split`: `[blocks, block, ...]`."""
+
+  rows: jax.Array
+  traits: dict[str, jax.Array]
+  valid: jax.Array | None
+
+
+def _cut(rows: jax.Array, traits: Traits, block_size: int) -> Block:
+  num_blocks = row_blocks.count(rows.shape[0], block_size)
+  (cut, cut_traits), valid = row_blocks.split((rows, dict(traits)), num_blocks)
+  return Block(cut, cut_traits, valid)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def tiles(
+  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: Traits, columns: Traits
+) -> RowSums:
+  """The sums of each anchor over all candidates, a tile at a time; for reverse mode only.
+
+  With an axis name the local candidates pass round a ring of its devices instead of being gathered.
+  Traits carry no gradient.
+  """
+  return _forward(tiling, anchors, candidates, rows, columns)
+
+
+def _forward(
+  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: Traits, columns: Traits
+) -> RowSums:
+  anchor_blocks = _cut(anchors, rows, tiling.block_size)
+  powers = tiling.powers
+
+  def over_anchors(column: Block, _: None, xs: tuple) -> tuple[None, Partial]:
+    anchor, partial = xs
+    logits = dot_products(anchor.rows, column.rows)
+    roles = tiling.roles(anchor.traits, column.traits)
+    tile = reduce_tile(logits, roles, powers, column.valid)
+    return None, merge(partial, tile, powers)
+
+  def over_candidates(partials: Partial, column: Block) -> tuple[Partial, None]:
+    step = functools.partial(over_anchors, column)
+    return jax.lax.scan(step, None, (anchor_blocks, partials))[1], None
+
+  def visit(partials: Partial, column_blocks: Block) -> tuple[Partial, Block]:
+    return jax.lax.scan(over_candidates, partials, column_blocks)[0], column_blocks
+
+  empty = jax.vmap(lambda block: nothing(block.shape[0], powers, anchors))
+  partials = empty(anchor_blocks.rows)
+  column_blocks = collectives.varying_as(_cut(candidates, columns, tiling.block_size), anchors)
+  partials = _round(visit, partials, column_blocks, tiling)
+  sums = jax.vmap(lambda partial: finish(partial, powers))(partials)
+  # The axis of powers stands before that of rows, which `join` expects first.
+  sums = sums._replace(log_sums=jnp.swapaxes(sums.log_sums, 1, 2))
+  sums = row_blocks.join(sums, anchors.shape[0])
+  return sums._replace(log_sums=sums.log_sums.T)
+
+
+def _round(visit: Any, state: Any, travelling: Any, tiling: Tiling) -> Any:
+  """`state` after every device's blocks have visited; they end where they began."""
+  size = collectives.axis_size(tiling.axis_name)
+  if size == 1:
+    return visit(state, travelling)[0]
+
+  def step(carry: tuple, _: None) -> tuple[tuple, None]:
+    state, travelling = carry
+    state, travelling = visit(state, travelling)
+    return (state, collectives.ring_shift(travelling, tiling.axis_name)), None
+
+  return jax.lax.scan(step, (state, travelling), None, length=size)[0][0]
+
+
+class _Residuals(NamedTuple):
+  anchors: jax.Array
+  candidates: jax.Array
+  rows: dict[str, jax.Array]
+  columns: dict[str, jax.Array]
+  log_sums: jax.Array
+
+
+def _tiles_forward(
+  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: Traits, columns: Traits
+) -> tuple[RowSums, _Residuals]:
+  sums = _forward(tiling, anchors, candidates, rows, columns)
+  return sums, _Residuals(anchors, candidates, dict(rows), dict(columns), sums.log_sums)
+
+
+def _tiles_backward(tiling: Tiling, kept: _Residuals, cotangents: RowSums) -> tuple:
+  size = tiling.block_size
+  num_blocks = row_blocks.count(kept.anchors.shape[0], size)
+  anchor_blocks = _cut(kept.anchors, kept.rows, size)
+  # Per row, with the powers last: rows are what is cut into blocks.
+  scalars = (kept.log_sums.T, cotangents.log_sums.T, cotangents.positive_sum)
+  (log_sums, weights, positive_weights), _ = row_blocks.split(scalars, num_blocks)
+  if anchor_blocks.valid is not None:
+    weights = jnp.where(anchor_blocks.valid[..., None], weights, 0)
+    positive_weights = jnp.where(anchor_blocks.valid, positive_weights, 0)
+
+  def over_anchors(column: Block, column_gradient: jax.Array, xs: tuple) -> tuple:
+    anchor, log_sum, weight, positive_weight, anchor_gradient = xs
+    logits = dot_products(anchor.rows, column.rows)
+    roles = tiling.roles(anchor.traits, column.traits)
+    x = exponents(logits, roles, column.valid)
+    pull = jnp.zeros((), logits.dtype)
+    for i, power in enumerate(tiling.powers):
+      softmax = jnp.exp(power * x - finite(log_sum[:, i])[:, None])
+      pull += (power * weight[:, i])[:, None] * softmax
+    if roles.positive is not None:
+      positive = roles.positive if column.valid is None else roles.positive & column.valid
+      pull += jnp.where(positive, positive_weight[:, None], 0)
+    anchor_gradient += dot_products(pull, column.rows.T)
+    column_gradient += dot_products(pull.T, anchor.rows.T)
+    return column_gradient, anchor_gradient
+
+  def over_candidates(anchor_gradients: jax.Array, xs: tuple) -> tuple[jax.Array, jax.Array]:
+    column, column_gradient = xs
+    step = functools.partial(over_anchors, column)
+    inputs = (anchor_blocks, log_sums, weights, positive_weights, anchor_gradients)
+    column_gradient, anchor_gradients = jax.lax.scan(step, column_gradient, inputs)
+    return anchor_gradients, column_gradient
+
+  def visit(anchor_gradients: jax.Array, travelling: tuple) -> tuple[jax.Array, tuple]:
+    column_blocks, column_gradients = travelling
+    anchor_gradients, column_gradients = jax.lax.scan(
+      over_candidates, anchor_gradients, (column_blocks, column_gradients)
+    )
+    return anchor_gradients, (column_blocks, column_gradients)
+
+  column_blocks = _cut(kept.candidates, kept.columns, size)
+  zeros = jnp.zeros_like(column_blocks.rows)
+  state = (jnp.zeros_like(anchor_blocks.rows), (column_blocks, zeros))
+  state = collectives.varying_as(state, kept.anchors)
+  if collectives.axis_size(tiling.axis_name) == 1:
+    anchor_gradients, (_, column_gradients) = visit(*state)
+  else:
+
+    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+      anchor_gradients, travelling = visit(*carry)
+      return (anchor_gradients, collectives.ring_shift(travelling, tiling.axis_name)), None
+
+    # Gradients of candidates travel with them and collect from every device's anchors.
+    length = collectives.axis_size(tiling.axis_name)
+    anchor_gradients, (_, column_gradients) = jax.lax.scan(step, state, None, length=length)[0]
+  return (
+    row_blocks.join(anchor_gradients, kept.anchors.shape[0]),
+    row_blocks.join(column_gradients, kept.candidates.shape[0]),
+    None,
+    None,
+  )
+
+
+tiles.defvjp(_tiles_forward, _tiles_backward)

@@ -1,0 +1,111 @@
+"""InfoNCE: tell the positive from negatives by a softmax over similarities."""
+
+import chex
+import jax
+
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.contrastive.terms import compose, pair_terms, query_terms
+
+
+def nt_xent(
+  view1: chex.Array,
+  view2: chex.Array,
+  *,
+  temperature: float | jax.Array = 0.5,
+  group_size: int | None = None,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The normalised temperature-scaled cross-entropy of SimCLR.
+
+  Each of the 2 * batch embeddings is an anchor: `-s⁺/τ + log Σ_{j≠i} exp(s_ij/τ)` over the
+  2 * batch - 1 others, averaged over anchors (the authors' code returns twice this mean: one mean
+  a view, summed).
+
+  Source: Chen et al., ICML 2020, equation 1.
+
+  >>> import jax.numpy as jnp
+  >>> loss, metrics = nt_xent(jnp.eye(3), jnp.eye(3), temperature=0.5)   # -2 + log(e² + 4)
+  >>> print(f'{loss:.6f} {metrics["positive_similarity"]:.1f} {metrics["negative_similarity"]:.1f}')
+  0.432653 1.0 0.0
+
+  Args:
+    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
+    temperature: τ > 0; may be a traced scalar.
+    group_size: negatives come from an anchor's own contiguous group of this many images (a paper's
+      per-device batch), so that the result does not depend on the hardware; None is one group.
+    block_size: embeddings compared at a time, with as many others: memory then grows as
+      block_size² + batch * dim, and value and gradient stay the same (in reverse mode; None forms
+      the matrix whole and can be differentiated in every way).
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which negatives are looked for:
+      gathered, or with a `block_size` passed from device to device round a ring.
+
+  Returns:
+    The loss, and scalars: `attract` (mean -s⁺/τ) and `repel` (mean log-sum), which add up to it,
+    `positive_similarity`, `negative_similarity` (mean cosines), `effective_negatives` (1 / Σ p² of
+    the softmax over an anchor's negatives, averaged), and `contrast_accuracy` (the share of anchors
+    more similar to their positive than to any negative).
+
+  Raises:
+    ValueError: shapes differ, fewer than 2 images, temperature not positive, `group_size` not a
+      divisor of the batch, or `block_size` not a whole number above 0.
+  """
+  terms = pair_terms(
+    view1,
+    view2,
+    temperature=temperature,
+    group_size=group_size,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  return compose(terms, axis_name=axis_name)
+
+
+def info_nce(
+  query: chex.Array,
+  key: chex.Array,
+  *,
+  negatives: chex.Array | None = None,
+  temperature: float | jax.Array = 0.2,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """One-way InfoNCE: each query tells its own key from other keys, or from a queue.
+
+  `-s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_ij/τ))`, averaged over queries. Without `negatives` the keys of
+  the other images are the negatives (one direction of MoCo v3 or CLIP); with them they alone are
+  (the queue of MoCo). Nothing is stopped: a target network's keys arrive without gradient.
+
+  Source: van den Oord et al., 2018; He et al., CVPR 2020, equation 1, for the queue.
+
+  >>> import jax.numpy as jnp
+  >>> loss, _ = info_nce(jnp.eye(3), jnp.eye(3), temperature=0.5)   # -2 + log(e² + 2)
+  >>> queued, _ = info_nce(jnp.eye(3), jnp.eye(3), negatives=-jnp.eye(3)[:1], temperature=0.5)
+  >>> print(f'{loss:.6f} {queued:.6f}')
+  0.239545 0.090669
+
+  Args:
+    query: `[batch, dim]`, any float dtype; need not be normalised.
+    key: `[batch, dim]`; row i is the positive of `query`'s row i.
+    negatives: `[negative, dim]`, the same on every device.
+    temperature: τ > 0; may be a traced scalar.
+    block_size: see `nt_xent`.
+    axis_name: see `nt_xent`; keys are passed on, `negatives` are not.
+
+  Returns:
+    The loss and the metrics of `nt_xent`.
+
+  Raises:
+    ValueError: shapes differ, fewer than 2 images without `negatives`, temperature not positive, or
+      `block_size` not a whole number above 0.
+  """
+  terms = query_terms(
+    query,
+    key,
+    negatives,
+    temperature=temperature,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  return compose(terms, axis_name=axis_name)

@@ -1,0 +1,219 @@
+"""The composable contrastive loss, of which the named ones are settings.
+
+An anchor i with the positive p(i) and negatives Q(i), logits s/τ:
+
+  l_i = -α s_ip/τ + λ log(κ exp(s_ip/τ) + T(Σ_{j in Q(i)} w_ij exp(s_ij/τ))) + c
+
+Source: the superset of Lee, TMLR 2025, reconstructed from its statements. α attracts, λ repels, κ
+is the positive's weight in the denominator, w weighs negatives, T transforms their sum, c shifts.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
+from ssl_jax.losses.contrastive.tile import RoleFunction, Roles, RowSums, Traits
+from ssl_jax.losses.normalize import l2_normalize, promote
+
+NUM_VIEWS = 2
+
+
+class Terms(NamedTuple):
+  """What the anchors see; each array is `[anchor]`."""
+
+  positives: jax.Array
+  """The logit of the positive, with gradient."""
+  sums: RowSums
+  temperature: jax.Array
+
+
+def other_images(rows: Traits, columns: Traits) -> Roles:
+  """Both views of all other images are negatives; the other view of the image is positive."""
+  image, other_image = rows['index'][:, None] // NUM_VIEWS, columns['index'][None] // NUM_VIEWS
+  same = image == other_image
+  another_view = rows['index'][:, None] != columns['index'][None]
+  counted, weight = ~same, None
+  if 'log_weight' in columns:
+    weight = columns['log_weight'][None]
+    counted &= ~jnp.isneginf(weight)
+  return Roles(counted, same & another_view, weight)
+
+
+def other_classes(rows: Traits, columns: Traits) -> Roles:
+  """Both views of images of other classes are negatives; the image's other view is positive."""
+  roles = other_images(rows, columns)
+  return roles._replace(counted=rows['label'][:, None] != columns['label'][None])
+
+
+def same_class(rows: Traits, columns: Traits) -> Roles:
+  """All of the anchor's class are positives; they and all others are counted, but for itself."""
+  others = rows['index'][:, None] != columns['index'][None]
+  same = rows['label'][:, None] == columns['label'][None]
+  return Roles(others, others & same, counts_positives=True)
+
+
+def other_keys(rows: Traits, columns: Traits) -> Roles:
+  """One key a query: its own is positive, the others are negatives."""
+  own = rows['index'][:, None] == columns['index'][None]
+  return Roles(~own, own)
+
+
+def all_negative(rows: Traits, columns: Traits) -> Roles:
+  """Every candidate is a negative, as in a queue."""
+  shape = rows['index'].shape[0], columns['index'].shape[0]
+  return Roles(jnp.ones(shape, bool))
+
+
+def pair_terms(
+  view1: jax.Array,
+  view2: jax.Array,
+  roles: RoleFunction = other_images,
+  *,
+  temperature: float | jax.Array,
+  traits: Mapping[str, jax.Array] | None = None,
+  powers: tuple[float, ...] = (1.0,),
+  group_size: int | None = None,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> Terms:
+  """Terms of the 2 * batch anchors of two views, image by image.
+
+  Args:
+    view1: `[batch, dim]`.
+    view2: `[batch, dim]`.
+    roles: which pairs count.
+    temperature: τ.
+    traits: arrays `[batch]` that the roles want to know of each image.
+    powers: see `anchor_sums`.
+    group_size: images that are negatives of each other.
+    block_size: see `anchor_sums`; in embeddings, of which there are two an image.
+    axis_name: see `anchor_sums`.
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, a number is out of range, or there is only one image.
+  """
+  arguments.check_embeddings(view1=view1, view2=view2)
+  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  check_tiling(view1.shape[0], group_size, block_size, axis_name)
+  # Views interleave (image-major), since joining them one after the other would move every row to
+  # another device when the batch is sharded.
+  views = l2_normalize(jnp.stack([view1, view2], axis=1))
+  num_images, num_views, dim = views.shape
+  if num_images * collectives.axis_size(axis_name) < 2:
+    raise ValueError('view1: found 1 image, must be at least 2: others are the negatives')
+  temperature = jnp.asarray(temperature, views.dtype)
+  positives = jnp.repeat(jnp.sum(views[:, 0] * views[:, 1], axis=-1) / temperature, num_views)
+  rows = views.reshape(num_images * num_views, dim)
+  known = {name: jnp.repeat(trait, num_views) for name, trait in (traits or {}).items()}
+  known['index'] = collectives.row_indices(num_images * num_views, axis_name)
+  sums = anchor_sums(
+    rows / temperature,
+    rows,
+    known,
+    known,
+    roles,
+    powers=powers,
+    group_size=None if group_size is None else group_size * num_views,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  return Terms(positives, sums, temperature)
+
+
+def query_terms(
+  query: jax.Array,
+  key: jax.Array,
+  negatives: jax.Array | None = None,
+  *,
+  temperature: float | jax.Array,
+  normalize: bool = True,
+  group_size: int | None = None,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> Terms:
+  """Terms of the batch of queries against their keys, or against `negatives` where given."""
+  arguments.check_embeddings(query=query, key=key)
+  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  check_tiling(query.shape[0], group_size, block_size, axis_name)
+  prepare = l2_normalize if normalize else promote
+  query, key = prepare(query), prepare(key)
+  temperature = jnp.asarray(temperature, query.dtype)
+  positives = jnp.sum(query * key, axis=-1) / temperature
+  rows = {'index': collectives.row_indices(query.shape[0], axis_name)}
+  if negatives is not None:
+    arguments.check_embeddings(negatives=negatives)
+    if negatives.shape[1] != query.shape[1]:
+      raise ValueError(
+        f'negatives: found shape {negatives.shape}, must be [negative, {query.shape[1]}]'
+      )
+    candidates = prepare(negatives).astype(query.dtype)
+    columns, roles = {'index': jnp.arange(candidates.shape[0])}, all_negative
+  else:
+    if query.shape[0] * collectives.axis_size(axis_name) < 2:
+      raise ValueError('query: found 1 image, must be at least 2: other keys are the negatives')
+    candidates, columns, roles = key, rows, other_keys
+  sums = anchor_sums(
+    query / temperature,
+    candidates,
+    rows,
+    columns,
+    roles,
+    group_size=group_size,
+    block_size=block_size,
+    axis_name=axis_name,
+    shared=negatives is not None,
+  )
+  return Terms(positives, sums, temperature)
+
+
+def compose(
+  terms: Terms,
+  *,
+  attract_weight: float | jax.Array = 1.0,
+  repel_weight: float | jax.Array = 1.0,
+  positive_in_denominator: float = 1.0,
+  log_negatives: jax.Array | None = None,
+  log_offset: float = 0.0,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The mean over anchors of the module's formula, and its metrics.
+
+  Args:
+    terms: what the anchors see.
+    attract_weight: α, a number or one for each anchor.
+    repel_weight: λ.
+    positive_in_denominator: κ >= 0.
+    log_negatives: `[anchor]`, log T(...); by default the plain log-sum over negatives.
+    log_offset: c.
+    axis_name: the mapped axis over which the mean is taken.
+
+  Returns:
+    The loss and the metrics that `nt_xent` documents. An anchor without negatives and with κ = 0
+    has a repelling part of 0.
+  """
+  positives, sums, temperature = terms
+  log_sum = sums.log_sums[0] if log_negatives is None else log_negatives
+  if positive_in_denominator:
+    log_sum = jnp.logaddexp(log_sum, positives + math.log(positive_in_denominator))
+  else:
+    log_sum = jnp.where(jnp.isneginf(log_sum), 0, log_sum)
+
+  count = jnp.where(sums.negative_count == 0, 1, sums.negative_count)
+  # Both from one matrix: of a collapsed batch, rounding must not decide who is nearer.
+  nearest = jnp.where(jnp.isneginf(sums.nearest_positive), positives, sums.nearest_positive)
+  metrics = {
+    'attract': -jnp.mean(attract_weight * positives),
+    'repel': jnp.mean(repel_weight * log_sum),
+    'positive_similarity': jnp.mean(positives) * temperature,
+    'negative_similarity': jnp.mean(sums.negative_sum / count) * temperature,
+    'effective_negatives': jnp.mean(sums.effective_negatives),
+    'contrast_accuracy': jnp.mean(nearest > sums.nearest_negative, dtype=positives.dtype),
+  }
+  metrics = collectives.device_mean(metrics, axis_name)
+  return metrics['attract'] + metrics['repel'] + log_offset, jax.lax.stop_gradient(metrics)

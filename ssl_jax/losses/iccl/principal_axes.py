@@ -1,0 +1,111 @@
+"""Principal axes of a batch of embeddings, as an option before features act as clusters."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.iccl.assignments import check_views
+from ssl_jax.losses.normalize import l2_normalize
+
+NOISE_ROUNDINGS = 16  # lengths below so many rounding errors of a unit vector mean nothing
+
+
+class Rotation(NamedTuple):
+  """Principal axes of normalised embeddings; constants, without gradient.
+
+  Attributes:
+    mean: `[dim]`, of the normalised rows.
+    basis: `[dim, kept]`, orthonormal columns; the largest entry in size of each is positive.
+    eigenvalues: `[kept]`, of the covariance, largest first.
+  """
+
+  mean: jax.Array
+  basis: jax.Array
+  eigenvalues: jax.Array
+
+
+def principal_rotation(
+  embeddings: Sequence[chex.Array], *, dim: int | None = None, axis_name: AxisName = None
+) -> Rotation:
+  """The eigenvectors of the covariance of normalised embeddings, over batch, views and devices.
+
+  Source: the released code of Ge et al., IEEE TIP 2023, which fits on each device alone and leaves
+  the signs open, though a softmax over features depends on them. Here the batch is the global one,
+  and the largest entry of each axis is positive.
+
+  >>> import jax.numpy as jnp
+  >>> rotation = principal_rotation((jnp.array([[3.0, 4.0], [-3.0, -4.0], [3.0, 4.0]]),), dim=1)
+  >>> print([f'{entry:.3f}' for entry in rotation.basis[:, 0]], f'{rotation.eigenvalues[0]:.3f}')
+  ['0.600', '0.800'] 0.889
+
+  Args:
+    embeddings: arrays `[batch, dim]`, one a view (or one queue); any float dtype.
+    dim: how many axes to keep; None keeps all.
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which moments are taken.
+
+  Returns:
+    A `Rotation`, float32 (float64 for float64).
+
+  Raises:
+    ValueError: a rank, shape or dtype is wrong, or `dim` is not between 1 and the width.
+  """
+  views = check_views('embeddings', embeddings)
+  width = jnp.shape(views[0])[1]
+  kept = width if dim is None else dim
+  arguments.check_whole('dim', kept, minimum=1)
+  if kept > width:
+    raise ValueError(f'dim: found {kept}, must be at most {width}, the width of the embeddings')
+  # Stacked and not joined end to end, which would move rows between devices of a sharded batch.
+  rows = jnp.stack([l2_normalize(jax.lax.stop_gradient(view)) for view in views])
+  mean = collectives.mean(jnp.mean(rows, axis=(0, 1)), axis_name)
+  centered = rows - mean
+  # Centred before it is squared: E[xx'] - mm' would cancel where embeddings are alike.
+  products = jnp.einsum('vbd,vbe->de', centered, centered, precision=jax.lax.Precision.HIGHEST)
+  covariance = collectives.mean(products / (rows.shape[0] * rows.shape[1]), axis_name)
+  eigenvalues, basis = jnp.linalg.eigh(covariance)
+  order = jnp.argsort(-jnp.abs(eigenvalues))[:kept]
+  eigenvalues, basis = eigenvalues[order], basis[:, order]
+  largest = jnp.argmax(jnp.abs(basis), axis=0, keepdims=True)
+  signs = jnp.where(jnp.take_along_axis(basis, largest, axis=0) < 0, -1, 1)
+  return Rotation(mean, basis * signs.astype(basis.dtype), eigenvalues)
+
+
+def rotate_features(embeddings: chex.Array, rotation: Rotation) -> jax.Array:
+  """Normalised embeddings, centred, on the axes of a rotation, and normalised again.
+
+  Source: the released code of Ge et al., IEEE TIP 2023.
+
+  >>> import jax.numpy as jnp
+  >>> embeddings = jnp.array([[3.0, 4.0], [-3.0, -4.0], [3.0, 4.0]])
+  >>> print(rotate_features(embeddings, principal_rotation((embeddings,), dim=1)).T.round(3))
+  [[ 1. -1.  1.]]
+
+  Args:
+    embeddings: `[batch, dim]`, any float dtype; carries the gradient.
+    rotation: of the same dim.
+
+  Returns:
+    `[batch, kept]`, float32 (float64 for float64), rows of length 1. Rows that equal the mean, but
+    for rounding, are zero and have no gradient.
+
+  Raises:
+    ValueError: the rank or dtype is wrong, the width differs, or there is no rotation.
+  """
+  arguments.check_embeddings(embeddings=embeddings)
+  if not isinstance(rotation, Rotation):
+    raise ValueError(f'rotation: found {type(rotation).__name__}, must be a Rotation')
+  width = rotation.mean.shape[0]
+  if jnp.shape(embeddings)[1] != width:
+    raise ValueError(f'embeddings: found shape {jnp.shape(embeddings)}, must be [batch, {width}]')
+  mean, basis, _ = jax.lax.stop_gradient(rotation)
+  centered = l2_normalize(embeddings) - mean
+  rotated = jnp.matmul(centered, basis, precision=jax.lax.Precision.HIGHEST)
+  # Of a collapsed batch nothing but rounding is left, which must not be blown up to length 1.
+  noise = NOISE_ROUNDINGS * jnp.finfo(rotated.dtype).eps
+  squares = jnp.sum(jnp.square(rotated), axis=-1, keepdims=True)
+  return l2_normalize(jnp.where(squares > noise**2, rotated, 0))

@@ -1,0 +1,178 @@
+"""ICCL: a similarity loss that fades into a feature-level clustering loss."""
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.iccl.assignments import check_views
+from ssl_jax.losses.iccl.feature_clustering import (
+  assign,
+  assignment_metrics,
+  check_choice,
+  match,
+  row_temperature,
+  uniformity,
+)
+from ssl_jax.losses.iccl.principal_axes import principal_rotation, rotate_features
+from ssl_jax.losses.normalize import l2_normalize
+from ssl_jax.losses.schedules import check_fraction
+
+SIMILARITIES = ('byol', 'simsiam')
+
+
+def similarity_clustering(
+  predictions: Sequence[chex.Array],
+  targets: Sequence[chex.Array],
+  *,
+  fade: chex.Numeric,
+  uniformity_weight: float = 5.0,
+  prediction_temperature: float | jax.Array = 0.1,
+  target_temperature: float | jax.Array = 0.07,
+  adaptive_temperature: str = 'off',
+  uniformity_gradient_scale: float = 1.0,
+  similarity: str = 'byol',
+  similarity_weight_after: float = 0.0,
+  partition: bool = True,
+  assignments: str = 'softmax',
+  center: chex.Array | None = None,
+  sinkhorn_iterations: int = 3,
+  pca_dim: int | None = None,
+  pca_rows: chex.Array | None = None,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The loss of ICCL, `s (ρ L_uni + L_ce) + (1 - s) L_sim`, of two views.
+
+  A prediction is compared with the target of the other view. `L_sim` is their similarity loss,
+  `L_ce` the mean of `feature_cross_entropy` over both directions, `L_uni` the `feature_uniformity`
+  of both predictions. The fade s goes from 0 to 1 during training, see `fade_weight`. Images meet
+  only in the softmax over features, which act as clusters, and in its mean over the batch.
+
+  Source: the released code of Ge et al., IEEE TIP 2023; the text of the paper was not available.
+  The defaults are its ImageNet recipe, where the gradient of the uniformity is divided by the
+  number of devices: `uniformity_gradient_scale=1 / 8` repeats that of 8. The recipe for Imagenette
+  has `similarity='simsiam'`, `adaptive_temperature='free'`, `uniformity_weight=1`,
+  `pca_dim=512`. The RCC variant has `partition=False, uniformity_weight=0, similarity='simsiam'`.
+
+  >>> import jax.numpy as jnp
+  >>> from ssl_jax.losses.fading import fade_weight
+  >>> views = jnp.eye(4), jnp.eye(4)
+  >>> loss, metrics = similarity_clustering(
+  ...   views, views, fade=fade_weight(0.55), prediction_temperature=0.5
+  ... )
+  >>> print(f'{loss:.3f} {metrics["cross_entropy"]:.3f} {metrics["used_features"]:.3f}')
+  0.170 0.341 4.000
+
+  Args:
+    predictions: two arrays `[batch, dim]`, one a view, any float dtype; carry the gradient.
+    targets: two arrays `[batch, dim]` of the target network, in the same order of views; their
+      gradient is stopped.
+    fade: s between 0 and 1; may be a traced scalar.
+    uniformity_weight: ρ >= 0.
+    prediction_temperature: τ₁ > 0, see `feature_cross_entropy`; may be a traced scalar.
+    target_temperature: τ₂ > 0; may be a traced scalar.
+    adaptive_temperature: 'off', 'clip' or 'free'.
+    uniformity_gradient_scale: >= 0; multiplies the gradient of the uniformity, not its value.
+    similarity: 'byol' is the sum of both directions of `2 - 2 cos`, from 0 to 8; 'simsiam' the mean
+      of both directions of `-cos`, from -1 to 1. The scale matters during the fade.
+    similarity_weight_after: w >= 0, adds `w s L_sim`: 1 keeps the similarity loss throughout.
+    partition: False leaves the log-partition of the cross-entropy out.
+    assignments: of the targets: 'softmax', 'sinkhorn' or 'centered'.
+    center: `[dim]`, with 'centered' only.
+    sinkhorn_iterations: at least 1.
+    pca_dim: clusters are features on this many principal axes of the targets, see
+      `principal_rotation`; None leaves the features as they are. `L_sim` never sees the rotation.
+    pca_rows: `[rows, dim]`, a queue of targets to take the axes from; None takes `targets`.
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which means are taken.
+
+  Returns:
+    The loss, and scalars: its parts `similarity_loss`, `cross_entropy` (without the partition where
+    that is left out) and `uniformity`, whatever their weight; `fade`; `positive_similarity` (mean
+    cosine of prediction and target); `used_features` (exp of the entropy of the mean prediction);
+    `assignment_norm` and `target_entropy` (means over the targets' assignments).
+
+  Raises:
+    ValueError: not two views, shapes differ, a number is outside its range, or a choice is unknown.
+  """
+  predictions = _check_pair('predictions', predictions)
+  targets = _check_pair('targets', targets)
+  arguments.check_embeddings(predictions=predictions[0], targets=targets[0])
+  check_fraction('fade', fade, traced=True)
+  arguments.check_number('uniformity_weight', uniformity_weight, minimum=0)
+  arguments.check_number('uniformity_gradient_scale', uniformity_gradient_scale, minimum=0)
+  arguments.check_number('similarity_weight_after', similarity_weight_after, minimum=0)
+  check_choice('similarity', similarity, SIMILARITIES)
+  # Each beside the prediction that it is compared with: that of the other view.
+  crossed = tuple(jax.lax.stop_gradient(target) for target in reversed(targets))
+
+  rows = [l2_normalize(prediction) for prediction in predictions]
+  cosines = [jnp.sum(p * l2_normalize(q), axis=-1) for p, q in zip(rows, crossed, strict=True)]
+  if pca_dim is not None:
+    _check_pca(pca_dim, pca_rows, assignments, width=rows[0].shape[1])
+    fitted = targets if pca_rows is None else (pca_rows,)
+    rotation = principal_rotation(fitted, dim=pca_dim, axis_name=axis_name)
+    rows = [rotate_features(prediction, rotation) for prediction in predictions]
+    crossed = tuple(rotate_features(target, rotation) for target in crossed)
+  elif pca_rows is not None:
+    raise ValueError('pca_rows: found an array, must be None unless pca_dim is given')
+
+  assigned, log_probs, matched = [], [], []
+  for row, target in zip(rows, crossed, strict=True):
+    soft = assign(target, assignments, target_temperature, center, sinkhorn_iterations, axis_name)
+    logits = row / row_temperature(soft, prediction_temperature, adaptive_temperature)
+    assigned.append(soft)
+    log_probs.append(jax.nn.log_softmax(logits))
+    matched.append(match(logits, soft))
+  term = 'cross_entropy' if partition else 'attract'
+  means = collectives.device_mean(
+    {
+      'positive_similarity': jnp.mean(jnp.stack(cosines)),
+      'cross_entropy': (matched[0][term] + matched[1][term]) / 2,
+      **assignment_metrics(jnp.stack(assigned)),
+    },
+    axis_name,
+  )
+  cosine = means['positive_similarity']
+  similarity_loss = 4 - 4 * cosine if similarity == 'byol' else -cosine
+  unevenness, used_features = uniformity(jnp.stack(log_probs), uniformity_gradient_scale, axis_name)
+
+  fade = jnp.asarray(fade, similarity_loss.dtype)
+  clustering = float(uniformity_weight) * unevenness + means['cross_entropy']
+  similarity_weight = (1 - fade) + float(similarity_weight_after) * fade
+  loss = fade * clustering + similarity_weight * similarity_loss
+  metrics = {
+    **means,
+    'similarity_loss': similarity_loss,
+    'uniformity': unevenness,
+    'used_features': used_features,
+    'fade': fade,
+  }
+  return loss, jax.lax.stop_gradient(metrics)
+
+
+def _check_pair(name: str, arrays: Sequence[chex.Array]) -> tuple[chex.Array, ...]:
+  views = check_views(name, arrays)
+  if len(views) != 2:
+    raise ValueError(f'{name}: found {len(views)} arrays, must be two, one a view')
+  return views
+
+
+def _check_pca(pca_dim: int, pca_rows: chex.Array | None, assignments: str, width: int) -> None:
+  arguments.check_whole('pca_dim', pca_dim, minimum=1)
+  if pca_dim > width:
+    raise ValueError(f'pca_dim: found {pca_dim}, must be at most {width}, the width of embeddings')
+  if assignments == 'centered':
+    raise ValueError(
+      f"pca_dim: found {pca_dim} with assignments='centered', must be None: the axes differ at "
+      'every step, and the center would not follow'
+    )
+  if pca_rows is not None:
+    arguments.check_embeddings(pca_rows=pca_rows)
+    if jnp.shape(pca_rows)[1] != width:
+      raise ValueError(
+        f'pca_rows: found shape {jnp.shape(pca_rows)}, must be [rows, {width}], the width of '
+        'embeddings'
+      )

@@ -1,0 +1,107 @@
+"""The truncated triplet loss: a positive, and a deputy for all negatives."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses.collectives import AxisName
+from ssl_jax.losses.normalize import l2_normalize
+from ssl_jax.losses.triplet.deputy_keys import deputy_keys
+from ssl_jax.losses.triplet.ranks import Deputy, RankWindow
+
+RELEASED_WINDOW = RankWindow(2, 10)
+
+
+def truncated_triplet(
+  prediction: chex.Array,
+  target: chex.Array,
+  *,
+  deputy: Deputy = RELEASED_WINDOW,
+  gamma: float = 2.0,
+  margin: float = 100.0,
+  scale: float = 2.0,
+  group_size: int | None = None,
+  block_size: int | None = None,
+  axis_name: AxisName = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The mean over queries of max(0, γ d⁺ - d⁻ + margin), with d = -scale * cos: one direction.
+
+  d⁺ is the distance of a prediction to its own target, d⁻ that to its deputy: by default the mean
+  over ranks 2 to 10 of the targets of other images. With the default margin the hinge never closes
+  and the loss is linear in cosines, 100 - 4 s⁺ + 2 s⁻; a collapsed batch has 98.
+
+  Source: Wang et al., ICCV 2021. The defaults are those of the released code. The paper's
+  max(γ d⁺ - d⁻, C) has scale 1 and is `truncated_triplet(..., scale=1, margin=-C)` + C.
+
+  >>> import jax.numpy as jnp
+  >>> loss, metrics = truncated_triplet(jnp.eye(12), jnp.eye(12))
+  >>> print(f'{loss:.1f} = 100 + {metrics["attract"]:.1f} + {metrics["repel"]:.1f}')
+  96.0 = 100 + -4.0 + 0.0
+
+  Args:
+    prediction: `[batch, dim]`, any float dtype; carries the gradient.
+    target: `[batch, dim]`; its gradient is stopped.
+    deputy: the ranks that stand for the negatives. Which are safe depends on their number: with m
+      negatives of which a share p has the query's class, choose the lowest rank k with a negligible
+      P[Binomial(m, p) >= k].
+    gamma: γ >= 0, the weight of the positive distance.
+    margin: >= 0. From (γ + 1) * scale on, the hinge cannot close and is left out.
+    scale: > 0, the distance of opposite vectors from orthogonal ones.
+    group_size: negatives come from the query's own contiguous group of this many rows (the papers'
+      per-device batch), so that the result does not depend on the hardware; None is one group.
+    block_size: rows compared at a time, with as many targets (at least 32 times the deputy's
+      last rank), while deputies are looked for: memory then grows as block_size² + batch * dim,
+      and value and gradient stay the same. None compares all rows at once.
+    axis_name: the mapped axis inside `shard_map` or `pmap`, over which negatives are looked for;
+      targets are gathered, or with a `block_size` passed round a ring of devices, unless each
+      device holds whole groups.
+
+  Returns:
+    The loss, and scalars: `attract` (mean γ d⁺) and `repel` (mean -d⁻), which add up to
+    `offset_free` (the loss without margin and hinge), `positive_similarity`, `negative_similarity`
+    (of the deputy), `hinge_open` (the share of queries with a gradient).
+
+  Raises:
+    ValueError: shapes differ, a number is outside its range, `group_size` does not divide the
+      batch, `block_size` is not a whole number >= 1, or a group has too few negatives for the
+      deputy.
+  """
+  arguments.check_embeddings(prediction=prediction, target=target)
+  if not isinstance(deputy, Deputy):
+    raise ValueError(
+      f'deputy: found {deputy!r}, must be a RankWindow(low, high), MedianRank() or AllRanks()'
+    )
+  arguments.check_number('gamma', gamma, minimum=0)
+  arguments.check_number('margin', margin, minimum=0)
+  arguments.check_number('scale', scale, minimum=0, exclusive=True)
+  gamma, margin, scale = float(gamma), float(margin), float(scale)
+  prediction = l2_normalize(prediction)
+  target = jax.lax.stop_gradient(l2_normalize(target))
+
+  positive = jnp.sum(prediction * target, axis=-1)
+  deputies = deputy_keys(
+    prediction,
+    target,
+    deputy,
+    group_size=group_size,
+    block_size=block_size,
+    axis_name=axis_name,
+  )
+  negative = jnp.sum(prediction * deputies, axis=-1)
+  offset_free = scale * (negative - gamma * positive)
+  never_closes = margin >= (gamma + 1) * scale
+  parts = {
+    'attract': -gamma * scale * jnp.mean(positive),
+    'repel': scale * jnp.mean(negative),
+    'offset_free': jnp.mean(offset_free),
+    'positive_similarity': jnp.mean(positive),
+    'negative_similarity': jnp.mean(negative),
+    'hinge_open': jnp.mean(offset_free + margin > 0, dtype=offset_free.dtype),
+  }
+  if not never_closes:
+    parts['loss'] = jnp.mean(jax.nn.relu(offset_free + margin))
+  parts = collectives.device_mean(parts, axis_name)
+  # Added to the mean and not to each query: the offset would cost them a decimal in float32.
+  loss = parts['offset_free'] + margin if never_closes else parts.pop('loss')
+  return loss, jax.lax.stop_gradient(parts)

@@ -1,0 +1,1 @@
+"""What methods are made of: batches, embeddings, networks, queues, and three families."""

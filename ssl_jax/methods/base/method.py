@@ -1,0 +1,243 @@
+"""What every method is: networks, an embedding of the views, and an objective of embeddings."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, feature_std
+from ssl_jax.models import Network
+
+Variables = dict[str, Any]
+
+
+def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = None) -> Any:
+  """Declares a field that becomes the flag `--method.FIELD`.
+
+  Args:
+    default: a bool, int, float, str or tuple of numbers; values must be of its type.
+    help: one line for `--help`.
+    choices: the allowed values of a str.
+  """
+  metadata: dict[str, Any] = {'help': help}
+  if choices is not None:
+    metadata['choices'] = tuple(choices)
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+  """A self-supervised method; hashable, so it can be a static argument of `jit`.
+
+  Sub-classes give `name`, `check` (of their fields), `networks`, `embed` and `compare`.
+
+  Attributes:
+    encoder: the network that is trained; set by `bind`.
+    total_steps: forward batches of the run, for schedules; set by `bind`.
+    class_counts: training images of each class; empty without labels; set by `bind`.
+  """
+
+  name: ClassVar[str]
+  # 'none', 'stop_gradient' (targets are the online networks' own), or 'ema'.
+  target_network: ClassVar[str] = 'none'
+  # The networks of which the target holds a moving average.
+  averaged_networks: ClassVar[tuple[str, ...]] = ()
+  # What a batch must bring besides views.
+  needs_labels: ClassVar[bool] = False
+  needs_plain: ClassVar[bool] = False
+
+  encoder: Network | None = dataclasses.field(
+    default=None, kw_only=True, repr=False, metadata={'flag': False}
+  )
+  total_steps: int = dataclasses.field(default=0, kw_only=True, metadata={'flag': False})
+  class_counts: tuple[int, ...] = dataclasses.field(
+    default=(), kw_only=True, repr=False, metadata={'flag': False}
+  )
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      if field.metadata.get('flag', True):
+        self._check_declaration(field)
+    self.check()
+
+  @abc.abstractmethod
+  def check(self) -> None:
+    """Raises a ValueError, by `require`, for a hyper-parameter outside its range."""
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    """Raises a ValueError, by `require`, for what does not fit a batch of views of this side."""
+    del batch_size, view_size
+
+  @abc.abstractmethod
+  def networks(self) -> Mapping[str, Network]:
+    """The online networks by name, 'encoder' first, each fed with the output of the one before."""
+
+  @abc.abstractmethod
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    """Runs the networks on the views.
+
+    Args:
+      variables: see `init`.
+      batch: the batch, or bare views: float32 `[batch, 2, height, width, 3]`, normalised.
+      step: forward batches before this one.
+      key: typed PRNG key of this batch.
+
+    Returns:
+      The embeddings, and `{'stats': ..., 'extra': ...}` after the batch.
+
+    Raises:
+      ValueError: the views have another shape.
+    """
+
+  @abc.abstractmethod
+  def compare(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    """The loss of embeddings and its parts, float32 scalars."""
+
+  def bind(self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()) -> Self:
+    """The method with its encoder, the forward batches of the run and the images of each class.
+
+    Raises:
+      ValueError: the method uses labels and there are none.
+    """
+    counts = tuple(int(count) for count in class_counts)
+    if self.needs_labels and not counts:
+      raise ValueError(f'method.name: found {self.name}, which needs labels; the data has none')
+    return dataclasses.replace(self, encoder=encoder, total_steps=total_steps, class_counts=counts)
+
+  def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
+    """Draws the variables, a function of the key and the method alone.
+
+    Args:
+      key: typed PRNG key.
+      images: float32 `[batch, height, width, 3]`; only the shape is looked at.
+
+    Returns:
+      `params` and `stats`, each with one sub-tree a network; `target`, copies of the sub-trees of
+      `params` that are averaged; and `extra`, whatever else decides the future.
+    """
+    params, stats = {}, {}
+    inputs = jnp.asarray(images)
+    for index, (name, network) in enumerate(self.networks().items()):
+      drawn = network.init(jax.random.fold_in(key, index), inputs)
+      params[name], stats[name] = drawn['params'], drawn['stats']
+      inputs = jnp.zeros((inputs.shape[0], network.out_features), network.out_dtype)
+    # Copies: a training state that is donated must not hold one buffer twice.
+    target = {name: jax.tree.map(jnp.copy, params[name]) for name in self.averaged_networks}
+    return {'params': params, 'stats': stats, 'target': target, 'extra': {}}
+
+  def objective(
+    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
+  ) -> tuple[jax.Array, Metrics]:
+    """The loss of embeddings.
+
+    Returns:
+      The loss, and metrics as float32 scalars: those of the method, and `feature_std`, the spread
+      of the normalised online embeddings: about 1 when they fill the sphere, 0 when they collapse.
+    """
+    loss, metrics = self.compare(embeddings, variables, step)
+    return loss, {**metrics, 'feature_std': feature_std(embeddings.online)}
+
+  def loss(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[jax.Array, tuple[dict[str, Any], Metrics]]:
+    """`embed`, then `objective`: (loss, (new state, metrics))."""
+    embeddings, new_state = self.embed(variables, batch, step, key)
+    loss, metrics = self.objective(embeddings, variables, step)
+    return loss, (new_state, metrics)
+
+  def target_momentum(self, step: chex.Numeric) -> jax.Array:
+    """The momentum of the moving average, for the update after forward batch `step` (from 0).
+
+    Raises:
+      ValueError: the method has no moving average, or is not bound.
+    """
+    raise ValueError(f'method.name: found {self.name}, which has no moving average')
+
+  @property
+  def borrows_from(self) -> str:
+    """The folder of a run whose encoder this method uses, frozen; empty for none."""
+    return ''
+
+  def lend(self, extra: dict[str, Any], params: Any, stats: Any) -> dict[str, Any]:
+    """`extra` with the encoder of that run in it.
+
+    Args:
+      extra: of `init`.
+      params: of the other run's encoder, an encoder of this one's architecture.
+      stats: its batch statistics.
+    """
+    del params, stats
+    return extra
+
+  def features(self, variables: Variables, images: chex.Array) -> jax.Array:
+    """The encoder's output with running statistics, for evaluation.
+
+    Args:
+      variables: see `init`.
+      images: float32 `[batch, height, width, 3]`, normalised.
+
+    Returns:
+      Float32 `[batch, encoder.out_features]`.
+    """
+    features, _ = self.run(
+      ('encoder',), variables['params'], variables['stats'], images, train=False
+    )
+    return features
+
+  def run(
+    self, names: Iterable[str], params: Any, stats: Any, x: chex.Array, *, train: bool = True
+  ) -> tuple[jax.Array, dict[str, Any]]:
+    """Feeds `x` through the named networks; returns the output and all statistics after it."""
+    networks, stats = self.networks(), dict(stats)
+    for name in names:
+      variables = {'params': params[name], 'stats': stats[name]}
+      x, stats[name] = networks[name].apply(variables, x, train=train)
+    return jnp.asarray(x), stats
+
+  def bound_encoder(self) -> Network:
+    """The encoder; ValueError where there is none yet."""
+    if self.encoder is None:
+      raise ValueError('method.encoder: found None, must be set by bind(encoder=..., ...)')
+    return self.encoder
+
+  def run_progress(self, step: chex.Numeric) -> jax.Array:
+    """The share of the run's forward batches done before `step`.
+
+    Raises:
+      ValueError: the method is not bound.
+    """
+    return jnp.asarray(step, float) / self.bound_steps()
+
+  def bound_steps(self) -> int:
+    """The forward batches of the run; ValueError where they are not known yet."""
+    if self.total_steps < 1:
+      raise ValueError(f'total_steps: found {self.total_steps}, must be >= 1; set it by bind(...)')
+    return self.total_steps
+
+  def require(self, field: str, condition: bool, allowed: str) -> None:
+    """Raises `method.FIELD: found VALUE, must be ALLOWED` unless `condition`."""
+    if not condition:
+      raise ValueError(f'method.{field}: found {getattr(self, field)}, must be {allowed}')
+
+  def _check_declaration(self, field: dataclasses.Field) -> None:
+    value, kind = getattr(self, field.name), type(field.default)
+    numbers = (int, float) if kind is float else (kind,)
+    fits = isinstance(value, numbers) and (kind is bool or not isinstance(value, bool))
+    self.require(
+      field.name,
+      fits,
+      {'str': 'text', 'int': 'a whole number'}.get(kind.__name__, f'a {kind.__name__}'),
+    )
+    choices = field.metadata.get('choices')
+    if choices:
+      self.require(field.name, value in choices, f'one of {", ".join(choices)}')

@@ -1,0 +1,173 @@
+"""Methods whose online network predicts a target: a moving average of itself, or itself stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ssl_jax.methods.base import projected
+from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, merge, split
+from ssl_jax.methods.base.method import Method, Variables, hyperparameter
+from ssl_jax.methods.base.resizing import at_random_side
+from ssl_jax.models import Network
+
+_PROJECTING = ('encoder', 'projector')
+SCHEDULES = ('cosine', 'constant')
+
+
+def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
+  """1 - (1 - base) (cos(π step / total_steps) + 1) / 2, from `base` up to 1.
+
+  Source: Grill et al., NeurIPS 2020, section 3.3; with `base` 0.99, the released code of Wang et
+  al., ICCV 2021. There `step` counts forward batches, the last of those accumulated into an update.
+
+  Args:
+    step: from 0; may be traced. Beyond `total_steps` the momentum stays 1.
+    total_steps: at which the momentum would be 1.
+    base: the momentum at step 0.
+  """
+  # The sine of half the complement: 1 + cos would cancel near the end, where little is left of it.
+  left = jnp.clip(total_steps - jnp.asarray(step), 0, total_steps) / total_steps
+  return 1 - (1 - base) * jnp.sin(jnp.pi / 2 * left) ** 2
+
+
+def target_momentum(schedule: str, step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
+  """`cosine_momentum`, or with the schedule 'constant' `base` at every step."""
+  if schedule == 'constant':
+    return jnp.asarray(base, float)
+  return cosine_momentum(step, total_steps, base)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineTargetMethod(Method):
+  """Encoder, projector and predictor online; the target has no predictor and no gradient.
+
+  Views pass one after the other, so batch statistics are those of one view; the running ones of the
+  online networks move once a view. A target that is a moving average normalises with the statistics
+  of its own batch, and only its parameters are averaged. Local crops pass through the online
+  networks together and are never targets. Source: Grill et al., NeurIPS 2020, in the form of the
+  released code of Wang et al., ICCV 2021.
+
+  That code resizes the views of 224 pixels before every forward pass to a random side, 96 to 224
+  online and 128 to 224 for the target. Every side given here is compiled, so steps of 32 will do:
+  `online_resize=(96, 128, 160, 192, 224), target_resize=(128, 160, 192, 224)`. Off by default: the
+  sides depend on the size of the images, and CPUs are slow at it.
+  """
+
+  target_network: ClassVar[str] = 'ema'
+  averaged_networks: ClassVar[tuple[str, ...]] = _PROJECTING
+  # Batch norm after the last layer of each head, with or without gain and bias.
+  projector_last_norm: ClassVar[bool] = False
+  predictor_last_norm: ClassVar[bool] = False
+  last_norm_affine: ClassVar[bool] = True
+  projector_bias: ClassVar[bool] = True
+  predictor_bias: ClassVar[bool] = True
+
+  projector_layers: int = hyperparameter(2, 'linear layers of the projector')
+  projector_hidden: int = hyperparameter(4096, 'hidden width of the projector')
+  projector_out: int = hyperparameter(256, 'width of the embeddings')
+  predictor_layers: int = hyperparameter(2, 'linear layers of the predictor; 0 for none')
+  predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor')
+  base_momentum: float = hyperparameter(0.99, 'momentum of the target at step 0')
+  momentum_schedule: str = hyperparameter(
+    'cosine', 'of the momentum: a cosine to 1, or constant', choices=SCHEDULES
+  )
+  online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
+  target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
+
+  def check(self) -> None:
+    for field in ('projector_layers', 'projector_hidden', 'projector_out', 'predictor_hidden'):
+      self.require(field, getattr(self, field) >= 1, '>= 1')
+    self.require('predictor_layers', self.predictor_layers >= 0, '>= 0')
+    self.require('base_momentum', 0 <= self.base_momentum <= 1, 'between 0 and 1')
+    for field in ('online_resize', 'target_resize'):
+      whole = all(isinstance(side, int) and side >= 1 for side in getattr(self, field))
+      self.require(field, whole, 'whole numbers >= 1')
+
+  def check_batch(self, batch_size: int, view_size: int) -> None:
+    del batch_size
+    self._check_sides(view_size)
+
+  def _check_sides(self, view_size: int) -> None:
+    for field in ('online_resize', 'target_resize'):
+      fits = all(side <= view_size for side in getattr(self, field))
+      self.require(field, fits, f'at most {view_size}, the side of a view')
+
+  def networks(self) -> Mapping[str, Network]:
+    encoder = self.bound_encoder()
+    projector = projected.head(
+      encoder,
+      self.projector_layers,
+      self.projector_hidden,
+      self.projector_out,
+      last_norm=self.projector_last_norm,
+      last_norm_affine=self.last_norm_affine,
+      biases=self.projector_bias,
+      kernel_init=self.projector_init,
+    )
+    networks = {'encoder': encoder, 'projector': projector}
+    if self.predictor_layers:
+      networks['predictor'] = projected.head(
+        projector,
+        self.predictor_layers,
+        self.predictor_hidden,
+        self.projector_out,
+        last_norm=self.predictor_last_norm,
+        last_norm_affine=self.last_norm_affine,
+        biases=self.predictor_bias,
+        kernel_init=self.predictor_init,
+      )
+    return networks
+
+  @property
+  def projector_init(self) -> str:
+    """The distribution of the projector's kernels, see `models.mlp`."""
+    return 'kaiming_normal'
+
+  @property
+  def predictor_init(self) -> str:
+    return 'normal_0.01'
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    del step
+    batch = as_batch(batch)
+    self._check_sides(min(batch.views.shape[2:4]))
+    params, stats = variables['params'], variables['stats']
+    averages = jax.lax.stop_gradient(variables['target'])
+    predictor = tuple(name for name in self.networks() if name == 'predictor')
+
+    def predict(images: jax.Array, stats: Any) -> tuple[jax.Array, jax.Array, Any]:
+      projection, stats = self.run(_PROJECTING, params, stats, images)
+      prediction, stats = self.run(predictor, params, stats, projection)
+      return prediction, projection, stats
+
+    def project(images: jax.Array) -> jax.Array:
+      # In training mode the statistics given are not read, and the new ones are of no use.
+      return self.run(_PROJECTING, averages, variables['stats'], images)[0]
+
+    online, target = [], []
+    for index, view in enumerate(split(merge(batch.views), batch.views.shape[1])):
+      draw = jax.random.fold_in(key, index)
+      forward = lambda images, stats=stats: predict(images, stats)
+      prediction, projection, stats = at_random_side(
+        forward, view, self.online_resize, jax.random.fold_in(draw, 0)
+      )
+      if self.target_network == 'ema' and 'projector' in variables['target']:
+        projection = at_random_side(project, view, self.target_resize, jax.random.fold_in(draw, 1))
+      online.append(prediction)
+      target.append(jax.lax.stop_gradient(projection))
+    if batch.local is not None:
+      predictions, _, stats = predict(merge(batch.local), stats)
+      online += split(predictions, batch.local.shape[1])
+    new_state = {'stats': stats, 'extra': variables['extra']}
+    return Embeddings(tuple(online), tuple(target)), new_state
+
+  def target_momentum(self, step: chex.Numeric) -> jax.Array:
+    return target_momentum(self.momentum_schedule, step, self.bound_steps(), self.base_momentum)

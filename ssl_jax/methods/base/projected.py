@@ -1,0 +1,113 @@
+"""Methods that compare projections of the views with each other, without a target network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import chex
+import jax
+
+from ssl_jax import models
+from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, merge, split
+from ssl_jax.methods.base.method import Method, Variables, hyperparameter
+from ssl_jax.models import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedMethod(Method):
+  """Encoder and projector; batch statistics span both views, as in the authors' code of SimCLR.
+
+  Local crops pass through the networks after the two views, with statistics of their own.
+  """
+
+  projector_bias: ClassVar[bool] = True
+
+  projector_layers: int = hyperparameter(2, 'linear layers of the projector')
+  projector_hidden: int = hyperparameter(0, "its hidden width; 0 is the encoder's width")
+  projector_out: int = hyperparameter(128, 'width of the embeddings')
+  projector_norm: bool = hyperparameter(False, 'batch norm after the last layer of the projector')
+  projector_last_bias: bool = hyperparameter(True, 'a bias in its last layer, if it has any')
+  projector_init: str = hyperparameter(
+    'kaiming_normal', 'distribution of its weights at the start', choices=models.KERNEL_INITS
+  )
+  batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
+
+  def check(self) -> None:
+    self.require('projector_layers', self.projector_layers >= 1, '>= 1')
+    self.require('projector_hidden', self.projector_hidden >= 0, '>= 0')
+    self.require('projector_out', self.projector_out >= 1, '>= 1')
+
+  def networks(self) -> Mapping[str, Network]:
+    encoder = self.bound_encoder()
+    projector = head(
+      encoder,
+      self.projector_layers,
+      self.projector_hidden,
+      self.projector_out,
+      last_norm=self.projector_norm,
+      biases=self.projector_bias,
+      last_bias=self.projector_last_bias,
+      kernel_init=self.projector_init,
+    )
+    return {'encoder': encoder, 'projector': projector}
+
+  def embed(
+    self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
+  ) -> tuple[Embeddings, dict[str, Any]]:
+    del step
+    batch = as_batch(batch)
+    params, stats, names = variables['params'], variables['stats'], ('encoder', 'projector')
+    num_views = batch.views.shape[1]
+    online: list[jax.Array] = []
+    if self.batch_norm_per_view:
+      for index in range(num_views):
+        projection, stats = self.run(names, params, stats, batch.views[:, index])
+        online.append(projection)
+    else:
+      projections, stats = self.run(names, params, stats, merge(batch.views))
+      online += split(projections, num_views)
+    target = tuple(online)
+    if batch.local is not None:
+      projections, stats = self.run(names, params, stats, merge(batch.local))
+      online += split(projections, batch.local.shape[1])
+    context = {} if batch.labels is None else {'labels': batch.labels}
+    embeddings = Embeddings(tuple(online), target, {**context, 'key': key})
+    return embeddings, {'stats': stats, 'extra': variables['extra']}
+
+
+def head(
+  before: Network,
+  layers: int,
+  hidden: int,
+  out: int,
+  *,
+  last_norm: bool = False,
+  last_norm_affine: bool = True,
+  biases: bool = True,
+  last_bias: bool = True,
+  kernel_init: str = 'kaiming_normal',
+) -> Network:
+  """`layers` linear layers, batch norm and ReLU after each but the last.
+
+  Args:
+    before: the network whose output it takes.
+    layers: at least 1.
+    hidden: width of all layers but the last; 0 is that of the input.
+    out: width of the last.
+    last_norm: whether batch norm follows the last layer too.
+    last_norm_affine: whether that one has gain and bias.
+    biases: whether the linear layers have them.
+    last_bias: whether the last one does, if the others do.
+    kernel_init: see `models.mlp`.
+  """
+  return models.mlp(
+    before.out_features,
+    (hidden or before.out_features,) * (layers - 1) + (out,),
+    norms=(True,) * (layers - 1) + (last_norm,),
+    biases=(biases,) * (layers - 1) + (biases and last_bias,),
+    last_norm_affine=last_norm_affine,
+    kernel_init=kernel_init,
+    dtype=before.dtype,
+  )

@@ -1,0 +1,223 @@
+"""The metrics of a run on disk: one JSON object a line, and TensorBoard events beside it."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+FILE_NAME = 'metrics.jsonl'
+
+
+class MetricWriter:
+  """Appends rows to `run_dir/metrics.jsonl` and to TensorBoard events beside it.
+
+  A row is `{"step": 120, "time": seconds since the epoch, name: number, ...}`; a number that is not
+  finite becomes `null`, since JSON has no other word for it. Every row reaches the operating system
+  before `write` returns, so that a killed process loses none. Opening a file whose last line was
+  torn by a killed process cuts that line off.
+
+  TensorBoard events are written where tensorboardX is installed, and silently not otherwise.
+
+  Args:
+    run_dir: the folder of the run, created if need be.
+    tensorboard: False writes `metrics.jsonl` alone.
+
+  Raises:
+    OSError: the folder or the file cannot be written; the message names it. This holds for every
+      method. A row that does not fit on a full disk leaves the rows before it intact.
+  """
+
+  def __init__(self, run_dir: str | os.PathLike[str], *, tensorboard: bool = True):
+    self.run_dir = pathlib.Path(run_dir)
+    self.path = self.run_dir / FILE_NAME
+    self._events: EventFile | None = None
+    self._tensorboard = tensorboard
+    self._purge_step: int | None = None
+    try:
+      self.run_dir.mkdir(parents=True, exist_ok=True)
+      self._file = self._open()
+    except OSError as error:
+      raise _named(error, self.path) from error
+
+  def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Appends one row.
+
+    Args:
+      step: the step that the metrics belong to.
+      metrics: numbers, or arrays of one element, by name.
+
+    Raises:
+      ValueError: a value is not one number, or a name is `step` or `time`.
+    """
+    step = int(step)
+    values = {name: _number(name, value) for name, value in metrics.items()}
+    row: dict[str, Any] = {'step': step, 'time': round(time.time(), 3)}
+    finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    self._append(json.dumps(row | finite, allow_nan=False).encode() + b'\n')
+    self._write_events(step, values)
+
+  def truncate_after(self, step: int) -> None:
+    """Drops the rows of steps after `step`, those a resumed run is about to compute again.
+
+    The file is replaced in one piece: a process killed here leaves the old rows or the new.
+    TensorBoard hides the events after `step` once the next ones are written.
+    """
+    kept = [line for line in self.path.read_bytes().splitlines() if _step_of(line) <= step]
+    draft = self.path.with_suffix('.jsonl.tmp')
+    try:
+      draft.write_bytes(b''.join(line + b'\n' for line in kept))
+      draft.replace(self.path)
+      self._file.close()
+      self._file = self._open()
+    except OSError as error:
+      draft.unlink(missing_ok=True)
+      raise _named(error, self.path) from error
+    self._close_events()
+    self._purge_step = step + 1
+
+  def close(self) -> None:
+    """Closes the files; closing twice is no error."""
+    self._file.close()
+    self._close_events()
+
+  def __enter__(self) -> 'MetricWriter':
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    self.close()
+
+  def _open(self) -> Any:
+    # Unbuffered: a row that failed to reach the disk must not be tried again behind our back.
+    file = self.path.open('ab', buffering=0)
+    content = self.path.read_bytes()
+    if content and not content.endswith(b'\n'):
+      file.truncate(content.rfind(b'\n') + 1)
+    return file
+
+  def _append(self, line: bytes) -> None:
+    start = os.fstat(self._file.fileno()).st_size
+    try:
+      rest = line
+      while rest:
+        rest = rest[self._file.write(rest) :]
+    except OSError as error:
+      self._file.truncate(start)
+      raise _named(error, self.path) from error
+
+  def _write_events(self, step: int, values: Mapping[str, float]) -> None:
+    if not self._tensorboard:
+      return
+    try:
+      if self._events is None:
+        self._events = EventFile(self.run_dir, self._purge_step)
+      self._events.write(step, values)
+    except ImportError:
+      self._tensorboard = False
+    except OSError as error:
+      raise _named(error, self._events.path if self._events else self.run_dir) from error
+
+  def _close_events(self) -> None:
+    if self._events is not None:
+      self._events.close()
+      self._events = None
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, float]]:
+  """Reads the rows of a `metrics.jsonl`, or of the run folder that holds one.
+
+  `null` becomes NaN. A torn or damaged line costs that row only. Rows come in the order written.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    path = path / FILE_NAME
+  rows = (_parse(line) for line in path.read_bytes().splitlines())
+  return [
+    {name: math.nan if value is None else value for name, value in row.items()}
+    for row in rows
+    if row is not None
+  ]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+  try:
+    row = json.loads(line)
+  except ValueError:
+    return None
+  if not isinstance(row, dict) or not isinstance(row.get('step'), int):
+    return None
+  numbers = all(value is None or isinstance(value, (int, float)) for value in row.values())
+  return row if numbers else None
+
+
+def _step_of(line: bytes) -> float:
+  row = _parse(line)
+  return math.inf if row is None else row['step']
+
+
+def _number(name: str, value: Any) -> float:
+  if name in ('step', 'time'):
+    raise ValueError(f"metrics: found the name '{name}', which every row already has")
+  try:
+    return float(value)
+  except (TypeError, ValueError) as error:
+    shape = getattr(value, 'shape', type(value).__name__)
+    raise ValueError(f'metrics[{name!r}]: found {shape}, must be one number') from error
+
+
+def _named(error: OSError, path: pathlib.Path) -> OSError:
+  """The same error in one line that names the file."""
+  return type(error)(error.errno, error.strerror or str(error), str(path))
+
+
+class EventFile:
+  """One new event file in `folder`.
+
+  Args:
+    folder: where the file is made.
+    purge_step: TensorBoard hides what earlier files of the folder hold from this step on.
+
+  Raises:
+    ImportError: tensorboardX is not installed.
+    OSError: the file cannot be written; this holds for `write` as well.
+  """
+
+  def __init__(self, folder: pathlib.Path, purge_step: int | None = None):
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.record_writer import RecordWriter
+    from tensorboardX.summary import scalar
+
+    self._make_event, self._make_scalar = Event, scalar
+    now = time.time()
+    # The nanoseconds keep a process that restarts within a second off its predecessor's file.
+    name = f'{now:.0f}.{socket.gethostname()}.{os.getpid()}.{time.time_ns() % 10**9}'
+    self.path = folder / f'events.out.tfevents.{name}'
+    self._records = RecordWriter(str(self.path))
+    header = [Event(wall_time=now, file_version='brain.Event:2')]
+    if purge_step is not None:
+      start = SessionLog(status=SessionLog.START)
+      header.append(Event(wall_time=now, step=purge_step, session_log=start))
+    for event in header:
+      self._records.write(event.SerializeToString())
+    self._records.flush()
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Writes one scalar a name, and brings them to the disk."""
+    now = time.time()
+    for name, value in values.items():
+      summary = self._make_scalar(name, value)
+      event = self._make_event(wall_time=now, step=step, summary=summary)
+      self._records.write(event.SerializeToString())
+    self._records.flush()
+
+  def close(self) -> None:
+    """Closes the file; what a full disk refused before is given up."""
+    with contextlib.suppress(OSError):
+      self._records.close()

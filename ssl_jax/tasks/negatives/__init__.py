@@ -1,0 +1,1 @@
+"""`--task=negatives`: negative samples, measured on a run or planned from class sizes."""

@@ -1,0 +1,319 @@
+"""`--task=analyse`: studies of a run, or, from class sizes alone, before there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ssl_jax import config as config_lib
+from ssl_jax.config import Config
+from ssl_jax.config.flags import UsageError
+from ssl_jax.reporting import (
+  Figure,
+  Table,
+  collect_versions,
+  describe_devices,
+  tables,
+  write_report,
+)
+from ssl_jax.tasks.negatives import class_counts, figures, theory
+from ssl_jax.tasks.negatives.features import HeadFeatures
+from ssl_jax.tasks.negatives.study import (
+  Study,
+  control_table,
+  joined,
+  measure,
+  terms_table,
+  upper_table,
+)
+from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run.assembly import refusals_are_the_users
+from ssl_jax.tasks.run.stored import StoredRun, open_run
+from ssl_jax.training import mesh as mesh_lib
+
+FOLDER = 'negatives'
+
+
+def analyse(config: Config) -> int:
+  """Makes the study that `config.analysis` names and returns the exit status.
+
+  Raises:
+    UsageError: a setting is refused.
+    OSError: data cannot be read, or the folder cannot be written.
+  """
+  if jax.process_count() > 1:
+    raise UsageError('--devices.processes: found more than 1, must be 1 for --task=analyse')
+  say = lambda line: print(line, flush=True)
+  if config.class_counts:
+    return _plan(config, say)
+  if not config.run_dir:
+    raise UsageError(
+      '--run_dir: found nothing, must be the folder of a run; or plan without one by --class_counts'
+    )
+  runs = _runs_below(pathlib.Path(config.run_dir))
+  return _sweep(config, runs, say) if runs else _study(config, say)
+
+
+def _runs_below(path: pathlib.Path) -> list[pathlib.Path]:
+  """The runs in a folder that is none itself."""
+  if (path / folder.CONFIG).is_file() or not path.is_dir():
+    return []
+  return sorted(below.parent for below in path.glob(f'*/{folder.CONFIG}'))
+
+
+def _plan(config: Config, say: Callable[[str], None]) -> int:
+  """Which batch, queue and deputy suit the classes, from their sizes alone."""
+  sizes = theory.ClassSizes('the training images', class_counts.read(config.class_counts))
+  if sizes.classes < 2:
+    raise UsageError(
+      f'--class_counts: found {config.class_counts}, a single class, must be two or more'
+    )
+  run_dir = pathlib.Path(config.run_dir or f'runs/negatives-{_word(config.class_counts)}')
+  if (run_dir / folder.CONFIG).exists():
+    raise UsageError(
+      f'--class_counts: found {config.class_counts} and a run in {run_dir}, must be left out to '
+      'analyse the run, or planned in another folder'
+    )
+  marked = config.data.batch_size
+  if marked > sizes.images:
+    raise UsageError(
+      f'--data.batch_size: found {marked}, must be at most {sizes.images}, all images there are'
+    )
+  batches = _batches(config, sizes, marked, 'all images there are')
+  shown = [
+    theory.coupon_table(sizes),
+    theory.batch_table(sizes, batches, marked, 'planned'),
+    theory.minima_table(sizes, batches, marked, 'planned'),
+  ]
+  words = theory.sentences(sizes, marked)
+  drawn = figures.planned(sizes, batches, shown, marked)
+  return _publish(
+    run_dir / FOLDER,
+    shown,
+    words,
+    drawn if config.report.html else None,
+    say,
+    title=f'Negatives for {sizes.classes:,} classes',
+    summary={
+      'classes': f'{sizes.classes:,}',
+      'images': f'{sizes.images:,}',
+      'smallest and largest class': f'{sizes.counts.min():,} and {sizes.counts.max():,}',
+      'batch planned': f'{marked:,}',
+    },
+    config_text=f'--task=analyse\n--analysis=negatives\n--class_counts={config.class_counts}\n',
+  )
+
+
+def _study(config: Config, say: Callable[[str], None]) -> int:
+  """The terms of the bounds, measured with the encoder of a run."""
+  run = open_run(config, report=say)
+  study, timings = _measure(run, say)
+  return _publish(
+    run.path / FOLDER,
+    _study_tables(study),
+    [theory.in_words(study.sizes, study.marked)],
+    figures.measured(study) if config.report.html else None,
+    say,
+    title=f'Negatives of {run.parts.config.method.name} on {run.parts.config.source_name}',
+    summary={'run': run.path, 'step': f'{run.step:,}', **_facts(run, study)},
+    config_text=config_lib.to_flags(run.parts.config),
+    timings=timings,
+  )
+
+
+def _sweep(config: Config, runs: Sequence[pathlib.Path], say: Callable[[str], None]) -> int:
+  """The terms of the bounds of several runs, each with the K that it was trained with."""
+  studies, timings = {}, dict.fromkeys(('features', 'bounds'), 0.0)
+  for path in runs:
+    run = open_run(dataclasses.replace(config, run_dir=str(path)), report=say)
+    studies[path.name], spent = _measure(run, say, own_batch=True)
+    timings = {name: timings[name] + spent[name] for name in timings}
+  with refusals_are_the_users():
+    study = joined(studies)
+  return _publish(
+    pathlib.Path(config.run_dir) / FOLDER,
+    _study_tables(study),
+    [theory.in_words(study.sizes, batch) for batch in study.batches],
+    figures.measured(study) if config.report.html else None,
+    say,
+    title=f'Negatives of {len(runs)} runs on {run.parts.config.source_name}',
+    summary={'runs': ', '.join(study.names), **_facts(run, study)},
+    timings=timings,
+  )
+
+
+def _measure(
+  run: StoredRun, say: Callable[[str], None], *, own_batch: bool = False
+) -> tuple[Study, dict[str, float]]:
+  """The study of one run and its seconds; with `own_batch` only for the batch it trained with."""
+  config, dataset = run.parts.config, run.parts.dataset
+  method, settings = run.parts.method, config.negatives
+  say(f'run       {run.path}, step {run.step:,}')
+  say(f'data      {dataset.describe()}')
+  train_labels, test_labels = _labels(run)
+  name = f'the test images of {config.source_name}'
+  sizes = theory.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
+  marked = getattr(method, 'group_size', 0) or config.data.batch_size
+  drawn = getattr(method, 'num_negatives', 0)  # apart from the size of the batch
+  if own_batch and drawn:
+    marked = drawn + 1
+  if own_batch and marked > sizes.images:
+    raise UsageError(
+      f'--run_dir: found batches of {marked} in {run.path}, must be at most {sizes.images}, '
+      'all test images'
+    )
+  batches = _batches(config, sizes, marked, 'all test images')
+  control = settings.control_batch or (marked if own_batch else batches[-1])
+  if control > sizes.images:
+    raise UsageError(
+      f'--negatives.control_batch: found {control}, must be at most {sizes.images}, the test images'
+    )
+  numbers = settings.num_negatives or tuple(b - 1 for b in batches if b < control)
+  for number in settings.num_negatives if not own_batch else ():
+    if number >= control:
+      raise UsageError(
+        f"--negatives.num_negatives: found {number}, must be below {control}, the control's batch"
+      )
+
+  target = run.path / FOLDER
+  target.mkdir(exist_ok=True)
+  start = time.perf_counter()
+  with refusals_are_the_users():
+    behind_head = HeadFeatures(run, settings.mean_passes, say)
+    features = behind_head.of_views(settings.epochs)
+    linear = behind_head.linear_accuracies() if settings.linear else ()
+  known = time.perf_counter()
+  with refusals_are_the_users():
+    study = measure(
+      features,
+      train_labels,
+      test_labels,
+      name=name,
+      batches=(marked,) if own_batch else batches,
+      control_batch=control,
+      num_negatives=[number for number in numbers if number < control],
+      marked=marked,
+      temperature=settings.temperature or getattr(method, 'temperature', 0.5),
+      seed=config.seed,
+      knn=_knn(run.path),
+      linear=linear,
+      sharding=mesh_lib.split(run.parts.mesh) if run.parts.mesh.size > 1 else None,
+    )
+  end = time.perf_counter()
+  say(f'time      features {known - start:.1f} s, bounds {end - known:.1f} s')
+  return study, {'features': known - start, 'bounds': end - known}
+
+
+def _study_tables(study: Study) -> list[Table]:
+  shown = [
+    theory.coupon_table(study.sizes),
+    terms_table(study),
+    upper_table(study),
+  ]
+  control = control_table(study)
+  return shown if control is None else [*shown, control]
+
+
+def _facts(run: StoredRun, study: Study) -> dict[str, Any]:
+  return {
+    'data': run.parts.dataset.describe(),
+    'temperature': study.bounds[0].temperature,
+    'views behind a mean': 2 * run.parts.config.negatives.mean_passes,
+    'epochs': study.epochs,
+  }
+
+
+def _publish(
+  target: pathlib.Path,
+  shown: Sequence[Table],
+  words: Sequence[str],
+  drawn: Callable[[], list[Figure]] | None,
+  say: Callable[[str], None],
+  **page: Any,
+) -> int:
+  """Prints the tables, and writes them as CSV and, with the plots drawn, as a page."""
+  for table in shown:
+    say('\n' + tables.as_text(table))
+  say('')
+  for line in words:
+    say(textwrap.fill(line, 100))
+  try:
+    target.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(f'--run_dir: {target} cannot be made ({error.strerror})') from error
+  say('')
+  for table in shown:
+    short = table.heading.partition('.')[0].lower()
+    say(f'table     {tables.write_csv(target / f"{short}.csv", table)}')
+  if drawn is None:
+    return 0
+  try:
+    pictures = drawn()
+  except ModuleNotFoundError as error:
+    say(f'plots     left out: {error.name} is not installed')
+    pictures = []
+  path = write_report(
+    target / 'negatives.html',
+    figures=pictures,
+    tables=shown,
+    lead=' '.join(words),
+    versions=collect_versions(),
+    devices=describe_devices(),
+    **page,
+  )
+  say(f'report    {path}')
+  return 0
+
+
+def _batches(config: Config, sizes: theory.ClassSizes, marked: int, limit: str) -> list[int]:
+  """K+1 of each column, rising."""
+  wanted = sorted(set(config.negatives.batch_sizes))
+  for size in wanted:
+    if size > sizes.images:
+      raise UsageError(
+        f'--negatives.batch_sizes: found {size}, must be at most {sizes.images}, {limit}'
+      )
+  return wanted or [size for size in theory.batch_sizes(sizes, marked) if size <= sizes.images]
+
+
+def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
+  """Training and test labels, of the same classes without a gap."""
+  dataset, source = run.parts.dataset, run.parts.config.data.source
+  if dataset.train.labels is None or dataset.test.labels is None or not len(dataset.test):
+    lacking = 'no labels' if dataset.train.labels is None else 'no labelled test images'
+    raise UsageError(
+      f'--data.source: found {source} with {lacking}, must be labelled for --analysis=negatives; '
+      'or plan by --class_counts'
+    )
+  train, test = dataset.train.labels, dataset.test.labels
+  train_classes, test_classes = np.unique(train), np.unique(test)
+  if not np.array_equal(train_classes, test_classes):
+    raise UsageError(
+      f'--data.source: found {len(train_classes)} classes in the training images of {source} and '
+      f'{len(test_classes)} in its test images, must be the same'
+    )
+  # Labels may leave numbers out; classes here are counted without a gap.
+  return np.searchsorted(train_classes, train), np.searchsorted(test_classes, test)
+
+
+def _knn(run_dir: pathlib.Path) -> float | None:
+  """The accuracy that the run itself measured at its end."""
+  try:
+    return json.loads((run_dir / folder.RESULT).read_text())['knn']['trained']
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _word(text: str) -> str:
+  """A file name from the flag."""
+  word = re.sub(r'[^A-Za-z0-9]+', '-', pathlib.Path(text).stem or text).strip('-')
+  return word[:40] or 'plan'

@@ -1,0 +1,238 @@
+"""The report page of a run, from its metrics, its images and the features of its encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_jax import config as config_lib
+from ssl_jax import data, evaluation, views
+from ssl_jax.reporting import (
+  Figure,
+  collect_versions,
+  describe_devices,
+  figures,
+  read_metrics,
+  write_report,
+)
+from ssl_jax.tasks.online_evaluation import Probe
+from ssl_jax.tasks.run.assembly import Assembly
+from ssl_jax.training import TrainState
+
+_SHOWN_IMAGES = 10
+_SHOWN_POINTS = 1000
+_SHOWN_NEIGHBOURS = 8
+# Fewer points have no map.
+_FEWEST_POINTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+  """Features of some training images and of some held-out ones (of training images without any).
+
+  Attributes:
+    bank: rows of the training split.
+    bank_features: float32 [bank, dim].
+    queries: rows of the split that is shown.
+    query_features: float32 [query, dim].
+    held_out: whether the queries are of the test split.
+  """
+
+  bank: np.ndarray
+  bank_features: np.ndarray
+  queries: np.ndarray
+  query_features: np.ndarray
+  held_out: bool
+
+
+def collect(parts: Assembly, probe: Probe, state: TrainState) -> Gallery:
+  """Runs the encoder on what the page shows; with several processes all of them must call it."""
+  dataset = parts.dataset
+  shown = dataset.test if dataset.test is not None and len(dataset.test) else dataset.train
+  rng = np.random.default_rng(0)
+  choose = lambda source, most: np.sort(rng.permutation(len(source))[:most])
+  bank, queries = choose(dataset.train, 10_000), choose(shown, _SHOWN_POINTS)
+  return Gallery(
+    bank,
+    probe.features(state, dataset.train[bank]),
+    queries,
+    probe.features(state, shown[queries]),
+    held_out=shown is dataset.test,
+  )
+
+
+def write_page(
+  path: pathlib.Path, parts: Assembly, gallery: Gallery, result: dict[str, Any]
+) -> pathlib.Path:
+  """Writes the self-contained page of a run and returns its path."""
+  config, knn = parts.config, result['knn']
+  scores = {
+    'trained': knn.get('trained'),
+    'random initialisation': knn.get('random_init'),
+    'raw pixels': knn.get('pixels'),
+  }
+  rate = result['images_per_second']
+  return write_report(
+    path,
+    title=f'{config.method.name} on {config.source_name}',
+    summary={
+      'method': config.method.name,
+      'encoder': f'{config.model.name}, width {config.model.width}',
+      'data': result['data'],
+      'training': f'{result["steps"]:,} steps, {result["epochs"]:g} epochs, last step shown',
+      'seed': config.seed,
+      'images/s': f'{rate:,.0f}' if rate else 'not measured in this process',
+      **({'kNN': f'k = {knn["k"]}, temperature {knn["temperature"]}'} if knn else {}),
+    },
+    scores={name: value for name, value in scores.items() if value is not None},
+    figures=list(_figures(path.parent, parts, gallery, knn)),
+    config_text=config_lib.to_flags(config),
+    versions=result['versions'],
+    devices=result['devices'],
+    timings=result['seconds'],
+  )
+
+
+def _figures(
+  run_dir: pathlib.Path, parts: Assembly, gallery: Gallery, knn: dict[str, float]
+) -> Iterator[Figure]:
+  rows = read_metrics(run_dir)
+  if any('loss' in row for row in rows):
+    caption = 'Means over each report interval.'
+    yield Figure('Loss', caption, figures.loss_curves(rows))
+  if any('knn' in row for row in rows):
+    baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
+    caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
+    yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
+  yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
+  labelled = _labels(parts, gallery) is not None
+  caption = f't-SNE of features of {_split(gallery)}{", coloured by label" if labelled else ""}.'
+  if len(gallery.queries) >= _FEWEST_POINTS:
+    yield Figure('Embeddings', caption, _map(parts, gallery))
+  caption = f'Left: some {_split(gallery)}. Right: the most similar training images.'
+  if labelled and parts.dataset.train.labels is not None:
+    caption += ' A solid blue frame is the same class, a dashed orange one another.'
+  yield Figure('Nearest neighbours', caption, _neighbours(parts, gallery), photographic=True)
+  if any('learning_rate' in row for row in rows):
+    caption = 'Learning rate, gradient norm and images a second.'
+    yield Figure('Optimisation', caption, figures.optimizer_curves(rows))
+
+
+def _split(gallery: Gallery) -> str:
+  return 'test images' if gallery.held_out else 'training images'
+
+
+def _contact_sheet(parts: Assembly) -> tuple[str, bytes]:
+  images = jnp.asarray(parts.dataset.train[np.arange(min(_SHOWN_IMAGES, len(parts.dataset.train)))])
+  key = jax.random.key(parts.config.seed)
+  made = views.denormalize(parts.recipe, views.apply(parts.recipe, key, images))
+  caption = (
+    f'The recipe {parts.config.views.recipe}: each image above the views drawn of it, '
+    f'{parts.recipe.size} pixels wide.'
+  )
+  return caption, figures.contact_sheet(np.asarray(images), np.asarray(made))
+
+
+def _map(parts: Assembly, gallery: Gallery) -> bytes:
+  labels = _labels(parts, gallery)
+  return figures.tsne(gallery.query_features, labels, parts.dataset.class_names)
+
+
+def _neighbours(parts: Assembly, gallery: Gallery) -> bytes:
+  dataset = parts.dataset
+  shown = _shown(parts, gallery)
+  # Without a test split every image finds itself first; that one is left out.
+  skip = 0 if gallery.held_out else 1
+  count = min(_SHOWN_NEIGHBOURS + skip, len(gallery.bank))
+  chosen = np.random.default_rng(1).permutation(len(gallery.queries))[:8]
+  found, _ = evaluation.nearest_neighbours(
+    gallery.bank_features, gallery.query_features[chosen], count
+  )
+  rows = gallery.bank[found[:, skip:]]
+  labels = _labels(parts, gallery)
+  hits = None
+  if labels is not None and dataset.train.labels is not None:
+    hits = dataset.train.labels[rows] == labels[chosen][:, None]
+  queries = shown[gallery.queries[chosen]]
+  return figures.neighbour_grid(queries, dataset.train[rows], hits)
+
+
+def _labels(parts: Assembly, gallery: Gallery) -> np.ndarray | None:
+  labels = _shown(parts, gallery).labels
+  return None if labels is None else labels[gallery.queries]
+
+
+def _shown(parts: Assembly, gallery: Gallery) -> data.ArraySource:
+  source = parts.dataset.test if gallery.held_out else parts.dataset.train
+  assert source is not None
+  return source
+
+
+_NAMES = {
+  'trained': 'trained encoder, last step',
+  'random_init': 'same encoder, untrained',
+  'pixels': 'raw pixels',
+}
+
+
+def summarize(
+  parts: Assembly,
+  k: int,
+  knn: dict[str, float],
+  representation: dict[str, dict[str, float]],
+  seconds: dict[str, float],
+  metrics: pathlib.Path,
+) -> dict[str, Any]:
+  """The result of a run as plain numbers and words.
+
+  Args:
+    parts: the run.
+    k: neighbours that voted.
+    knn: accuracies in [0, 1] by what they are of; empty without labels.
+    representation: meters of test features by what they are of; empty without labels.
+    seconds: where the time of this process went.
+    metrics: the run's `metrics.jsonl`.
+  """
+  config = parts.config
+  rows = read_metrics(metrics)
+  rates = [row['images_per_second'] for row in rows if 'images_per_second' in row]
+  last = next((row for row in reversed(rows) if 'loss' in row), {})
+  return {
+    'method': config.method.name,
+    'data': parts.dataset.describe(),
+    'seed': config.seed,
+    'steps': parts.total_steps,
+    'epochs': round(parts.total_steps / parts.steps_per_epoch, 3),
+    'knn': {**knn, 'k': k, 'temperature': config.knn.temperature} if knn else {},
+    'representation': representation,
+    'last_metrics': {name: last[name] for name in sorted(last) if name not in ('time', 'step')},
+    'images_per_second': round(statistics.median(rates), 1) if rates else None,
+    'seconds': {name: round(value, 2) for name, value in seconds.items()},
+    'devices': describe_devices(),
+    'versions': collect_versions(),
+  }
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+  """The result for a terminal."""
+  shown = []
+  if knn := result['knn']:
+    shown.append(f'kNN       k = {knn["k"]}, temperature = {knn["temperature"]}, test images')
+    shown += [f'  {_NAMES[name]:<28}{100 * knn[name]:6.2f} %' for name in _NAMES if name in knn]
+  shown += [
+    f'  {_NAMES[name]:<28}crowding {meters["crowding_ratio"]:.3f}, '
+    f'uniformity {meters["uniformity"]:.2f}, spread {meters["feature_std"]:.2f}'
+    for name, meters in result['representation'].items()
+  ]
+  if result['images_per_second']:
+    shown.append(f'speed     {result["images_per_second"]:,.0f} images/s (median of the intervals)')
+  spent = ', '.join(f'{name} {value:.1f} s' for name, value in result['seconds'].items() if value)
+  shown.append(f'time      {spent}')
+  return shown

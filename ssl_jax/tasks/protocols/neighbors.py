@@ -1,0 +1,54 @@
+"""Training-free accuracy: what the nearest training images say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssl_jax import evaluation
+from ssl_jax.tasks.protocols.measurement import Measurement, plain, share
+from ssl_jax.tasks.protocols.subject import Subject
+from ssl_jax.training import mesh as mesh_lib
+
+EUCLIDEAN_K = 5
+
+
+def knn(subject: Subject) -> Measurement:
+  """Weighted kNN (Wu et al., CVPR 2018) for every k and temperature, from one search."""
+  settings = subject.settings
+  bank, labels = subject.features('train'), subject.labels('train')
+  queries, wanted = subject.features('test'), subject.labels('test')
+  grid = evaluation.knn_grid(
+    bank,
+    labels,
+    queries,
+    wanted,
+    ks=settings.knn_k,
+    temperatures=settings.knn_temperatures,
+    bank_chunk_size=settings.chunk_rows,
+    sharding=mesh_lib.split(subject.encoder.mesh) if subject.encoder.mesh.size > 1 else None,
+  )
+  scores = {}
+  for k, temperature, top1, top5 in grid.rows():
+    name = f'k={k}, T={temperature:g}'
+    scores[name] = share(top1)
+    if top5 is not None:
+      scores[f'{name}, top-5'] = share(top5)
+  return Measurement(scores)
+
+
+def knn_euclidean(subject: Subject) -> Measurement:
+  """DSA's 5-NN: Euclidean, majority of five, features as they are."""
+  predictions = evaluation.euclidean_knn_predict(
+    subject.features('train'),
+    subject.labels('train'),
+    subject.features('test'),
+    k=EUCLIDEAN_K,
+    bank_chunk_size=subject.settings.chunk_rows,
+  )
+  return Measurement({'accuracy': share(np.mean(predictions == subject.labels('test')))})
+
+
+def knn_online(subject: Subject) -> Measurement:
+  """ICCL's KNN-5 within the test images, for parity of logs; it ends at 80 %."""
+  value = evaluation.online_knn5(subject.features('test'), subject.labels('test'))
+  return Measurement({'share of own class (at most 0.8)': plain(value)})

@@ -1,0 +1,1 @@
+"""What a run is: the experiment built from flags, its folder, a stored run, its frozen encoder."""

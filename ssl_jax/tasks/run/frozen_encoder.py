@@ -1,0 +1,204 @@
+"""Frozen encoders: of a run, of a file of weights, or untrained; what an evaluation looks at."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from ssl_jax import evaluation, models, views
+from ssl_jax.config.flags import UsageError
+from ssl_jax.data import Source
+from ssl_jax.tasks.run.assembly import Assembly
+from ssl_jax.tasks.run.stored import StoredRun
+from ssl_jax.training import TrainState, state
+from ssl_jax.training import mesh as mesh_lib
+
+LAYERS = ('encoder', 'projector')
+_BATCH = 256
+
+# Apart from the keys of training, which start from the run's seed.
+_STREAM = 20_071
+
+Store = Callable[[int, int], np.ndarray]
+Chain = tuple[tuple[str, models.Network], ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrozenEncoder:
+  """An encoder with running statistics, and the head behind it where there is one.
+
+  Attributes:
+    networks: by layer, `encoder` and perhaps `projector`.
+    variables: `{'params': {layer: tree}, 'stats': {layer: tree}}` on every device.
+    recipe: of views, and of how an image is resized and normalised.
+    mesh: the devices that share a batch.
+    seed: of the views.
+  """
+
+  networks: Mapping[str, models.Network]
+  variables: dict[str, Any]
+  recipe: views.Recipe
+  mesh: Mesh
+  seed: int
+
+  def digest(self, layer: str) -> str:
+    """SHA-256 of all that features of a layer depend on but the images.
+
+    That is the networks up to it and their variables, the recipe, and the seed of the views.
+
+    Raises:
+      ValueError: there is no such layer.
+    """
+    digest = hashlib.sha256(repr((self._chain(layer), self.recipe, self.seed)).encode())
+    chosen = {
+      part: {name: self.variables[part][name] for name in self._up_to(layer)}
+      for part in ('params', 'stats')
+    }
+    for name, leaf in models.flatten(chosen).items():
+      array = np.asarray(leaf)
+      digest.update(f'{name} {array.dtype} {array.shape}'.encode())
+      digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+  def features(
+    self, source: Source, layer: str, store: Store | None = None, *, whole: bool = False
+  ) -> np.ndarray:
+    """Of the un-augmented images: float32 [n, dim], not normalised.
+
+    `whole` feeds images of any shape as they are, instead of squares of the recipe's size.
+
+    Raises:
+      ValueError: there is no such layer, or no image.
+    """
+    program = _plain_program(self._chain(layer), self.recipe, self.mesh, whole)
+    return self._extract(program, source, store)
+
+  def view_features(
+    self, source: Source, layer: str, count: int, store: Store | None = None
+  ) -> np.ndarray:
+    """Of `count` augmented views of each image: float32 [n, count * dim], view after view.
+
+    View i of an image is a function of the seed, of i and of the image's position in the source, on
+    any number of devices; so more views, and more images, begin with the same ones.
+
+    Raises:
+      ValueError: there is no such layer, no image, or `count` is below 1.
+    """
+    if count < 1:
+      raise ValueError(f'count: found {count}, must be at least 1')
+    program = _views_program(self._chain(layer), self.recipe, self.mesh, count)
+    batches = itertools.count()
+    position = lambda: np.array([self.seed, next(batches)], np.uint32)
+    return self._extract(lambda *given: program(*given, position()), source, store)
+
+  def _extract(self, program: Callable, source: Source, store: Store | None) -> np.ndarray:
+    # Batches of one size for any number of devices, since the views depend on it; what the devices
+    # cannot share evenly is filled up for them alone.
+    extra = -_BATCH % self.mesh.size
+
+    def apply(images: np.ndarray) -> jax.Array:
+      filled = np.concatenate([images, images[:1].repeat(extra, axis=0)]) if extra else images
+      features = program(self.variables, mesh_lib.put(filled, mesh_lib.split(self.mesh)))
+      return features[:_BATCH] if extra else features
+
+    return evaluation.extract(apply, source, batch_size=_BATCH, store=store)
+
+  def _chain(self, layer: str) -> Chain:
+    return tuple((name, self.networks[name]) for name in self._up_to(layer))
+
+  def _up_to(self, layer: str) -> tuple[str, ...]:
+    if layer not in self.networks:
+      raise ValueError(
+        f'evaluate.layer: found {layer}, must be one of {", ".join(self.networks)}: '
+        'this encoder has no such part'
+      )
+    names = tuple(self.networks)
+    return names[: names.index(layer) + 1]
+
+
+# Compiled once for all encoders of an architecture: the trained one, the untrained one, and every
+# state that is looked at during training.
+@functools.lru_cache(maxsize=8)
+def _plain_program(chain: Chain, recipe: views.Recipe, mesh: Mesh, whole: bool) -> Callable:
+  prepare = views.whole if whole else views.plain
+  embed = lambda variables, images: _embed(chain, variables, prepare(recipe, images))
+  return jax.jit(embed, out_shardings=_gathered(mesh))
+
+
+@functools.lru_cache(maxsize=8)
+def _views_program(chain: Chain, recipe: views.Recipe, mesh: Mesh, count: int) -> Callable:
+  def embed(variables: dict[str, Any], images: jax.Array, position: jax.Array) -> jax.Array:
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(_STREAM), position[0]), position[1])
+    # A view at a time, so that many views of a batch need the memory of one.
+    found: list[jax.Array] = []
+    each = len(recipe.views)
+    for number in range(-(-count // each)):
+      augmented = views.apply(recipe, jax.random.fold_in(key, number), images)
+      found += [_embed(chain, variables, augmented[:, view]) for view in range(each)]
+    return jnp.concatenate(found[:count], axis=1)
+
+  return jax.jit(embed, out_shardings=_gathered(mesh))
+
+
+def _embed(chain: Chain, variables: dict[str, Any], images: jax.Array) -> jax.Array:
+  for name, network in chain:
+    own = {'params': variables['params'][name], 'stats': variables['stats'][name]}
+    images, _ = network.apply(own, images, train=False)
+  return images
+
+
+def _gathered(mesh: Mesh) -> NamedSharding:
+  """Split on the devices and joined on the host, so that the devices need not talk, while one
+  process sees them all."""
+  return mesh_lib.split(mesh) if jax.process_count() == 1 else mesh_lib.replicated(mesh)
+
+
+def of_run(run: StoredRun) -> FrozenEncoder:
+  """The online encoder and projection head of a run's checkpoint."""
+  return of_state(run.parts, run.state)
+
+
+def untrained(parts: Assembly) -> FrozenEncoder:
+  """What the run started from."""
+  initial = state.create(
+    parts.method, parts.optimizer, parts.config.seed, parts.config.view_size, parts.mesh
+  )
+  return of_state(parts, initial)
+
+
+def of_weights(parts: Assembly) -> FrozenEncoder:
+  """The encoder in the file `--weights`, of the architecture that the flags describe.
+
+  Raises:
+    UsageError: the file holds another architecture.
+    OSError: it cannot be read.
+  """
+  encoder = parts.method.bound_encoder()
+  try:
+    variables = models.load_weights(parts.config.weights, encoder)
+  except ValueError as error:
+    raise UsageError(f'--weights: {error}; --model.* say which architecture') from error
+  nested = {part: {'encoder': tree} for part, tree in variables.items()}
+  same = mesh_lib.replicated(parts.mesh)
+  placed = jax.tree.map(lambda x: mesh_lib.put(x, same), nested)
+  return FrozenEncoder({'encoder': encoder}, placed, parts.recipe, parts.mesh, parts.config.seed)
+
+
+def of_state(parts: Assembly, of: TrainState) -> FrozenEncoder:
+  """The online encoder and projection head at any point of a run."""
+  # What lies behind the head, a predictor or prototypes, is part of the loss.
+  networks = {name: net for name, net in parts.method.networks().items() if name in LAYERS}
+  variables = {
+    'params': {name: of.params[name] for name in networks},
+    'stats': {name: of.stats[name] for name in networks},
+  }
+  return FrozenEncoder(networks, variables, parts.recipe, parts.mesh, parts.config.seed)

@@ -1,0 +1,1 @@
+"""Checkpoints with a manifest written last: saving, retention, exact restoring."""

@@ -1,0 +1,293 @@
+"""Checkpoints of a run: saved in the background, vouched for by a manifest, kept by rule."""
+
+import math
+import pathlib
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from ssl_jax.training import multihost
+from ssl_jax.training.checkpoints import folder as checkpoint_folder
+from ssl_jax.training.checkpoints import manifest as manifests
+from ssl_jax.training.checkpoints import state_tree, storage
+from ssl_jax.training.checkpoints.folder import CheckpointError
+
+PyTree = Any
+
+
+class Checkpoints:
+  """The checkpoints in one folder, `folder/STEP`: the last few and the best.
+
+  A checkpoint counts from the moment its manifest is on disk, and only then may older ones go. With
+  several processes all methods but `poll`, `steps`, `latest_step` and `best_step` are collectives;
+  the folder is shared by all processes and process 0 does the book-keeping.
+
+  Args:
+    folder: where to keep them; created if missing.
+    keep_last: how many of the newest are kept, at least 1.
+    keep_best: how many of those with the highest scores are kept besides, at least 0.
+    report: called with one line about each checkpoint that cannot be used.
+    read_only: neither create nor tidy the folder: for looking into the run of another process.
+
+  Raises:
+    ValueError: `keep_last` or `keep_best` is out of range.
+    CheckpointError: the folder cannot be created or written to.
+  """
+
+  def __init__(
+    self,
+    folder: str | pathlib.Path,
+    *,
+    keep_last: int = 2,
+    keep_best: int = 1,
+    report: Callable[[str], Any] = print,
+    read_only: bool = False,
+  ):
+    if keep_last < 1:
+      raise ValueError(f'keep_last: {keep_last} is not allowed; at least 1')
+    if keep_best < 0:
+      raise ValueError(f'keep_best: {keep_best} is not allowed; at least 0')
+    self.folder = pathlib.Path(folder).absolute()
+    self.keep_last = keep_last
+    self.keep_best = keep_best
+    self.read_only = read_only
+    self._report = report
+    self._storage = storage.ArrayStorage()
+    self._thread: threading.Thread | None = None
+    self._failure: CheckpointError | None = None
+    self._damaged: set[int] = set()
+    if not read_only:
+      checkpoint_folder.prepare(self.folder)
+      if jax.process_index() == 0:
+        storage.clean(self.folder)
+
+  def save(self, step: int, state: PyTree, score: float | None = None) -> None:
+    """Starts to save `state` and returns once it is copied; its buffers may then be donated.
+
+    A step that is already saved is not written again; its score is updated if one is given.
+
+    Args:
+      step: number of the step, at least 0.
+      state: pytree of arrays, typed PRNG keys and Python numbers.
+      score: decides which checkpoint is the best, higher being better; not finite counts as None.
+
+    Raises:
+      ValueError: `step` is negative, a leaf is no array, or the folder was opened read-only.
+      CheckpointError: this save, or the previous one, failed; older checkpoints are unharmed.
+    """
+    if step < 0:
+      raise ValueError(f'step: {step} is not allowed; at least 0')
+    if self.read_only:
+      raise ValueError(f'read_only: {self.folder} was opened for reading; to save, leave it False')
+    leaves = state_tree.describe(state)
+    if score is not None and not math.isfinite(score):
+      score = None
+    self.finish()
+    path = self.folder / str(step)
+    saved = self._listed().get(step)
+    if multihost.first_process(saved is not None):
+      if saved is not None and score is not None and jax.process_index() == 0:
+        record = manifests.Manifest(step, float(score), saved.arrays, saved.files)
+        self._guarded(step, leaves, lambda: manifests.write(path, record))
+        self._guarded(step, leaves, lambda: self._collect(step))
+      self._raise_failure()
+      return
+
+    def start() -> None:
+      if path.exists() and jax.process_index() == 0:
+        storage.delete(path)
+      self._damaged.discard(step)
+      self._storage.save(path, state_tree.pack(state))
+
+    def complete() -> None:
+      self._storage.wait()
+      if jax.process_index() == 0:
+        arrays = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+        manifests.create(path, step, None if score is None else float(score), arrays)
+        self._collect(step)
+
+    if self._guarded(step, leaves, start):
+      # Not a daemon: the end of the process must not cut it off between two files.
+      self._thread = threading.Thread(
+        target=self._guarded, args=(step, leaves, complete), name='checkpoint'
+      )
+      self._thread.start()
+    if jax.process_count() == 1:
+      self._raise_failure()
+
+  def poll(self) -> bool:
+    """Whether no save is under way, without waiting; raises what went wrong with a finished one.
+
+    With several processes the error waits for the next `save` or `finish`, which all share.
+    """
+    if self._thread is not None and self._thread.is_alive():
+      return False
+    self._thread = None
+    if jax.process_count() == 1:
+      self._raise_failure()
+    return True
+
+  def finish(self) -> None:
+    """Waits until the save under way is on disk with its manifest and old ones are deleted.
+
+    A process that ends without it loses the save under way, and only that.
+
+    Raises:
+      CheckpointError: the save failed; older checkpoints are unharmed.
+    """
+    if self._thread is not None:
+      self._thread.join()
+      self._thread = None
+    self._raise_failure()
+
+  def restore(self, template: PyTree, step: int | None = None) -> tuple[PyTree, int] | None:
+    """Restores the newest checkpoint whose every byte is as it was written, or the one of `step`.
+
+    Args:
+      template: pytree with the structure, shapes, dtypes and shardings wanted, of arrays or
+        `jax.ShapeDtypeStruct`s; the number of devices may differ from that of the saving run.
+      step: take this one and no other.
+
+    Returns:
+      (state, step), or None where there is no usable checkpoint. Leaves are of the kind of the
+      template's: jax arrays on its shardings, NumPy arrays, typed keys, Python numbers.
+
+    Raises:
+      ValueError: the checkpoint holds other paths, shapes or dtypes than `template`, or there is
+        none of `step`.
+      CheckpointError: the checkpoint of `step` is damaged, or reading failed.
+    """
+    self.finish()
+    found = self._newest_verified() if step is None else self._verified(step)
+    chosen = multihost.first_process(-1 if found is None else found)
+    if chosen < 0:
+      return None
+    path = self.folder / str(chosen)
+    state_tree.check_same(manifests.read(path).arrays, template, str(path))
+    try:
+      restored = self._storage.restore(path, state_tree.targets(template))
+    except Exception as error:
+      reason = checkpoint_folder.one_line(error)
+      raise CheckpointError(f'{path}: cannot be restored: {reason}') from error
+    return state_tree.unpack(template, restored), chosen
+
+  def read(self) -> tuple[dict[str, Any], int] | None:
+    """The newest usable checkpoint as it is stored, for those who do not have the state it was of.
+
+    Returns:
+      (nested dict of NumPy arrays by path, step), or None where there is no usable checkpoint.
+
+    Raises:
+      CheckpointError: reading failed.
+    """
+    self.finish()
+    newest = self._newest_verified()
+    chosen = multihost.first_process(-1 if newest is None else newest)
+    if chosen < 0:
+      return None
+    path = self.folder / str(chosen)
+    try:
+      stored = state_tree.stand_ins(manifests.read(path).arrays)
+      return self._storage.restore(path, stored), chosen
+    except Exception as error:
+      reason = checkpoint_folder.one_line(error)
+      raise CheckpointError(f'{path}: cannot be read: {reason}') from error
+
+  def steps(self) -> list[int]:
+    """Steps with a usable checkpoint, ascending, judged by manifest and sizes (not by content)."""
+    return sorted(self._listed())
+
+  def latest_step(self) -> int | None:
+    """The newest of `steps`, or None."""
+    return max(self._listed(), default=None)
+
+  def best_step(self) -> int | None:
+    """The step with the highest score (of equals the newest), or None where none has a score."""
+    scores = {step: entry.score for step, entry in self._listed().items()}
+    return next(iter(checkpoint_folder.by_score(scores)), None)
+
+  def check_space(self, template: PyTree) -> None:
+    """Refuses a disk that cannot hold all checkpoints the rule keeps and the one being written.
+
+    The estimate takes the arrays uncompressed and credits what the folder already holds.
+
+    Raises:
+      CheckpointError: too little free space.
+    """
+    held = sum(record.bytes for entry in self._listed().values() for record in entry.files.values())
+    each = _bytes(state_tree.describe(template))
+    checkpoint_folder.check_space(self.folder, each, held, self.keep_last, self.keep_best)
+
+  def _newest_verified(self) -> int | None:
+    if jax.process_index() != 0:
+      return None
+    for step in reversed(checkpoint_folder.steps_in(self.folder)):
+      path = self.folder / str(step)
+      try:
+        manifests.verify(path)
+        return step
+      except manifests.DamagedError as error:
+        self._damaged.add(step)
+        self._report(f'{path}: checkpoint not used: {error}')
+    return None
+
+  def _verified(self, step: int) -> int:
+    path = self.folder / str(step)
+    if step not in checkpoint_folder.steps_in(self.folder):
+      raise ValueError(f'step: {step} has no checkpoint in {self.folder}; found {self.steps()}')
+    try:
+      manifests.verify(path)
+    except manifests.DamagedError as error:
+      self._damaged.add(step)
+      raise CheckpointError(f'{path}: checkpoint not used: {error}') from error
+    return step
+
+  def _listed(self) -> dict[int, manifests.Manifest]:
+    listed = {}
+    for step in checkpoint_folder.steps_in(self.folder):
+      if step not in self._damaged:
+        try:
+          listed[step] = manifests.read(self.folder / str(step))
+        except (manifests.DamagedError, OSError):
+          continue
+    return listed
+
+  def _collect(self, saved: int) -> None:
+    """Deletes what the rule does not keep, and unusable ones older than `saved`."""
+    listed = self._listed()
+    if saved not in listed:
+      return
+    scores = {step: entry.score for step, entry in listed.items()}
+    keep = {saved} | checkpoint_folder.kept(scores, self.keep_last, self.keep_best)
+    for step in checkpoint_folder.steps_in(self.folder):
+      if step not in keep and (step in listed or step < saved):
+        storage.delete(self.folder / str(step))
+
+  def _guarded(
+    self, step: int, leaves: dict[str, state_tree.Leaf], action: Callable[[], None]
+  ) -> bool:
+    """Runs a part of a save; keeps its failure, and takes back what it left on the disk."""
+    try:
+      action()
+      return True
+    except Exception as error:
+      path = self.folder / str(step)
+      if jax.process_index() == 0:
+        storage.clean(self.folder)
+        if path.exists() and not (path / manifests.FILE_NAME).exists():
+          shutil.rmtree(path, ignore_errors=True)
+      self._failure = checkpoint_folder.save_error(path, _bytes(leaves), error)
+      self._failure.__cause__ = error
+      return False
+
+  def _raise_failure(self) -> None:
+    failure, self._failure = self._failure, None
+    if multihost.any_process(failure is not None):
+      raise failure or CheckpointError(f'{self.folder}: another process could not save')
+
+
+def _bytes(leaves: dict[str, state_tree.Leaf]) -> int:
+  return sum(leaf.bytes for leaf in leaves.values())
