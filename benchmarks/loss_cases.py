@@ -44,7 +44,7 @@ def views(loss: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
   return lambda x, **options: loss(x.view1, x.view2, **settings, **options)
 
 
-def labelled(loss: Callable[..., Any]) -> Callable[..., Any]:
+def labeled(loss: Callable[..., Any]) -> Callable[..., Any]:
   return lambda x, **options: loss(x.view1, x.view2, x.labels, **options)
 
 
@@ -109,9 +109,9 @@ CASES = {
   'debiased_contrastive': Case(views(losses.debiased_contrastive), two_views),
   'hard_negative_contrastive': Case(views(losses.hard_negative_contrastive), two_views),
   'generalized_contrastive': Case(views(losses.generalized_contrastive), two_views),
-  'supervised_contrastive': Case(labelled(losses.supervised_contrastive), two_views),
+  'supervised_contrastive': Case(labeled(losses.supervised_contrastive), two_views),
   'negatives_supervised_contrastive': Case(
-    labelled(losses.negatives_supervised_contrastive), two_views
+    labeled(losses.negatives_supervised_contrastive), two_views
   ),
   'instance_contrastive': Case(views(losses.instance_contrastive), one_view),
   f'instance_contrastive, {NUM_DRAWN} drawn': Case(drawn(False), one_against_two_views),

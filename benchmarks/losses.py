@@ -119,8 +119,8 @@ def measure_versions(batch: int, options: Any) -> list[dict[str, Any]]:
 
 
 def measure_case(name: str, options: Any) -> dict[str, Any]:
-  """One loss of the catalogue, whole and blocked."""
-  batch, case = options.catalogue_batch, CASES[name]
+  """One loss of the catalog, whole and blocked."""
+  batch, case = options.catalog_batch, CASES[name]
   calls: dict[str, Callable[..., Any]] = {
     'whole': case.call,
     'blocked': functools.partial(case.call, block_size=options.block_size),
@@ -200,7 +200,7 @@ def versions_table(rows: list[dict[str, Any]]) -> str:
   return '\n'.join(lines)
 
 
-def catalogue_table(rows: list[dict[str, Any]]) -> str:
+def catalog_table(rows: list[dict[str, Any]]) -> str:
   """Every loss with a matrix, for a terminal or a page."""
   head = (
     '| loss | whole | blocked | blocked / whole | whole, memory | in matrices '
@@ -237,7 +237,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   parser.add_argument('--dtype', default='float32', help='of the embeddings')
   parser.add_argument('--block_size', type=int, default=1024)
   parser.add_argument('--only', default=names, help='versions of NT-Xent')
-  parser.add_argument('--catalogue_batch', type=int, default=None, help='0 leaves the rest out')
+  parser.add_argument('--catalog_batch', type=int, default=None, help='0 leaves the rest out')
   parser.add_argument('--devices', default='', help='only the memory of so many; a CPU simulates')
   parser.add_argument('--rounds', type=int, default=5, help='the median over these is printed')
   parser.add_argument('--seconds', type=float, default=1.0, help='of each program in each round')
@@ -246,9 +246,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
   options = parser.parse_args(arguments)
   if unknown := set(options.only.split(',')) - set(names.split(',')):
     parser.error(f'--only: found {",".join(sorted(unknown))}, must be of {names}')
-  if options.catalogue_batch is None:
+  if options.catalog_batch is None:
     # Whoever asks for one version of NT-Xent does not wait for all losses.
-    options.catalogue_batch = 4096 if options.only == names else 0
+    options.catalog_batch = 4096 if options.only == names else 0
   return options
 
 
@@ -266,12 +266,12 @@ def main(arguments: list[str] | None = None) -> None:
     rows += measure_versions(batch, options)
     print(f'nt_xent at {batch:,} measured', file=sys.stderr, flush=True)
   print(versions_table(rows), flush=True)
-  catalogue = []
-  if options.catalogue_batch:
+  catalog = []
+  if options.catalog_batch:
     for name in CASES:
-      catalogue.append(measure_case(name, options))
+      catalog.append(measure_case(name, options))
       print(f'{name} measured', file=sys.stderr, flush=True)
-    print(f'\n{catalogue_table(catalogue)}')
+    print(f'\n{catalog_table(catalog)}')
   if options.out:
     facts = {
       'devices': reporting.describe_devices(),
@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> None:
       'block_size': options.block_size,
       'rounds': options.rounds,
       'nt_xent': rows,
-      'catalogue': catalogue,
+      'catalog': catalog,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(facts, indent=2) + '\n')

@@ -4,7 +4,7 @@
   python benchmarks/probes.py RUN
   python benchmarks/probes.py RUN --data.source=npz:MOVED.npz --out=benchmarks/results/NAME.json
 
-Features are standardised for all of them; scikit-learn's penalty is its default, C = 1, 1/n
+Features are standardized for all of them; scikit-learn's penalty is its default, C = 1, 1/n
 of ours. Seconds are of one call each, compilation included, one after the other in one process.
 """
 

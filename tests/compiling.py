@@ -1,6 +1,6 @@
 """XLA's flags for tests, which compile for most of their time and run for little of it.
 
-LLVM's optimisations are off, and one thread generates code, as every core has a test of its own.
+LLVM's optimizations are off, and one thread generates code, as every core has a test of its own.
 The newer emitters of fused loops take twice as long as the older ones, which jaxlib 0.11 dropped.
 """
 

@@ -16,7 +16,7 @@ class BenchmarkTest(chex.TestCase):
   def test_versions_agree(self):
     with tempfile.TemporaryDirectory() as folder:
       out = pathlib.Path(folder) / 'results' / 'small.json'
-      benchmark.main([*SMALL, '--batches=32,48', '--catalogue_batch=0', f'--out={out}'])
+      benchmark.main([*SMALL, '--batches=32,48', '--catalog_batch=0', f'--out={out}'])
       facts = json.loads(out.read_text())
     self.assertContainsSubset({'devices', 'versions', 'commit'}, facts)
     rows = facts['nt_xent']
@@ -30,10 +30,10 @@ class BenchmarkTest(chex.TestCase):
     self.assertGreater(rows[3]['temporary_mib'], rows[0]['temporary_mib'])
 
   @parameterized.parameters('supervised_contrastive', 'instance_contrastive, 32 drawn')
-  def test_catalogue(self, name):
-    row = benchmark.measure_case(name, benchmark.parse([*SMALL, '--catalogue_batch=48']))
+  def test_catalog(self, name):
+    row = benchmark.measure_case(name, benchmark.parse([*SMALL, '--catalog_batch=48']))
     self.assertAlmostEqual(row['whole']['loss'], row['blocked']['loss'], delta=1e-5)
-    self.assertIn(f'`{name}`', benchmark.catalogue_table([row]))
+    self.assertIn(f'`{name}`', benchmark.catalog_table([row]))
 
   def test_what_is_too_large_is_not_run(self):
     options = benchmark.parse([*SMALL, '--max_gib=0'])
@@ -49,7 +49,7 @@ class BenchmarkTest(chex.TestCase):
 
   def test_one_version(self):
     options = benchmark.parse(['--only=blocked'])
-    self.assertEqual(options.catalogue_batch, 0)
-    self.assertEqual(benchmark.parse([]).catalogue_batch, 4096)
+    self.assertEqual(options.catalog_batch, 0)
+    self.assertEqual(benchmark.parse([]).catalog_batch, 4096)
     with self.assertRaises(SystemExit):
       benchmark.parse(['--only=fast'])

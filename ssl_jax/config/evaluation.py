@@ -31,7 +31,7 @@ PROTOCOLS = {
   'granularity': 'under- and over-clustering: k-means with C/2 to 10 C clusters',
   'false_negatives': 'same class by rank of the negative, against the binomial bound',
   'similarities': 'histograms for same image, same class and other class',
-  'embedding': 't-SNE and a grid of nearest neighbours',
+  'embedding': 't-SNE and a grid of nearest neighbors',
 }
 # Those that metrics.jsonl may hold at every few epochs of training.
 ONLINE = ('crowding', 'spectrum', 'hypersphere', 'bias', 'bound_chain')
@@ -51,10 +51,10 @@ PROBES = (
 
 @dataclasses.dataclass(frozen=True)
 class Knn:
-  """Weighted k-nearest-neighbour accuracy of the frozen encoder."""
+  """Weighted k-nearest-neighbor accuracy of the frozen encoder."""
 
-  k: int = setting(200, 'neighbours that vote; at most the number of training images counts')
-  temperature: float = setting(0.07, 'a neighbour votes with exp(cosine / temperature)')
+  k: int = setting(200, 'neighbors that vote; at most the number of training images counts')
+  temperature: float = setting(0.07, 'a neighbor votes with exp(cosine / temperature)')
   every_epochs: float = setting(10.0, 'epochs between measurements; 0 measures only at the end')
 
   def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Knn:
 
 @dataclasses.dataclass(frozen=True)
 class Negatives:
-  """The study of negative samples, `--task=analyse --analysis=negatives`."""
+  """The study of negative samples, `--task=analyze --analysis=negatives`."""
 
   batch_sizes: tuple[int, ...] = setting(
     (), 'K+1, images an anchor is compared with; empty takes powers of 2', decides=False
@@ -101,7 +101,7 @@ class Negatives:
 
 @dataclasses.dataclass(frozen=True)
 class Meters:
-  """What explains the score while it comes about, of a fixed set of labelled test images."""
+  """What explains the score while it comes about, of a fixed set of labeled test images."""
 
   names: tuple[str, ...] = setting(
     (), f'written to the metrics during training: {", ".join(ONLINE)}', decides=False
@@ -140,9 +140,9 @@ class Evaluate:
   chunk_rows: int = setting(
     65_536, 'rows of the bank compared at once; bounds the memory of a search', decides=False
   )
-  knn_k: tuple[int, ...] = setting((5, 10, 20, 200), 'neighbours that vote', decides=False)
+  knn_k: tuple[int, ...] = setting((5, 10, 20, 200), 'neighbors that vote', decides=False)
   knn_temperatures: tuple[float, ...] = setting(
-    (0.07, 0.1), 'a neighbour votes with exp(cosine / temperature)', decides=False
+    (0.07, 0.1), 'a neighbor votes with exp(cosine / temperature)', decides=False
   )
   probe: str = setting('grid', 'recipe of the linear probes', choices=PROBES, decides=False)
   probe_epochs: int = setting(0, "epochs of the linear probes; 0 takes the recipe's", decides=False)
@@ -159,7 +159,7 @@ class Evaluate:
   )
   fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', decides=False)
   ways: int = setting(5, 'classes of an episode', decides=False)
-  shots: int = setting(1, 'labelled images of each class of an episode', decides=False)
+  shots: int = setting(1, 'labeled images of each class of an episode', decides=False)
   queries: int = setting(15, 'images of each class to tell apart in an episode', decides=False)
   episodes: int = setting(2000, 'episodes', decides=False)
   long_tail_rule: str = setting(

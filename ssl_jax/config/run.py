@@ -50,13 +50,13 @@ class Views:
   recipe: str = setting('cifar_simclr', 'the distribution of augmentations', choices=views.NAMES)
   size: int = setting(0, 'side of a view in pixels; 0 takes data.image_size')
   crop_scale_min: float = setting(0.0, 'smallest area of a random crop; 0 keeps the recipe')
-  jitter_strength: float = setting(1.0, "multiplies the recipe's colour jitter")
+  jitter_strength: float = setting(1.0, "multiplies the recipe's color jitter")
   interpolation: str = setting(
     'recipe', 'of the random resized crop', choices=('recipe', 'bilinear', 'bicubic')
   )
   normalization: str = setting(
     'recipe',
-    'mean and deviation that colours are normalised by; none leaves them between 0 and 1',
+    'mean and deviation that colors are normalized by; none leaves them between 0 and 1',
     choices=('recipe', *views.STATISTICS),
   )
   local_crops: int = setting(0, 'smaller crops besides the two views (multi-crop); 0 for none')
@@ -177,9 +177,9 @@ class Devices:
 class Config:
   """A whole run."""
 
-  task: str = setting('pretrain', 'what to do', choices=('pretrain', 'evaluate', 'analyse'))
+  task: str = setting('pretrain', 'what to do', choices=('pretrain', 'evaluate', 'analyze'))
   analysis: str = setting(
-    'negatives', 'which study --task=analyse makes', choices=('negatives',), decides=False
+    'negatives', 'which study --task=analyze makes', choices=('negatives',), decides=False
   )
   class_counts: str = setting(
     '', 'images of each class, to plan without a run: 1000x1300, 5,3,2 or a file', decides=False
@@ -191,7 +191,7 @@ class Config:
     (), 'evaluate these runs side by side: runs/A,runs/B', decides=False
   )
   run_dir: str = setting('', 'folder of the run; empty takes runs/SOURCE-METHOD', decides=False)
-  seed: int = setting(0, 'decides initialisation, order and augmentation')
+  seed: int = setting(0, 'decides initialization, order and augmentation')
   epochs: float = setting(100.0, 'passes over the training images')
   steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs')
   protocols: tuple[str, ...] = setting(

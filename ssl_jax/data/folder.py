@@ -29,7 +29,7 @@ def load_folder(
 ) -> Dataset:
   """Decodes the images of PATH to squares of `image_size` pixels.
 
-  Layouts: PATH/CLASS/IMAGE; PATH/IMAGE, unlabelled; or one of them in PATH/train and another in
+  Layouts: PATH/CLASS/IMAGE; PATH/IMAGE, unlabeled; or one of them in PATH/train and another in
   PATH/test (or PATH/val). Without the latter, an image is held out when the hash of its relative
   path falls into the lowest `test_fraction`: the same images on every machine, and an image never
   changes sides when others are added. Images stand in the order of that hash, so that the first n

@@ -20,8 +20,8 @@ class Listing:
   Args:
     root: the folder.
     files: their paths relative to `root` with '/' between the parts, ordered by `hash_order`.
-    class_names: the names of the class sub-folders that hold one, sorted; empty when unlabelled.
-    labels: for each file the position of its class in `class_names`; empty when unlabelled.
+    class_names: the names of the class sub-folders that hold one, sorted; empty when unlabeled.
+    labels: for each file the position of its class in `class_names`; empty when unlabeled.
   """
 
   root: str
@@ -49,7 +49,7 @@ def list_images(
   """Lists the images below `root`.
 
   Sub-folders that hold images are the classes, images deeper inside them included; without any, the
-  images in `root` itself are an unlabelled data set. Hidden files and folders are passed over;
+  images in `root` itself are an unlabeled data set. Hidden files and folders are passed over;
   files without the extension of an image are counted in one report line. Links are followed, except
   into a folder they lie in.
 

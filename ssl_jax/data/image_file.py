@@ -2,8 +2,8 @@
 
 | file | treatment |
 |---|---|
-| grey, palette, CMYK, YCbCr | converted to RGB |
-| transparent (RGBA, LA, palette or colour key) | composited on white |
+| gray, palette, CMYK, YCbCr | converted to RGB |
+| transparent (RGBA, LA, palette or color key) | composited on white |
 | 16 bits a channel | the high byte of each value |
 | 1 bit | black and white |
 | EXIF orientation | applied |

@@ -18,7 +18,7 @@ def load_npz(path: str, image_size: int, test_fraction: float, seed: int) -> Dat
   """Reads `train_images` and, where present, `train_labels`, `test_images`, `test_labels`,
   `classes`.
 
-  Images are uint8 [n, height, width, 3], or grey: [n, height, width, 1] or [n, height, width].
+  Images are uint8 [n, height, width, 3], or gray: [n, height, width, 1] or [n, height, width].
   Another size than `image_size` is resized (shorter side, then central square; bicubic,
   antialiased). Labels are integers [n] counted from 0, `classes` their names; without it the names
   are the numbers. Without `test_images`, `test_fraction` of the images (of each class) is held out.
@@ -98,8 +98,8 @@ def _line(error: BaseException) -> str:
 def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
   name = f'{split}_images'
   images = arrays[name]
-  grey = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
-  if images.dtype != np.uint8 or not (grey or (images.ndim == 4 and images.shape[-1] == 3)):
+  gray = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
+  if images.dtype != np.uint8 or not (gray or (images.ndim == 4 and images.shape[-1] == 3)):
     raise ValueError(
       f"{path}: array '{name}': found {images.dtype} {list(images.shape)},"
       ' allowed uint8 [n, height, width, 3], [n, height, width, 1] or [n, height, width]'
@@ -109,7 +109,7 @@ def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
       f"{path}: array '{name}': found {list(images.shape)}, which holds no pixel;"
       ' allowed at least one image of one pixel'
     )
-  if grey:
+  if gray:
     images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
   return images
 

@@ -14,7 +14,7 @@ import numpy as np
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.resizing import require_pillow, resize_images
 
-# Left out: drawings, binary masks, colour charts, pictures smaller than a few patches, blurred
+# Left out: drawings, binary masks, color charts, pictures smaller than a few patches, blurred
 # ones, and the right-hand twin of the stereo pair.
 PICTURES = (
   *(
@@ -49,7 +49,7 @@ TEST_PATCHES = 50
 SHORTER_SIDE = 384  # pixels; larger pictures are shrunk to it, so that a patch shows something
 TRAIN_STRIPE = 120  # pixels along the longer side
 TEST_STRIPE = 40
-# Bicubic shrinking mixes neighbours up to two pixels away: with four left out between stripes, no
+# Bicubic shrinking mixes neighbors up to two pixels away: with four left out between stripes, no
 # pixel of the original picture reaches both a training and a test patch.
 GAP = 4
 

@@ -16,7 +16,7 @@ from ssl_jax.evaluation.neighbors.knn import (
   knn_grid,
   knn_predict,
   knn_scores,
-  nearest_neighbours,
+  nearest_neighbors,
 )
 from ssl_jax.evaluation.neighbors.retrieval import RetrievalScores, flip_ensemble, retrieval_scores
 from ssl_jax.evaluation.neighbors.search import unit
@@ -66,7 +66,7 @@ __all__ = [
   'logistic_probe',
   'logistic_regression',
   'mean_classifier',
-  'nearest_neighbours',
+  'nearest_neighbors',
   'negative_sample_bounds',
   'online_knn5',
   'read_subset',

@@ -46,7 +46,7 @@ def check_search(
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The bank and the queries of a nearest-neighbour search.
+  """The bank and the queries of a nearest-neighbor search.
 
   Raises:
     ValueError: features do not fit or are not finite, or an option is out of range.

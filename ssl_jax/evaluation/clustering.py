@@ -63,7 +63,7 @@ def clustering(
     clusters: K, from 1 to n; by default the number of different labels.
     restarts: of k-means++, of which the least inertia counts.
     max_iterations: of each.
-    seed: of the first centres, and of the rows behind the silhouette.
+    seed: of the first centers, and of the rows behind the silhouette.
     normalize: whether rows are brought to unit length first; zero rows stay zero.
     silhouette_rows: rows that the silhouette is taken on, drawn where there are more, because it
       compares all pairs; None for all.

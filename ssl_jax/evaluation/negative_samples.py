@@ -140,9 +140,9 @@ def negative_sample_bounds(
 
   Args:
     views: `[image, 2, dim]`, or `[pass, image, 2, dim]` with fresh views for every epoch; any float
-      dtype, normalised here, compared in float32 (float64 under `jax_enable_x64`).
+      dtype, normalized here, compared in float32 (float64 under `jax_enable_x64`).
     labels: `int [image]` from 0; used to measure only.
-    image_means: `[image, dim]`, the mean of normalised features over views of an image.
+    image_means: `[image, dim]`, the mean of normalized features over views of an image.
     class_means: `[class, dim]`, the mean of the image means of the training images of a class.
     batch_size: K+1 images, at most as many as there are.
     temperature: t, greater than 0.
@@ -158,7 +158,7 @@ def negative_sample_bounds(
     The averages, see `NegativeSampleBounds`.
 
   Raises:
-    ValueError: images are not labelled, shapes do not fit, a feature is not finite, or a number is
+    ValueError: images are not labeled, shapes do not fit, a feature is not finite, or a number is
       out of its range.
   """
   features, codes = _check_features(views, labels, image_means, class_means)
@@ -255,7 +255,7 @@ def terms_of_batch(
   """The terms of one batch: averages over its rows as anchors, by name.
 
   Args:
-    views: `[row, 2, dim]`, normalised here.
+    views: `[row, 2, dim]`, normalized here.
     labels: `int [row]`.
     image_means: `[row, dim]`.
     class_means: `[class, dim]`.
@@ -371,9 +371,7 @@ def _check_features(
     )
   count, dim = features.shape[1], features.shape[3]
   if labels is None:
-    raise ValueError(
-      'labels: found None, must be one integer an image: bounds need labelled images'
-    )
+    raise ValueError('labels: found None, must be one integer an image: bounds need labeled images')
   codes = np.asarray(labels)
   if codes.shape != (count,) or not np.issubdtype(codes.dtype, np.integer):
     raise ValueError(
@@ -435,7 +433,7 @@ def collision_upper_bound(
   1.0
 
   Args:
-    first_views: u, `[image, dim]` of any float dtype, normalised here.
+    first_views: u, `[image, dim]` of any float dtype, normalized here.
     second_views: v, `[image, dim]`, independent views of the same images.
     labels: `int [image]`; used to measure only.
     temperature: divides the result; None does not.
@@ -453,9 +451,7 @@ def collision_upper_bound(
       f'second_views: found shapes {first.shape} and {second.shape}, must be equal and [image, dim]'
     )
   if labels is None:
-    raise ValueError(
-      'labels: found None, must be one integer an image: bounds need labelled images'
-    )
+    raise ValueError('labels: found None, must be one integer an image: bounds need labeled images')
   codes = np.asarray(labels)
   if codes.shape != first.shape[:1] or not np.issubdtype(codes.dtype, np.integer):
     raise ValueError(

@@ -1,4 +1,4 @@
-"""Normalisation and cosine similarity in at least float32."""
+"""Normalization and cosine similarity in at least float32."""
 
 import chex
 import jax

@@ -1,7 +1,7 @@
 """Losses on the statistics of each dimension over the batch: no negatives, no batch x batch matrix.
 
 Means, variances and the `[dim, dim]` second moments are those of the global batch on any number of
-devices. Rows are centred before they are multiplied, so that a large mean costs no digits.
+devices. Rows are centered before they are multiplied, so that a large mean costs no digits.
 """
 
 import chex
@@ -26,7 +26,7 @@ def barlow_twins(
   """The cross-correlation of two views, drawn to the identity matrix.
 
   `scale * (Σ_i (c_ii - 1)² + redundancy_weight * Σ_{i≠j} c_ij²)`, with `c = z1ᵀ z2 / batch` and z
-  the embeddings after batch normalisation without affine parameters: each dimension less its mean,
+  the embeddings after batch normalization without affine parameters: each dimension less its mean,
   divided by sqrt(biased variance + 1e-5). The loss sums over dimensions; it does not average.
 
   Source: Zbontar et al., ICML 2021, equations 1 and 2; the epsilon is that of the released code.
@@ -39,7 +39,7 @@ def barlow_twins(
   2.5000 = 2.0000 + 0.25 * 2.0000
 
   Args:
-    view1: `[batch, dim]`, any float dtype; not to be normalised.
+    view1: `[batch, dim]`, any float dtype; not to be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     redundancy_weight: λ >= 0, the weight of the off-diagonal correlations.
     scale: > 0, multiplies the whole loss, for optimizers that notice its size.
@@ -87,7 +87,7 @@ def vicreg(
   epsilon: float = 1e-4,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Variance-invariance-covariance regularisation of two views.
+  """Variance-invariance-covariance regularization of two views.
 
   `invariance_weight * I + variance_weight * V + covariance_weight * C`, with n images of D
   dimensions, and variances and covariances divided by n - 1:
@@ -108,7 +108,7 @@ def vicreg(
   0.25 = 25 * 0.01
 
   Args:
-    view1: `[batch, dim]`, any float dtype; not to be normalised.
+    view1: `[batch, dim]`, any float dtype; not to be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     invariance_weight: λ >= 0, the weight of I.
     variance_weight: μ >= 0, the weight of V.

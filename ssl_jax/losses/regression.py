@@ -12,7 +12,7 @@ from ssl_jax.losses.normalize import l2_normalize
 def cosine_regression(
   prediction: chex.Array, target: chex.Array, *, axis_name: AxisName = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Squared distance of normalised embeddings, 2 - 2 cos, averaged over the batch: one direction.
+  """Squared distance of normalized embeddings, 2 - 2 cos, averaged over the batch: one direction.
 
   Source: BYOL, Grill et al., NeurIPS 2020, equation 2.
 

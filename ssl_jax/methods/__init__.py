@@ -87,12 +87,12 @@ _HOSTS = tuple(kind for kind in _CLASSES if kind is not Supervised)
 
 
 def names() -> tuple[str, ...]:
-  """The names of all methods, those with a regulariser last."""
+  """The names of all methods, those with a regularizer last."""
   return tuple(kind.name for kind in _registry())
 
 
 def hosts() -> tuple[str, ...]:
-  """The names of the methods that may carry a regulariser."""
+  """The names of the methods that may carry a regularizer."""
   return tuple(kind.name for kind in _HOSTS)
 
 

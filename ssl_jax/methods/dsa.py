@@ -1,4 +1,4 @@
-"""DSA, the dynamic semantic adjuster: a regulariser that any method may carry."""
+"""DSA, the dynamic semantic adjuster: a regularizer that any method may carry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Adjusted(Method):
   Meant to stand before the host among the bases of a class, see `adjusted`. The host's online
   embeddings of the two views carry the gradient; its targets are what they are compared with. A
   frozen network, the prior, says which images are alike: the moving average of the encoder with
-  running statistics ('ema', the host's own target where it has one), the average colours of an 8 x
+  running statistics ('ema', the host's own target where it has one), the average colors of an 8 x
   8 grid ('pixel'), the encoder at a random start ('random') or that of another run ('checkpoint').
   Source: Song et al., arXiv 2407.13541, partly reconstructed.
   """

@@ -20,7 +20,7 @@ class InstanceDiscrimination(ContrastiveMethod):
   """SimCLR's networks and `losses.instance_contrastive`, one direction: view 1 is the anchor.
 
   Every anchor draws its own negatives among the other images of the batch, so batch size, learning
-  rate and number of updates stay what they are while K changes. Bao et al. train un-normalised at
+  rate and number of updates stay what they are while K changes. Bao et al. train un-normalized at
   temperature 1. Source: Nozawa and Sato, NeurIPS 2021; Bao et al., ICML 2022.
   """
 

@@ -21,7 +21,7 @@ from ssl_jax.methods.base.queue import push, with_queue
 class MoCoV2(OnlineTargetMethod):
   """The mean over both directions of `losses.info_nce` against a queue of targets.
 
-  The paper compares the first view with the second only, and normalises batches of one GPU,
+  The paper compares the first view with the second only, and normalizes batches of one GPU,
   shuffled between them; here both directions count, as in the later reimplementations, and
   statistics are those of the whole batch of one view. The queue holds both views' targets of
   earlier batches, newest first, in the order of the global batch; at the start random directions.

@@ -1,4 +1,4 @@
-"""NNCLR: the positive is the nearest neighbour of the other view among earlier embeddings."""
+"""NNCLR: the positive is the nearest neighbor of the other view among earlier embeddings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ssl_jax.methods.base.queue import push, with_queue
 
 @dataclasses.dataclass(frozen=True)
 class NNCLR(OnlineTargetMethod):
-  """The mean over both directions of `losses.info_nce(neighbour, predictions)`.
+  """The mean over both directions of `losses.info_nce(neighbor, predictions)`.
 
-  The neighbour of a view is the most similar row of a queue of first views' projections, newest
+  The neighbor of a view is the most similar row of a queue of first views' projections, newest
   first, at the start random directions; it tells the other view's prediction from those of other
   images. Source: Dwibedi et al., ICCV 2021.
   """
@@ -35,7 +35,7 @@ class NNCLR(OnlineTargetMethod):
   projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
   projector_out: int = hyperparameter(256, 'width of the embeddings')
   temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
-  queue_size: int = hyperparameter(98304, 'embeddings that neighbours are looked for in')
+  queue_size: int = hyperparameter(98304, 'embeddings that neighbors are looked for in')
   block_size: int = hyperparameter(
     0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
   )
@@ -64,18 +64,18 @@ class NNCLR(OnlineTargetMethod):
   ) -> tuple[Embeddings, dict[str, Any]]:
     embeddings, new_state = super().embed(variables, batch, step, key)
     queue = variables['extra']['queue']
-    neighbours = tuple(nearest(queue, projection) for projection in embeddings.target)
+    neighbors = tuple(nearest(queue, projection) for projection in embeddings.target)
     extra = {**new_state['extra'], 'queue': push(queue, embeddings.target[0])}
-    embeddings = dataclasses.replace(embeddings, target=neighbours)
+    embeddings = dataclasses.replace(embeddings, target=neighbors)
     return embeddings, {**new_state, 'extra': extra}
 
   def compare(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
-    # The neighbour is the query: its negatives are the predictions of other images.
-    loss = lambda prediction, neighbour: losses.info_nce(
-      neighbour, prediction, temperature=self.temperature, block_size=self.block_size or None
+    # The neighbor is the query: its negatives are the predictions of other images.
+    loss = lambda prediction, neighbor: losses.info_nce(
+      neighbor, prediction, temperature=self.temperature, block_size=self.block_size or None
     )
     total, metrics = pairs.directed(loss, embeddings)
     return total / 2, metrics

@@ -1,4 +1,4 @@
-"""SimSiam: predict the other view's projection, which is not allowed to move towards you."""
+"""SimSiam: predict the other view's projection, which is not allowed to move toward you."""
 
 from __future__ import annotations
 

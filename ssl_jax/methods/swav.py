@@ -47,7 +47,7 @@ class SwAV(ProjectedMethod):
 
   def networks(self) -> Mapping[str, Network]:
     networks = dict(super().networks())
-    # Never applied as a network: the loss takes the cosines with its normalised kernel.
+    # Never applied as a network: the loss takes the cosines with its normalized kernel.
     prototypes = models.mlp(
       self.projector_out,
       (self.num_prototypes,),

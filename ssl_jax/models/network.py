@@ -64,8 +64,8 @@ class Network:
     Args:
       variables: from `init`; further keys are ignored.
       x: `[batch, *in_shape]`, any float dtype.
-      train: normalise with the statistics of this batch and move the running ones towards them;
-        otherwise normalise with the running ones.
+      train: normalize with the statistics of this batch and move the running ones toward them;
+        otherwise normalize with the running ones.
 
     Returns:
       Float32 `[batch, out_features]`, and the new statistics (with `train=False` those given).

@@ -21,7 +21,7 @@ class Figure(NamedTuple):
     caption: what is to be seen, in a sentence or two.
     image: the file's bytes.
     mime: the media type of `image`.
-    photographic: True keeps the colours in a dark page; a diagram's lightness is turned over.
+    photographic: True keeps the colors in a dark page; a diagram's lightness is turned over.
     half: True makes two of them stand side by side where the screen is wide enough.
   """
 

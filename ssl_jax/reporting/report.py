@@ -76,7 +76,7 @@ def _result(scores: Mapping[str, float], summary: Mapping[str, Any], lead: str) 
     parts.append(f'<p class="lead">{text(lead)}</p>')
   if scores:
     parts.append(
-      '<figcaption>Accuracy of a weighted k-nearest-neighbour vote on frozen features.</figcaption>'
+      '<figcaption>Accuracy of a weighted k-nearest-neighbor vote on frozen features.</figcaption>'
     )
     best = next(iter(scores.values()))
     cards = [

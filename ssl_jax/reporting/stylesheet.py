@@ -11,7 +11,7 @@ CSS = """
     --page: #101216; --card: #191c22; --ink: #eceef2; --faint: #a0a8b5; --line: #2c313a;
     --accent: #56b4e9; --track: #2c313a;
   }
-  /* Hues stay, lightness turns over, black is the card's colour; photographs do not change. */
+  /* Hues stay, lightness turns over, black is the card's color; photographs do not change. */
   .plot img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; }
 }
 * { box-sizing: border-box; }

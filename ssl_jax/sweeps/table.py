@@ -13,7 +13,7 @@ from ssl_jax.config import Config
 from ssl_jax.sweeps.columns import COLUMNS, PIXELS, RANDOM_INIT, TRAINED, Column
 from ssl_jax.sweeps.planning import Run
 
-_BASELINES = {PIXELS: 'raw pixels', RANDOM_INIT: 'random initialisation'}
+_BASELINES = {PIXELS: 'raw pixels', RANDOM_INIT: 'random initialization'}
 # Two measurements of one untrained encoder may differ by rounding.
 _SAME_DIGITS = 6
 

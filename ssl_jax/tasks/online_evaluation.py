@@ -26,7 +26,7 @@ class OnlineMeters:
   """The meters that `--meters.names` lists, of any state of a run.
 
   Raises:
-    UsageError: there are no labelled test images to measure.
+    UsageError: there are no labeled test images to measure.
   """
 
   def __init__(self, parts: Assembly) -> None:
@@ -38,7 +38,7 @@ class OnlineMeters:
     if test is None or not len(test) or test.labels is None:
       raise UsageError(
         f'--meters.names: found {",".join(self._settings.names)}, must be empty: '
-        'the data has no labelled test images'
+        'the data has no labeled test images'
       )
     self._rows = np.arange(min(len(test), self._settings.images))
 
@@ -100,12 +100,12 @@ class Probe:
   def possible(self) -> bool:
     """Whether there are labels to measure accuracy with."""
     dataset = self._assembly.dataset
-    labelled = lambda source: source is not None and source.labels is not None and len(source) > 0
-    return labelled(dataset.train) and labelled(dataset.test)
+    labeled = lambda source: source is not None and source.labels is not None and len(source) > 0
+    return labeled(dataset.train) and labeled(dataset.test)
 
   @property
   def k(self) -> int:
-    """Neighbours that vote: `knn.k`, or the size of a smaller bank."""
+    """Neighbors that vote: `knn.k`, or the size of a smaller bank."""
     return min(self._assembly.config.knn.k, len(self._assembly.dataset.train))
 
   def features(self, state: TrainState, images: np.ndarray | Source) -> np.ndarray:
@@ -127,7 +127,7 @@ class Probe:
     return self._accuracy(self.features(state, dataset.train), self.features(state, dataset.test))
 
   def knn_of_pixels(self) -> float:
-    """The same protocol on the normalised pixels that the encoder is given."""
+    """The same protocol on the normalized pixels that the encoder is given."""
     dataset, recipe = self._assembly.dataset, self._assembly.recipe
     plain = jax.jit(lambda images: views.plain(recipe, images).reshape(len(images), -1))
     pixels = lambda source: evaluation.extract(plain, source, batch_size=self._batch_size)
@@ -135,7 +135,7 @@ class Probe:
     return self._accuracy(pixels(dataset.train), pixels(dataset.test))
 
   def meters(self, state: TrainState) -> dict[str, float]:
-    """What explains the accuracy, of the normalised features of the test images.
+    """What explains the accuracy, of the normalized features of the test images.
 
     Returns:
       `crowding_ratio` (variance within classes over squared distance between them, lower is

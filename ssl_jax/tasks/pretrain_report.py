@@ -28,7 +28,7 @@ from ssl_jax.training import TrainState
 
 _SHOWN_IMAGES = 10
 _SHOWN_POINTS = 1000
-_SHOWN_NEIGHBOURS = 8
+_SHOWN_NEIGHBORS = 8
 # Fewer points have no map.
 _FEWEST_POINTS = 3
 
@@ -75,7 +75,7 @@ def write_page(
   config, knn = parts.config, result['knn']
   scores = {
     'trained': knn.get('trained'),
-    'random initialisation': knn.get('random_init'),
+    'random initialization': knn.get('random_init'),
     'raw pixels': knn.get('pixels'),
   }
   rate = result['images_per_second']
@@ -112,17 +112,17 @@ def _figures(
     caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
   yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
-  labelled = _labels(parts, gallery) is not None
-  caption = f't-SNE of features of {_split(gallery)}{", coloured by label" if labelled else ""}.'
+  labeled = _labels(parts, gallery) is not None
+  caption = f't-SNE of features of {_split(gallery)}{", colored by label" if labeled else ""}.'
   if len(gallery.queries) >= _FEWEST_POINTS:
     yield Figure('Embeddings', caption, _map(parts, gallery))
   caption = f'Left: some {_split(gallery)}. Right: the most similar training images.'
-  if labelled and parts.dataset.train.labels is not None:
+  if labeled and parts.dataset.train.labels is not None:
     caption += ' A solid blue frame is the same class, a dashed orange one another.'
-  yield Figure('Nearest neighbours', caption, _neighbours(parts, gallery), photographic=True)
+  yield Figure('Nearest neighbors', caption, _neighbors(parts, gallery), photographic=True)
   if any('learning_rate' in row for row in rows):
     caption = 'Learning rate, gradient norm and images a second.'
-    yield Figure('Optimisation', caption, figures.optimizer_curves(rows))
+    yield Figure('Optimization', caption, figures.optimizer_curves(rows))
 
 
 def _split(gallery: Gallery) -> str:
@@ -145,14 +145,14 @@ def _map(parts: Assembly, gallery: Gallery) -> bytes:
   return figures.tsne(gallery.query_features, labels, parts.dataset.class_names)
 
 
-def _neighbours(parts: Assembly, gallery: Gallery) -> bytes:
+def _neighbors(parts: Assembly, gallery: Gallery) -> bytes:
   dataset = parts.dataset
   shown = _shown(parts, gallery)
   # Without a test split every image finds itself first; that one is left out.
   skip = 0 if gallery.held_out else 1
-  count = min(_SHOWN_NEIGHBOURS + skip, len(gallery.bank))
+  count = min(_SHOWN_NEIGHBORS + skip, len(gallery.bank))
   chosen = np.random.default_rng(1).permutation(len(gallery.queries))[:8]
-  found, _ = evaluation.nearest_neighbours(
+  found, _ = evaluation.nearest_neighbors(
     gallery.bank_features, gallery.query_features[chosen], count
   )
   rows = gallery.bank[found[:, skip:]]
@@ -161,7 +161,7 @@ def _neighbours(parts: Assembly, gallery: Gallery) -> bytes:
   if labels is not None and dataset.train.labels is not None:
     hits = dataset.train.labels[rows] == labels[chosen][:, None]
   queries = shown[gallery.queries[chosen]]
-  return figures.neighbour_grid(queries, dataset.train[rows], hits)
+  return figures.neighbor_grid(queries, dataset.train[rows], hits)
 
 
 def _labels(parts: Assembly, gallery: Gallery) -> np.ndarray | None:
@@ -194,7 +194,7 @@ def summarize(
 
   Args:
     parts: the run.
-    k: neighbours that voted.
+    k: neighbors that voted.
     knn: accuracies in [0, 1] by what they are of; empty without labels.
     representation: meters of test features by what they are of; empty without labels.
     seconds: where the time of this process went.

@@ -27,7 +27,7 @@ class TrainState:
     params: float32 tree, one sub-tree a network.
     stats: float32 tree, batch statistics of the online networks.
     target: float32 tree, the moving average of some sub-trees of `params`; empty without one.
-    extra: whatever else the method carries (a queue, a centre).
+    extra: whatever else the method carries (a queue, a center).
     opt_state: the optimizer's state.
     key: typed PRNG key, the root of every random number.
   """
@@ -53,7 +53,7 @@ def create(
 
   Args:
     method: bound to its encoder.
-    optimizer: whose state is initialised from the parameters.
+    optimizer: whose state is initialized from the parameters.
     seed: of the root key.
     size: side of a view in pixels.
     mesh: the devices.

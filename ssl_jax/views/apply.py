@@ -1,4 +1,4 @@
-"""uint8 batches in, augmented and normalised float views out: pure, and jitted with the step."""
+"""uint8 batches in, augmented and normalized float views out: pure, and jitted with the step."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def apply(recipe: Recipe, key: jax.Array, images: jax.Array) -> jax.Array:
     images: uint8 [batch, height, width, 3].
 
   Returns:
-    float32 [batch, view, size, size, 3], normalised; the un-augmented image last if `recipe.plain`.
+    float32 [batch, view, size, size, 3], normalized; the un-augmented image last if `recipe.plain`.
 
   Raises:
     ValueError: for images of another dtype or shape.
@@ -36,7 +36,7 @@ def apply(recipe: Recipe, key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def plain(recipe: Recipe, images: jax.Array) -> jax.Array:
-  """The un-augmented images: central square, resized (first view's interpolation), normalised.
+  """The un-augmented images: central square, resized (first view's interpolation), normalized.
 
   Args:
     recipe: static under jit.
@@ -56,7 +56,7 @@ def plain(recipe: Recipe, images: jax.Array) -> jax.Array:
 
 
 def whole(recipe: Recipe, images: jax.Array) -> jax.Array:
-  """The images as they are, of any height and width, normalised only.
+  """The images as they are, of any height and width, normalized only.
 
   Args:
     recipe: gives mean and standard deviation.
@@ -73,7 +73,7 @@ def whole(recipe: Recipe, images: jax.Array) -> jax.Array:
 
 
 def denormalize(recipe: Recipe, images: jax.Array) -> jax.Array:
-  """Normalised images or views, [..., 3], back to float32 in [0, 1], for pictures."""
+  """Normalized images or views, [..., 3], back to float32 in [0, 1], for pictures."""
   mean, std = _statistics(recipe)
   return jnp.clip(images * std + mean, 0.0, 1.0)
 
@@ -87,7 +87,7 @@ def transform(recipe: Recipe, images: jax.Array, parameters: Parameters) -> jax.
     parameters: arrays [batch, view, ...].
 
   Returns:
-    float32 [batch, view, size, size, 3], normalised.
+    float32 [batch, view, size, size, 3], normalized.
   """
   leading = parameters.flip.shape
   flat = Parameters(*(x.reshape((-1, *x.shape[2:])) for x in parameters))
@@ -116,7 +116,7 @@ def transform(recipe: Recipe, images: jax.Array, parameters: Parameters) -> jax.
 
 
 def _color(recipe: Recipe, images: jax.Array, flat: Parameters) -> jax.Array:
-  """Jitter and grey level of [image * view, row, channel, column]."""
+  """Jitter and gray level of [image * view, row, channel, column]."""
   # All views pass through an operation that any of them uses, so that it is one fused computation.
   if any(view.jitters for view in recipe.views):
     images = jitter.color_jitter(

@@ -42,7 +42,7 @@ def blur_weights(sigma: jax.Array, max_sigma: float) -> jax.Array:
   Gaussian the larger sigma is: for sigma >= 1 the weights differ by at most 0.02.
 
   Returns:
-    float32 [image, radius + 1]: one half of the symmetric kernel, the centre first.
+    float32 [image, radius + 1]: one half of the symmetric kernel, the center first.
   """
   # Each of the three boxes carries a third of the variance.
   variance = jnp.square(jnp.asarray(sigma, jnp.float32))[:, None] / 3

@@ -1,4 +1,4 @@
-"""Colour operations on float images in [0, 1], one parameter an image.
+"""Color operations on float images in [0, 1], one parameter an image.
 
 Every function takes float32 `[image, ...]` with the three channels on `channel_axis` and returns
 the same shape; a per-image parameter is an array `[image]`. Results equal Pillow's operation within
@@ -19,7 +19,7 @@ def adjust_brightness(images: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def adjust_contrast(images: jax.Array, factor: jax.Array, channel_axis: int = -1) -> jax.Array:
-  """Blends with the mean grey of the image: ImageEnhance.Contrast within 2/255 for factors <= 2.
+  """Blends with the mean gray of the image: ImageEnhance.Contrast within 2/255 for factors <= 2.
 
   Pillow rounds the mean to an integer, which shifts its result by up to |1 - factor|/2 levels.
   """
@@ -28,7 +28,7 @@ def adjust_contrast(images: jax.Array, factor: jax.Array, channel_axis: int = -1
 
 
 def adjust_saturation(images: jax.Array, factor: jax.Array, channel_axis: int = -1) -> jax.Array:
-  """Blends with the grey image: ImageEnhance.Color within 2/255 for factors <= 2."""
+  """Blends with the gray image: ImageEnhance.Color within 2/255 for factors <= 2."""
   return blend(images, luma(images, channel_axis), _per_image(factor, images))
 
 
@@ -87,7 +87,7 @@ def blend(images: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def luma(images: jax.Array, channel_axis: int = -1) -> jax.Array:
-  """Grey level with a channel axis of length 1."""
+  """Gray level with a channel axis of length 1."""
   # Three multiplies: a product with a vector of three is 2.5 times slower on CPU.
   red, green, blue = _channels(images, channel_axis)
   return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue

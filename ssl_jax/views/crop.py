@@ -94,7 +94,7 @@ def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arra
   Returns:
     float32 [image, view, out_height, channel, out_width] in [0, 1]. With the channels before the
     columns both products are plain batched matrix products without a transposition between them,
-    and the colour operations that follow read contiguous rows.
+    and the color operations that follow read contiguous rows.
   """
   return _resample('bhcw,bvpw->bvhcp', planes(images), rows, columns)
 
@@ -112,7 +112,7 @@ def planes(images: jax.Array) -> jax.Array:
 
 
 def _resample(across: str, values: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-  # TF32 or bfloat16 would cost up to half a grey level, and the products are small.
+  # TF32 or bfloat16 would cost up to half a gray level, and the products are small.
   precision = jax.lax.Precision.HIGHEST
   narrow = jnp.einsum(across, values, columns, precision=precision)
   out = jnp.einsum('bvoh,bvhcp->bvocp', rows, narrow, precision=precision)
@@ -129,7 +129,7 @@ def sample_boxes(
   """Crop boxes as torchvision's RandomResizedCrop draws them (Szegedy et al., CVPR 2015).
 
   Ten attempts at an area uniform in `scale` and an aspect ratio log-uniform in `ratio`; the first
-  that fits is placed uniformly. Where none fits: the largest centred box with an allowed ratio.
+  that fits is placed uniformly. Where none fits: the largest centered box with an allowed ratio.
 
   Args:
     uniform: float32 [..., BOX_DRAWS], independent draws from [0, 1).
@@ -168,7 +168,7 @@ def sample_boxes(
 
 
 def central_square(height: int, width: int) -> tuple[int, int, int, int]:
-  """Top, left, height, width of the largest centred square."""
+  """Top, left, height, width of the largest centered square."""
   side = min(height, width)
   return (height - side) // 2, (width - side) // 2, side, side
 

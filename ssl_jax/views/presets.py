@@ -8,7 +8,7 @@ from ssl_jax.views.recipe import CIFAR10_MEAN, CIFAR10_STD, Recipe, View
 
 _STANDARD_RATIO = (3 / 4, 4 / 3)
 
-# Chen et al., ICML 2020: colour distortion of strength 1.
+# Chen et al., ICML 2020: color distortion of strength 1.
 _SIMCLR = View(
   crop_scale=(0.08, 1.0),
   crop_ratio=_STANDARD_RATIO,
@@ -46,7 +46,7 @@ _ICCL_SMALL = tuple(
   dataclasses.replace(view, crop_scale=(0.08, 1.0), jitter_prob=probability)
   for view, probability in zip(_ICCL, (0.8, 1.0), strict=True)
 )
-# The code base that Song et al. (arXiv 2407.13541) build on; colours change before the crop.
+# The code base that Song et al. (arXiv 2407.13541) build on; colors change before the crop.
 _DSA = dataclasses.replace(_SIMCLR, interpolation='bicubic')
 _DSA_CIFAR = dataclasses.replace(
   _MOCO_V2, interpolation='bicubic', grayscale_prob=0.1, blur_prob=0.0
@@ -54,7 +54,7 @@ _DSA_CIFAR = dataclasses.replace(
 
 
 def _for_cifar(views: Sequence[View], strength: float = 1.0) -> dict:
-  """No blur (Chen et al., appendix B.9: images of 32 pixels), and CIFAR-10's normalisation."""
+  """No blur (Chen et al., appendix B.9: images of 32 pixels), and CIFAR-10's normalization."""
   views = tuple(dataclasses.replace(_strengthen(view, strength), blur_prob=0.0) for view in views)
   return {'views': views, 'mean': CIFAR10_MEAN, 'std': CIFAR10_STD}
 
@@ -96,18 +96,18 @@ def recipe(
 ) -> Recipe:
   """A recipe by name; `None` keeps the preset's value.
 
-  Two views each. Crops are bilinear, but bicubic for `byol` and DSA; normalisation is ImageNet's,
+  Two views each. Crops are bilinear, but bicubic for `byol` and DSA; normalization is ImageNet's,
   but CIFAR-10's for the `cifar_` presets.
 
   * `simclr`: Chen et al., ICML 2020; crop from 8 % of the area, strong jitter, blur at 0.5.
   * `moco_v2`: Chen et al., 2020; crop from 20 %, jitter half as strong.
   * `byol`: the asymmetric pair, also of the truncated triplet loss (Wang et al., ICCV 2021).
-  * `iccl`: the same pair with crops from 20 % and random permutations of the colour channels.
+  * `iccl`: the same pair with crops from 20 % and random permutations of the color channels.
   * `cifar_simclr`: `simclr` at jitter strength 0.5 without blur; `cifar_byol` and `cifar_iccl`: the
     asymmetric pairs without blur.
   * `imagenette_iccl`: `iccl` with crops from 8 %, the second view always jittered.
-  * `dsa`, `cifar_dsa`: `simclr`, and `moco_v2` with less grey and without blur, whose jitter and
-    grey level precede the crop (Song et al., arXiv 2407.13541).
+  * `dsa`, `cifar_dsa`: `simclr`, and `moco_v2` with less gray and without blur, whose jitter and
+    gray level precede the crop (Song et al., arXiv 2407.13541).
   * `none`: two un-augmented views.
 
   Args:
@@ -116,7 +116,7 @@ def recipe(
     crop_scale_min: least share of the area in a crop.
     jitter_strength: multiplies brightness, contrast, saturation and hue.
     interpolation: 'bilinear' or 'bicubic'.
-    mean, std: of the normalisation, in [0, 1] units, one value a channel.
+    mean, std: of the normalization, in [0, 1] units, one value a channel.
     plain: append the un-augmented image as the last view.
     local_crops: smaller crops of every image, otherwise made as its first view; 0 for none.
     local_size: side of the local crops in pixels; 0 is half of `size`.

@@ -30,7 +30,7 @@ class View:
   Attributes:
     crop_scale: least and greatest share of the image's area in the crop.
     crop_ratio: least and greatest width / height of the crop; (1, 1) for both it and `crop_scale`
-      stands for the largest centred square.
+      stands for the largest centered square.
     interpolation: 'bilinear' or 'bicubic', antialiased.
     flip_prob: horizontal mirror.
     jitter_prob: the four that follow, together, in a random order.
@@ -38,7 +38,7 @@ class View:
     contrast: the same for contrast.
     saturation: the same for saturation.
     hue: the hue turns by a uniform share of the circle in [-hue, hue]; at most 0.5.
-    grayscale_prob: grey level on all three channels.
+    grayscale_prob: gray level on all three channels.
     blur_prob: Gaussian blur.
     blur_sigma: least and greatest standard deviation, in pixels of the view.
     solarize_prob: pixels at or above the threshold are inverted.
@@ -92,9 +92,9 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """The views of a batch, their common size in pixels, and the normalisation.
+  """The views of a batch, their common size in pixels, and the normalization.
 
-  With `plain`, the un-augmented image follows as the last view. With `color_first`, jitter and grey
+  With `plain`, the un-augmented image follows as the last view. With `color_first`, jitter and gray
   level precede the crop, on the whole image at its own size. `local` is a recipe of further,
   smaller crops of the same images (multi-crop), which come as an array of their own.
 

@@ -145,7 +145,7 @@ class FlagFileTest(chex.TestCase):
     with pytest.raises(UsageError, match='includes itself'):
       PARSER.parse([recipe])
 
-  def test_a_mistyped_file_names_its_neighbours(self):
+  def test_a_mistyped_file_names_its_neighbors(self):
     recipe = self.write('recipe.flags', '--seed=1')
     with pytest.raises(UsageError, match=r'nearest: .*recipe\.flags'):
       PARSER.parse([recipe.replace('recipe', 'recipes')])

@@ -9,9 +9,9 @@ from absl.testing import parameterized
 from ssl_jax import data
 
 
-def _source(length, labelled=True):
+def _source(length, labeled=True):
   images = np.arange(length * 12, dtype=np.uint8).reshape(length, 2, 2, 3)
-  return data.ArraySource(images, np.arange(length, dtype=np.int32) if labelled else None)
+  return data.ArraySource(images, np.arange(length, dtype=np.int32) if labeled else None)
 
 
 class ArraySourceTest(chex.TestCase):
@@ -26,7 +26,7 @@ class ArraySourceTest(chex.TestCase):
     part = _source(5).subset(np.array([4, 1]))
     np.testing.assert_array_equal(part.images, _source(5).images[[4, 1]])
     np.testing.assert_array_equal(part.labels, [4, 1])
-    self.assertIsNone(_source(5, labelled=False).subset(np.array([4, 1])).labels)
+    self.assertIsNone(_source(5, labeled=False).subset(np.array([4, 1])).labels)
 
   @parameterized.parameters(
     (np.array([4, 1, 4]), ('e', 'b', 'e')),
@@ -68,9 +68,9 @@ class ArraySourceTest(chex.TestCase):
 
 class DatasetTest(chex.TestCase):
   def test_describe(self):
-    labelled = data.Dataset('npz:a.npz', _source(5), _source(3), ('a', 'b', 'c', 'd', 'e'))
+    labeled = data.Dataset('npz:a.npz', _source(5), _source(3), ('a', 'b', 'c', 'd', 'e'))
     self.assertEqual(
-      labelled.describe(), 'npz:a.npz: 5 training and 3 test images of 2x2 pixels, 5 classes'
+      labeled.describe(), 'npz:a.npz: 5 training and 3 test images of 2x2 pixels, 5 classes'
     )
     bare = data.Dataset('folder:x', _source(5, False), _source(0, False))
     self.assertEqual(

@@ -21,7 +21,7 @@ class DigitsTest(chex.TestCase):
     other = data.load('digits', image_size=8, seed=1)
     self.assertFalse(np.array_equal(other.test.labels, test.labels))
 
-  def test_grey_levels_become_rgb_bytes(self):
+  def test_gray_levels_become_rgb_bytes(self):
     dataset = data.load('digits', image_size=8, test_fraction=0)
     levels, targets = datasets.load_digits(return_X_y=True)
     np.testing.assert_array_equal(dataset.train.labels, targets)

@@ -14,7 +14,7 @@ from ssl_jax.data.folder_listing import hash_order
 from tests.data.temporary_folder import TemporaryFolderTest
 
 
-def _colour(number):
+def _color(number):
   return (number % 256, 255 - number % 256, (7 * number) % 256)
 
 
@@ -26,12 +26,12 @@ class FolderTest(TemporaryFolderTest):
     self.lines = []
 
   def add(self, *names):
-    """Writes images of one colour each, which says by which number they were written."""
+    """Writes images of one color each, which says by which number they were written."""
     for name in names:
       path = self.root / name
       path.parent.mkdir(parents=True, exist_ok=True)
       self.count = getattr(self, 'count', -1) + 1
-      Image.new('RGB', (4, 4), _colour(self.count)).save(path, format='PNG')
+      Image.new('RGB', (4, 4), _color(self.count)).save(path, format='PNG')
 
   def add_classes(self, prefix='', classes=('cat', 'dog', 'eel'), each=10):
     self.add(*(f'{prefix}{name}/{i:02d}.png' for name in classes for i in range(each)))
@@ -57,7 +57,7 @@ class FolderTest(TemporaryFolderTest):
     # The stored order mixes the classes, so that a limit keeps a sample of all.
     self.assertLen(set(self.load(train_limit=12).train.labels.tolist()), 3)
 
-  def test_flat_and_unlabelled(self):
+  def test_flat_and_unlabeled(self):
     self.add(*(f'{i}.png' for i in range(20)))
     dataset = self.load()
     self.assertIsNone(dataset.train.labels)
@@ -93,7 +93,7 @@ class FolderTest(TemporaryFolderTest):
     self.assertEqual(len(dataset.train) + len(dataset.test), 30)
     self.assertBetween(len(dataset.test), 3, 16)
 
-  def test_unlabelled_training_with_labelled_test_images(self):
+  def test_unlabeled_training_with_labeled_test_images(self):
     self.add(*(f'train/{i}.png' for i in range(5)))
     self.add_classes('test/', each=1)
     dataset = self.load()

@@ -15,7 +15,7 @@ from ssl_jax.data.image_file import MAX_PIXELS, printable, read_image
 from tests.data.temporary_folder import TemporaryFolderTest
 
 _RNG = np.random.default_rng(0)
-_COLOUR = _RNG.integers(0, 256, (8, 8, 3), np.uint8)
+_COLOR = _RNG.integers(0, 256, (8, 8, 3), np.uint8)
 
 
 def _chunk(kind, content):
@@ -23,16 +23,16 @@ def _chunk(kind, content):
   return struct.pack('>I', len(content)) + body + struct.pack('>I', zlib.crc32(body))
 
 
-def _png(width, height, depth, colour_type, rows=b'', extra=b''):
-  """A PNG file as the specification has it: Pillow writes neither 16-bit colour nor false sizes."""
-  header = struct.pack('>IIBBBBB', width, height, depth, colour_type, 0, 0, 0)
+def _png(width, height, depth, color_type, rows=b'', extra=b''):
+  """A PNG file as the specification has it: Pillow writes neither 16-bit color nor false sizes."""
+  header = struct.pack('>IIBBBBB', width, height, depth, color_type, 0, 0, 0)
   end = _chunk(b'IDAT', zlib.compress(rows)) + _chunk(b'IEND', b'')
   return b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header) + extra + end
 
 
-def _png16(values, colour_type, extra=b''):
+def _png16(values, color_type, extra=b''):
   rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in values)
-  return _png(values.shape[1], values.shape[0], 16, colour_type, rows, extra)
+  return _png(values.shape[1], values.shape[0], 16, color_type, rows, extra)
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning:PIL')
@@ -49,14 +49,14 @@ class ImageFileTest(TemporaryFolderTest):
 
   @parameterized.parameters('png', 'bmp', 'tiff', 'ppm')
   def test_lossless_formats_are_exact(self, extension):
-    path = self.saved(Image.fromarray(_COLOUR), f'image.{extension}')
+    path = self.saved(Image.fromarray(_COLOR), f'image.{extension}')
     result = read_image(path, 8)
     self.assertEqual(result.dtype, np.uint8)
-    np.testing.assert_array_equal(result, _COLOUR)
+    np.testing.assert_array_equal(result, _COLOR)
 
-  def test_grey_palette_and_one_bit(self):
-    grey = Image.fromarray(_COLOUR[..., 0])
-    for image in (grey, grey.convert('P'), Image.fromarray(_COLOUR).quantize(8), grey.convert('1')):
+  def test_gray_palette_and_one_bit(self):
+    gray = Image.fromarray(_COLOR[..., 0])
+    for image in (gray, gray.convert('P'), Image.fromarray(_COLOR).quantize(8), gray.convert('1')):
       expected = np.asarray(image.convert('RGB'))
       np.testing.assert_array_equal(read_image(self.saved(image), 8), expected)
 
@@ -71,15 +71,15 @@ class ImageFileTest(TemporaryFolderTest):
       self.assertLess(np.abs(result[:4] - [127, 0, 0]).max(), 6)
 
   def test_16_bit_keeps_the_high_byte(self):
-    for channels, colour_type in ((1, 0), (3, 2), (4, 6), (2, 4)):
+    for channels, color_type in ((1, 0), (3, 2), (4, 6), (2, 4)):
       values = _RNG.integers(0, 2**16, (8, 8, channels))
       if channels in (2, 4):
         values[..., -1] = 2**16 - 1
-      result = read_image(self.written(_png16(values, colour_type)), 8)
-      colour = values[..., :3] if channels > 2 else values[..., :1]
-      np.testing.assert_array_equal(result, np.broadcast_to(colour >> 8, (8, 8, 3)))
+      result = read_image(self.written(_png16(values, color_type)), 8)
+      color = values[..., :3] if channels > 2 else values[..., :1]
+      np.testing.assert_array_equal(result, np.broadcast_to(color >> 8, (8, 8, 3)))
 
-  def test_16_bit_grey_of_other_formats(self):
+  def test_16_bit_gray_of_other_formats(self):
     values = _RNG.integers(0, 2**16, (8, 8)).astype(np.uint16)
     expected = np.repeat((values >> 8)[..., None], 3, axis=-1)
     path = self.saved(Image.fromarray(values), 'image.tiff')
@@ -90,14 +90,14 @@ class ImageFileTest(TemporaryFolderTest):
   def test_transparency_is_composited_on_white(self):
     alpha = np.full((8, 8, 1), 255, np.uint8)
     alpha[:4], alpha[4:6] = 0, 128
-    expected = np.round(255 + (_COLOUR.astype(float) - 255) * alpha / 255)
-    result = read_image(self.saved(Image.fromarray(np.concatenate([_COLOUR, alpha], -1))), 8)
+    expected = np.round(255 + (_COLOR.astype(float) - 255) * alpha / 255)
+    result = read_image(self.saved(Image.fromarray(np.concatenate([_COLOR, alpha], -1))), 8)
     np.testing.assert_allclose(result, expected, atol=1)
-    grey = np.concatenate([_COLOUR[..., :1], alpha], -1)
-    result = read_image(self.saved(Image.fromarray(grey, 'LA')), 8)
+    gray = np.concatenate([_COLOR[..., :1], alpha], -1)
+    result = read_image(self.saved(Image.fromarray(gray, 'LA')), 8)
     np.testing.assert_allclose(result, np.repeat(expected[..., :1], 3, -1), atol=1)
 
-  def test_transparent_palette_and_colour_key(self):
+  def test_transparent_palette_and_color_key(self):
     indices = np.zeros((8, 8), np.uint8)
     indices[:4] = 1
     image = Image.fromarray(indices, 'P')
@@ -111,7 +111,7 @@ class ImageFileTest(TemporaryFolderTest):
     np.testing.assert_array_equal(result[:4], np.full((4, 8, 3), 255))
 
   @parameterized.parameters((1, 1), (1, 50), (50, 1), (2, 3))
-  def test_tiny_images_of_one_colour(self, width, height):
+  def test_tiny_images_of_one_color(self, width, height):
     result = read_image(self.saved(Image.new('RGB', (width, height), (10, 200, 30))), 16)
     np.testing.assert_array_equal(result, np.broadcast_to([10, 200, 30], (16, 16, 3)))
 
@@ -147,7 +147,7 @@ class ImageFileTest(TemporaryFolderTest):
         self.assertLess(difference.mean(), 0.5 if name == 'image.png' else 6, (orientation, name))
 
   def test_first_frame_of_an_animation(self):
-    frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'lime', 'blue')]
+    frames = [Image.new('RGB', (8, 8), color) for color in ('red', 'lime', 'blue')]
     path = self.saved(frames[0], 'image.gif', save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read_image(path, 8), np.broadcast_to([255, 0, 0], (8, 8, 3)))
 
@@ -208,7 +208,7 @@ class ImageFileTest(TemporaryFolderTest):
   def test_random_damage_never_escapes_as_another_exception(self):
     whole = {}
     for extension in ('jpg', 'png', 'gif', 'webp', 'tiff'):
-      whole[extension] = self.saved(Image.fromarray(_COLOUR), f'image.{extension}').read_bytes()
+      whole[extension] = self.saved(Image.fromarray(_COLOR), f'image.{extension}').read_bytes()
     refused = 0
     for extension, content in whole.items():
       for _ in range(60):

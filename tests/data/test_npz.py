@@ -80,10 +80,10 @@ class NpzTest(TemporaryFolderTest):
       np.testing.assert_array_equal(part.images[:, 0, 0, 0] % 4, part.labels)
 
   @parameterized.parameters(((3, 4, 4),), ((3, 4, 4, 1),))
-  def test_grey_becomes_rgb(self, shape):
-    grey = _images(*shape)
-    images = self.load({'train_images': grey}, test_fraction=0).train.images
-    np.testing.assert_array_equal(images, np.repeat(grey.reshape(3, 4, 4, 1), 3, axis=-1))
+  def test_gray_becomes_rgb(self, shape):
+    gray = _images(*shape)
+    images = self.load({'train_images': gray}, test_fraction=0).train.images
+    np.testing.assert_array_equal(images, np.repeat(gray.reshape(3, 4, 4, 1), 3, axis=-1))
 
   def test_resized_antialiased_from_the_central_square(self):
     images = _images(3, 40, 80, 3)

@@ -17,7 +17,7 @@ _DATASET = data.load('photographs')
 
 
 def _knn_accuracy(bank, bank_labels, queries, labels, k, temperature=0.07):
-  """Weighted kNN (Wu et al., CVPR 2018) in NumPy, on pixels with the mean colour subtracted."""
+  """Weighted kNN (Wu et al., CVPR 2018) in NumPy, on pixels with the mean color subtracted."""
   mean = bank.mean((0, 1, 2))
   bank, queries = (
     (images - mean).reshape(len(images), -1).astype(np.float32) for images in (bank, queries)

@@ -67,7 +67,7 @@ class HeldOutTest(chex.TestCase):
     ):
       self.assertLessEqual(abs(held - fraction * size), 0.5)
 
-  def test_unlabelled_and_seeds(self):
+  def test_unlabeled_and_seeds(self):
     mask = held_out(None, 100, 0.25, 0)
     self.assertEqual(mask.sum(), 25)
     np.testing.assert_array_equal(mask, held_out(None, 100, 0.25, 0))

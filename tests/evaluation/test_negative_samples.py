@@ -143,8 +143,8 @@ def worked_batches():
 def random_images(count=96, classes=5, dim=8, passes=2, seed=0):
   rng = np.random.default_rng(seed)
   labels = rng.integers(0, classes, count)
-  centres = rng.normal(size=(classes, dim))
-  views = centres[labels][:, None] + rng.normal(size=(passes, count, 2, dim))
+  centers = rng.normal(size=(classes, dim))
+  views = centers[labels][:, None] + rng.normal(size=(passes, count, 2, dim))
   unit = views / np.linalg.norm(views, axis=-1, keepdims=True)
   means = unit.mean(axis=(0, 2))
   class_means = np.stack([means[labels == c].mean(axis=0) for c in range(classes)])

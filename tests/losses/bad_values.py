@@ -1,4 +1,4 @@
-"""Values that no keyword argument of a loss may have, and calls beside those of the catalogue."""
+"""Values that no keyword argument of a loss may have, and calls beside those of the catalog."""
 
 import math
 from collections.abc import Callable

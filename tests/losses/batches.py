@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.losses.catalogue import Batch
+from tests.losses.cases import Batch
 
 SIZE, DIM = 16, 6
 EMBEDDINGS = ('view1', 'view2', 'target1', 'target2')

@@ -1,6 +1,6 @@
 """What a caller can get wrong is refused while tracing, in one line that names the argument.
 
-Arrays are spoilt one at a time in every call of the catalogue, and so is every keyword argument;
+Arrays are spoilt one at a time in every call of the catalog, and so is every keyword argument;
 one that `BAD_VALUES` does not know fails a test.
 """
 
@@ -19,7 +19,7 @@ from absl.testing import parameterized
 from ssl_jax import losses
 from tests.losses.bad_values import BAD_VALUES, PLAIN_CALLS, UNCHECKED, WRONG_ARRAYS
 from tests.losses.batches import EMBEDDINGS, SIZE, random_batch
-from tests.losses.catalogue import Batch, all_cases
+from tests.losses.cases import Batch, all_cases
 
 CASES = all_cases()
 

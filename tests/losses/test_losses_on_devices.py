@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from tests.losses import tiny_encoder, ways
-from tests.losses.catalogue import themes
+from tests.losses.cases import themes
 from tests.losses.tiny_encoder import WHOLE
 
 THEMES = themes()

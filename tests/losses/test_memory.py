@@ -64,7 +64,7 @@ class EveryLossTest(chex.TestCase):
     """At batch 4,096 the whole loss needs less than 2.5 matrices."""
     found = gradient_mib(name, 4096, None) / matrix_mib(name, 4096)
     self.assertLess(found, 2.5)
-    if name not in NO_MATRIX:  # else nothing would be learnt from the next test
+    if name not in NO_MATRIX:  # else nothing would be learned from the next test
       self.assertGreater(found, 1)
 
   @parameterized.named_parameters(zip(CASES, CASES, strict=True))

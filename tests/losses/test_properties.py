@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ssl_jax import losses
 from tests.losses import batches
 from tests.losses.batches import SIZE, random_batch
-from tests.losses.catalogue import all_cases, themes
+from tests.losses.cases import all_cases, themes
 
 THEMES = themes()
 CASES = all_cases()

@@ -150,7 +150,7 @@ class LimitTest(chex.TestCase):
     np.testing.assert_allclose(metrics['covariance'], 2 * (4 / 3) ** 2, rtol=1e-12)
 
   @parameterized.named_parameters(
-    # Batch-normalised constants are 0, and so are their correlations.
+    # Batch-normalized constants are 0, and so are their correlations.
     ('barlow_twins', barlow_twins, 5.0),
     # Every standard deviation is sqrt(1e-4).
     ('vicreg', vicreg, 25 * 0.99),

@@ -1,4 +1,4 @@
-"""The regressions of BYOL and SimSiam, and the normalisation under them."""
+"""The regressions of BYOL and SimSiam, and the normalization under them."""
 
 import chex
 import jax

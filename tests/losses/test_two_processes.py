@@ -14,7 +14,7 @@ import jax
 import pytest
 
 from tests.losses import tiny_encoder, two_processes, ways
-from tests.losses.catalogue import all_cases
+from tests.losses.cases import all_cases
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

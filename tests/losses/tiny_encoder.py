@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.losses.catalogue import Batch, Case
+from tests.losses.cases import Batch, Case
 
 BATCH, FEATURES, HIDDEN, DIM = 32, 6, 7, 6
 WHOLE = 0  # the block size of a call without blocks: results are sorted by block size
@@ -56,8 +56,8 @@ def encode(parameters: Parameters, images: jax.Array, axis_name: str | None) -> 
     return local if axis_name is None else jax.lax.pmean(local, axis_name)
 
   hidden = images @ parameters['hidden']
-  centred = hidden - mean(hidden)
-  normed = centred * jax.lax.rsqrt(mean(jnp.square(centred)) + 1e-5)
+  centered = hidden - mean(hidden)
+  normed = centered * jax.lax.rsqrt(mean(jnp.square(centered)) + 1e-5)
   return jax.nn.relu(normed * parameters['scale'] + parameters['offset']) @ parameters['out']
 
 

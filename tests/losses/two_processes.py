@@ -24,7 +24,7 @@ def main(port: str, rank: str, path: str) -> None:
     f'127.0.0.1:{port}', num_processes=PROCESSES, process_id=int(rank), heartbeat_timeout_seconds=20
   )
   from tests.losses import tiny_encoder, ways
-  from tests.losses.catalogue import all_cases
+  from tests.losses.cases import all_cases
   from tests.losses.tiny_encoder import WHOLE
 
   def function(parameters, inputs, axis_name=None):

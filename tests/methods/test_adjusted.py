@@ -111,7 +111,7 @@ class AdjustedTest(chex.TestCase):
     with self.assertRaisesRegex(ValueError, f'method.{pattern}'):
       methods.create('simclr+dsa', **hyperparameters)
 
-  def test_groups_divide_the_batch_and_hold_the_neighbours(self):
+  def test_groups_divide_the_batch_and_hold_the_neighbors(self):
     with self.assertRaisesRegex(ValueError, 'method.dsa_group_size: found 3, must be a divisor'):
       tiny.method('simclr+dsa', dsa_group_size=3).check_batch(8, 8)
     with self.assertRaisesRegex(ValueError, 'method.dsa_neighbors: found 4, must be at most 3'):

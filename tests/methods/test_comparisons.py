@@ -67,7 +67,7 @@ class TwoViewsTest(chex.TestCase):
     expected = [losses.info_nce(p, t, negatives=rows, temperature=0.2)[0] for p, t in pairs]
     np.testing.assert_allclose(found, np.mean(expected), rtol=1e-6)
 
-  def test_nnclr_asks_the_neighbour(self):
+  def test_nnclr_asks_the_neighbor(self):
     found, _ = compare('nnclr')
     pairs = ((P1, T2), (P2, T1))
     expected = [losses.info_nce(t, p, temperature=0.1)[0] for p, t in pairs]
@@ -202,13 +202,13 @@ class QueueTest(chex.TestCase):
     np.testing.assert_allclose(kept[1:16:2], second, rtol=1e-6)
     np.testing.assert_array_equal(kept[16:], state['extra']['queue'][:4])
 
-  def test_nnclr_looks_neighbours_up_before_it_pushes(self):
+  def test_nnclr_looks_neighbors_up_before_it_pushes(self):
     state = tiny.variables('nnclr')
     with jax.enable_x64(True):
       found, new = tiny.embed('nnclr')(state, tiny.batch(), 0, jax.random.key(0))
     rows = np.asarray(state['extra']['queue'])
-    for neighbour in np.concatenate([np.asarray(view) for view in found.target]):
-      self.assertTrue((rows == neighbour).all(axis=1).any())
+    for neighbor in np.concatenate([np.asarray(view) for view in found.target]):
+      self.assertTrue((rows == neighbor).all(axis=1).any())
     np.testing.assert_array_equal(new['extra']['queue'][8:], rows[:12])
 
   @parameterized.parameters(('moco_v2', 15, 16), ('nnclr', 7, 8))

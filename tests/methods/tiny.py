@@ -12,7 +12,7 @@ from ssl_jax import methods, models
 BATCH, SIZE = 8, 8
 TOTAL_STEPS = 100
 _PREDICTING = {'projector_hidden': 10, 'projector_out': 6, 'predictor_hidden': 12}
-# As small as heads can be, by method; one with a regulariser has the heads of its host.
+# As small as heads can be, by method; one with a regularizer has the heads of its host.
 HEADS = {
   'simclr': {'projector_out': 6},
   'dcl': {'projector_out': 6},
@@ -57,7 +57,7 @@ def heads(name: str) -> dict[str, object]:
 
 @dataclasses.dataclass(frozen=True)
 class QuartersEncoder:
-  """A `models.Network` without convolutions: a perceptron on the mean colours of four quarters."""
+  """A `models.Network` without convolutions: a perceptron on the mean colors of four quarters."""
 
   perceptron: models.Network
 

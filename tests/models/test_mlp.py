@@ -1,4 +1,4 @@
-"""Heads: the published shapes, NumPy's forward pass, initialisation."""
+"""Heads: the published shapes, NumPy's forward pass, initialization."""
 
 import functools
 
@@ -108,7 +108,7 @@ class MlpTest(chex.TestCase):
     ('normal_0.01', 0.01, None),
     ('torch_default', (1 / 768) ** 0.5, (1 / 256) ** 0.5),
   )
-  def test_initialisation(self, kernel_init, deviation, limit):
+  def test_initialization(self, kernel_init, deviation, limit):
     network = models.mlp(256, (512, 8), kernel_init=kernel_init)
     params = network.init(jax.random.key(1), _features(2, 256))['params']
     kernel, bias = params['linear1']['kernel'], params['linear1']['bias']

@@ -57,8 +57,8 @@ def decode(picture):
   return np.asarray(Image.open(io.BytesIO(picture), formats=['PNG']).convert('RGB'))
 
 
-def shows(pixels, colour):
-  wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+def shows(pixels, color):
+  wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
   return bool((np.abs(pixels.astype(int) - wanted).max(-1) < 3).any())
 
 
@@ -101,16 +101,16 @@ class EncoderFiguresTest(chex.TestCase):
   def test_rare_confusions_show(self):
     counts = np.full((30, 30), 1) + 971 * np.eye(30, dtype=int)  # 0.1 % a cell
     pixels = decode(figures.confusion_matrix(counts))
-    self.assertFalse(shows(pixels[60:300, 100:400], '#f7fbff'))  # the colour of none at all
+    self.assertFalse(shows(pixels[60:300, 100:400], '#f7fbff'))  # the color of none at all
 
   def test_half_the_width(self):
     for picture in (
       figures.confusion_matrix(np.eye(11), half=True),
-      figures.neighbour_grid(IMAGES, IMAGES[:, None], half=True),
+      figures.neighbor_grid(IMAGES, IMAGES[:, None], half=True),
     ):
       chex.assert_shape(decode(picture), (None, canvas.HALF * 50, 3))
 
-  def test_each_encoder_has_its_colour(self):
+  def test_each_encoder_has_its_color(self):
     for name in ('meter_bars', 'probe_curve'):
       pixels = decode(DRAWN[name]())
       self.assertTrue(shows(pixels, canvas.PALETTE[0]), name)

@@ -22,8 +22,8 @@ def decode(data):
   return pixels
 
 
-def has_colour(pixels, colour):
-  wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+def has_color(pixels, color):
+  wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
   return bool((np.abs(pixels.astype(int) - wanted).max(-1) < 3).any())
 
 
@@ -53,10 +53,10 @@ class CurvesTest(chex.TestCase):
   def test_knn_draws_every_baseline(self):
     history = [*rows(), {'step': 5, 'knn': 0.5}, {'step': 11, 'knn': float('nan')}]
     alone = decode(figures.knn_curve(history))
-    self.assertTrue(has_colour(alone, canvas.PALETTE[0]))
-    self.assertFalse(has_colour(alone, canvas.PALETTE[1]))
-    both = decode(figures.knn_curve(history, {'random initialisation': 0.4, 'raw pixels': 0.4}))
-    self.assertTrue(has_colour(both, canvas.PALETTE[1]) and has_colour(both, canvas.PALETTE[2]))
+    self.assertTrue(has_color(alone, canvas.PALETTE[0]))
+    self.assertFalse(has_color(alone, canvas.PALETTE[1]))
+    both = decode(figures.knn_curve(history, {'random initialization': 0.4, 'raw pixels': 0.4}))
+    self.assertTrue(has_color(both, canvas.PALETTE[1]) and has_color(both, canvas.PALETTE[2]))
 
   def test_same_rows_same_bytes(self):
     self.assertEqual(figures.loss_curves(rows()), figures.loss_curves(rows()))
@@ -86,15 +86,15 @@ class TsneTest(chex.TestCase):
     labels = np.arange(60) % 3
     features = np.eye(3)[labels] + 0.05 * rng.normal(size=(60, 3))
     points = embedding._place(features.astype(np.float32))
-    centres = np.stack([points[labels == label].mean(0) for label in range(3)])
-    nearest = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(1)
+    centers = np.stack([points[labels == label].mean(0) for label in range(3)])
+    nearest = np.linalg.norm(points[:, None] - centers, axis=-1).argmin(1)
     np.testing.assert_array_equal(nearest, labels)
     pixels = decode(figures.tsne(features, labels, ['cat', 'dog']))  # the third class has no name
-    for colour in canvas.PALETTE[:3]:
-      self.assertTrue(has_colour(pixels, colour))
+    for color in canvas.PALETTE[:3]:
+      self.assertTrue(has_color(pixels, color))
 
   @parameterized.parameters(3, 4, 40)
-  def test_unlabelled_and_few_rows(self, count):
+  def test_unlabeled_and_few_rows(self, count):
     decode(figures.tsne(np.random.default_rng(0).normal(size=(count, 8)), max_points=20))
 
   def test_collapsed_features_are_one_point(self):
@@ -179,7 +179,7 @@ class ConfusionTest(chex.TestCase):
   def test_a_thousand_classes_of_long_names(self):
     names = [f'{at} {"w" * 99}' for at in range(990)]  # the last have none
     pixels = decode(figures.confusion_matrix(np.eye(1000, dtype=int), names))
-    self.assertTrue(has_colour(pixels, '#08306b'))
+    self.assertTrue(has_color(pixels, '#08306b'))
 
   def test_cells_are_percent_of_the_row(self):
     with mock.patch.object(canvas, 'png', lambda drawing: drawing):
@@ -194,15 +194,15 @@ class ConfusionTest(chex.TestCase):
 
 class PicturesTest(chex.TestCase):
   def test_contact_sheet_shows_each_image_and_view(self):
-    colours = ('#ff0000', '#00ff00', '#0000ff', '#ffff00')
-    solid = lambda colour: np.full(
-      (8, 8, 3), [int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.uint8
+    colors = ('#ff0000', '#00ff00', '#0000ff', '#ffff00')
+    solid = lambda color: np.full(
+      (8, 8, 3), [int(color[at : at + 2], 16) for at in (1, 3, 5)], np.uint8
     )
-    originals = np.stack([solid(colours[0])])
-    views = np.stack([np.stack([solid(colour) for colour in colours[1:]])]) / 255
+    originals = np.stack([solid(colors[0])])
+    views = np.stack([np.stack([solid(color) for color in colors[1:]])]) / 255
     pixels = decode(figures.contact_sheet(originals, views, ['first', 'second']))
-    for colour in colours:
-      self.assertTrue(has_colour(pixels, colour))
+    for color in colors:
+      self.assertTrue(has_color(pixels, color))
 
   @parameterized.parameters((1, 2), (25, 3))
   def test_contact_sheet_of_any_number(self, count, views):
@@ -210,15 +210,15 @@ class PicturesTest(chex.TestCase):
 
   def test_frames_tell_hits_from_misses(self):
     black = lambda array: np.zeros_like(array)
-    queries, neighbours = black(images(2)), black(images(2, 4))
+    queries, neighbors = black(images(2)), black(images(2, 4))
     blue, orange = canvas.PALETTE[:2]
     for hits, found in (
       (None, (False, False)),
       (np.ones((2, 4), bool), (True, False)),
       (np.zeros((2, 4), bool), (False, True)),
     ):
-      pixels = decode(figures.neighbour_grid(queries, neighbours, hits))
-      self.assertEqual((has_colour(pixels, blue), has_colour(pixels, orange)), found)
+      pixels = decode(figures.neighbor_grid(queries, neighbors, hits))
+      self.assertEqual((has_color(pixels, blue), has_color(pixels, orange)), found)
 
   def test_errors(self):
     with self.assertRaisesRegex(ValueError, r'^views: found 3 images, must be 2'):
@@ -228,7 +228,7 @@ class PicturesTest(chex.TestCase):
     with self.assertRaisesRegex(ValueError, r'^views: found values from .* must lie in \[0, 1\]'):
       figures.contact_sheet(images(2), images(2, 2).astype(np.float32))
     with self.assertRaisesRegex(ValueError, r'^hits: found shape \(2, 5\), must be \(2, 4\)'):
-      figures.neighbour_grid(images(2), images(2, 4), np.ones((2, 5)))
+      figures.neighbor_grid(images(2), images(2, 4), np.ones((2, 5)))
 
 
 class GlobalStateTest(chex.TestCase):

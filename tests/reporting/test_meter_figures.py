@@ -25,10 +25,10 @@ def drawn(draw):
 
 
 def legend(drawing):
-  """Words and colours of the legend."""
+  """Words and colors of the legend."""
   words = [one.get_text() for one in drawing.legends[0].get_texts()]
-  colours = [one.get_color() for one in drawing.legends[0].get_lines()]
-  return words, colours
+  colors = [one.get_color() for one in drawing.legends[0].get_lines()]
+  return words, colors
 
 
 class MeterBarsTest(chex.TestCase):
@@ -59,13 +59,13 @@ class MeterBarsTest(chex.TestCase):
 
 
 class SimilarityHistogramsTest(chex.TestCase):
-  def test_a_kind_keeps_its_colour_and_word_where_a_run_lacks_it(self):
+  def test_a_kind_keeps_its_color_and_word_where_a_run_lacks_it(self):
     from matplotlib.colors import to_hex
 
     runs = {'a': {'one': NOTHING, 'two': SPIKE}, 'b': {'two': SPIKE, 'one': SPIKE}, 'c': {}}
-    words, colours = legend(drawn(lambda: figures.similarity_histograms_plot(EDGES, runs)))
+    words, colors = legend(drawn(lambda: figures.similarity_histograms_plot(EDGES, runs)))
     self.assertEqual(words, ['one', 'two'])
-    self.assertEqual([to_hex(one).upper() for one in colours], list(meters._KIND_COLOURS[:2]))
+    self.assertEqual([to_hex(one).upper() for one in colors], list(meters._KIND_COLORS[:2]))
 
   def test_the_dashed_line_is_the_mean(self):
     density = np.array([1, 1, 1, 1, 4, 0, 0, 0, 0, 2])

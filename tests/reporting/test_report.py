@@ -60,7 +60,7 @@ class ReportTest(chex.TestCase):
     return self.write(
       title='simclr on <photographs> & more',
       summary={'Method': 'simclr', 'Speed': '2,134 "images"/s'},
-      scores={'Trained encoder': 0.782, 'Random initialisation': 0.58, 'Raw pixels': 0.8},
+      scores={'Trained encoder': 0.782, 'Random initialization': 0.58, 'Raw pixels': 0.8},
       figures=[
         reporting.Figure('Views', 'What the model sees.', PIXEL, photographic=True),
         ('t-SNE', 'A map of <embeddings>.', PIXEL),

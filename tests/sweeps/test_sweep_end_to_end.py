@@ -43,10 +43,10 @@ class EndToEndTest(chex.TestCase):
     self.assertEqual(out.count('  done in'), 4)
     made = json.loads((self.out / 'table.json').read_text())
     rows = {row['name']: row for row in made['rows']}
-    self.assertEqual(list(rows), ['raw pixels', 'random initialisation', 'simclr', 'byol'])
+    self.assertEqual(list(rows), ['raw pixels', 'random initialization', 'simclr', 'byol'])
     self.assertEqual(made['steps'], [10])
     # The untrained encoder of a seed is the same for both methods, and pixels know no seed.
-    self.assertLen(rows['random initialisation']['knn']['values'], 2)
+    self.assertLen(rows['random initialization']['knn']['values'], 2)
     self.assertEqual(rows['raw pixels']['knn']['standard_deviation'], 0.0)
     for name in ('simclr', 'byol'):
       results = [

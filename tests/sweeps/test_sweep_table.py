@@ -51,7 +51,7 @@ class TableTest(chex.TestCase):
       {
         'raw pixels': ['3', '40.00 ± 0.00', '-', '-', '-', '-'],
         # Three draws, although six runs measured them: 20, 22, 24 have deviation 2 over n - 1.
-        'random initialisation': ['3', '22.00 ± 2.00', '-', '-', '-', '-'],
+        'random initialization': ['3', '22.00 ± 2.00', '-', '-', '-', '-'],
         'a': ['3', '72.00 ± 2.00', '2.0000 ± 0.0000', '1,234 ± 0', '2.0 ± 0.0', '-'],
         'b': ['3', '60.00 ± 0.00', '2.0000 ± 0.0000', '1,234 ± 0', '2.0 ± 0.0', '-'],
       },
@@ -99,7 +99,7 @@ class TableTest(chex.TestCase):
     names = ('crowding_ratio', 'uniformity', 'feature_std')
     made = table.make(['a'], (0,), names, [(run('a', 0), result(0.7, representation=block))])
     self.assertEqual(rows(made)['a'], ['1', '0.500', '-3.000', '0.0400'])
-    self.assertEqual(rows(made)['random initialisation'], ['1', '2.000', '-0.500', '-'])
+    self.assertEqual(rows(made)['random initialization'], ['1', '2.000', '-0.500', '-'])
     self.assertNotIn('raw pixels', rows(made))
 
   def test_baselines_are_shared_where_images_and_encoder_are(self):
@@ -110,10 +110,10 @@ class TableTest(chex.TestCase):
     ]
     made = rows(table.make(['a', 'b', 'wide'], (0,), ('knn',), results))
     self.assertEqual(made['raw pixels'], ['1', '40.00'])
-    self.assertEqual(made['random initialisation (a, b)'], ['1', '20.00'])
-    self.assertEqual(made['random initialisation (wide)'], ['1', '30.00'])
+    self.assertEqual(made['random initialization (a, b)'], ['1', '20.00'])
+    self.assertEqual(made['random initialization (wide)'], ['1', '30.00'])
 
-  def test_pixels_are_shared_where_they_are_normalised_alike(self):
+  def test_pixels_are_shared_where_they_are_normalized_alike(self):
     results = [
       (run(name, 0, f'--views.normalization={value}'), result(0.7))
       for name, value in (('a', 'recipe'), ('b', 'cifar10'), ('c', 'none'))

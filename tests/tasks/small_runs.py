@@ -45,7 +45,7 @@ METHODS = {
 }
 
 
-def write_images(path: pathlib.Path, labelled: bool = True) -> pathlib.Path:
+def write_images(path: pathlib.Path, labeled: bool = True) -> pathlib.Path:
   """Writes two classes that differ in brightness, 64 training and 16 test images."""
   rng = np.random.default_rng(0)
   arrays = {}
@@ -53,7 +53,7 @@ def write_images(path: pathlib.Path, labelled: bool = True) -> pathlib.Path:
     labels = np.arange(count) % 2
     coarse = rng.integers(0, 128, (count, 2, 2, 3)) + 100 * labels[:, None, None, None]
     arrays[f'{split}_images'] = coarse.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
-    if labelled:
+    if labeled:
       arrays[f'{split}_labels'] = labels.astype(np.int32)
   np.savez(path, **arrays)
   return path

@@ -236,15 +236,15 @@ class BadInputTest(EvaluateTest):
   def assertStartsWith(self, text, start):
     self.assertEqual(text[: len(start)], start)
 
-  def test_more_neighbours_than_images(self):
+  def test_more_neighbors_than_images(self):
     line = self.fails('--protocols=knn,ridge', '--evaluate.knn_k=65')
     self.assertIn('found 65, must be', line)
     self.assertEqual(set(self.numbers()['protocols']), {'ridge'})
     self.assertIn('knn', self.numbers()['failed'])
 
   def test_no_labels(self):
-    images = small_runs.write_images(self.folder / 'unlabelled.npz', labelled=False)
-    target = self.folder / 'unlabelled'
+    images = small_runs.write_images(self.folder / 'unlabeled.npz', labeled=False)
+    target = self.folder / 'unlabeled'
     self.assertEqual(cli.main(small_runs.arguments(images, target)), 0)
     line = self.fails(f'--protocols=linear,{",".join(WITHOUT_LABELS)}', run_dir=target)
     self.assertIn('labels of the train images: found none', line)
@@ -300,7 +300,7 @@ class BadInputTest(EvaluateTest):
   def test_no_run(self):
     self.assertIn('--run_dir', self.refused('--protocols=knn', run_dir=self.folder / 'none'))
 
-  def test_a_misspelt_protocol(self):
+  def test_a_misspelled_protocol(self):
     self.assertIn('did you mean knn?', self.refused('--protocols=knnn'))
 
   def test_no_checkpoint(self):
@@ -356,7 +356,7 @@ class OnlineMetersTest(EvaluateTest):
     chex.assert_trees_all_equal(*states)
 
   def test_without_labels(self):
-    images = small_runs.write_images(self.folder / 'unlabelled.npz', labelled=False)
+    images = small_runs.write_images(self.folder / 'unlabeled.npz', labeled=False)
     self.capfd.readouterr()
     argv = small_runs.arguments(images, self.folder / 'new', '--meters.names=crowding')
     self.assertEqual(cli.main(argv), 2)

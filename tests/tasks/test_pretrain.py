@@ -90,11 +90,11 @@ class ResultTest(TaskTest):
     self.assertEmpty(outside)
     for words in ('Loss', 'kNN over time', 'What the model sees', 'Embeddings'):
       self.assertIn(words, page)
-    for words in ('Nearest neighbours', 'Where the time went', '--data.batch_size=16'):
+    for words in ('Nearest neighbors', 'Where the time went', '--data.batch_size=16'):
       self.assertIn(words, page)
 
-  def test_unlabelled_images_train_without_knn(self):
-    self.images = small_runs.write_images(self.folder / 'bare.npz', labelled=False)
+  def test_unlabeled_images_train_without_knn(self):
+    self.images = small_runs.write_images(self.folder / 'bare.npz', labeled=False)
     status, out, err = self.call('--steps=3', '--report.html=true')
     self.assertEqual(status, 0, err)
     self.assertNotIn('kNN', out)

@@ -15,7 +15,7 @@ BORROWING = (
 
 class AskingTest(TaskTest):
   def test_labels_where_there_are_none(self):
-    images = small_runs.write_images(self.folder / 'unlabelled.npz', labelled=False)
+    images = small_runs.write_images(self.folder / 'unlabeled.npz', labeled=False)
     for name in ('supcon', 'supervised'):
       line = self.refused(f'--method.name={name}', f'--data.source=npz:{images}')
       self.assertIn(f'--method.name: found {name}, which needs labels; the data has none', line)

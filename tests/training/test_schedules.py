@@ -1,4 +1,4 @@
-"""Schedules: the published values, the parametrisations, float32 accuracy."""
+"""Schedules: the published values, the parametrizations, float32 accuracy."""
 
 import chex
 import jax

@@ -13,7 +13,7 @@ from ssl_jax.training import loop, mesh, optimizers, schedules, state, step
 from tests.methods import tiny
 
 IMAGES, SIZE, BATCH = 64, 8, 16
-# Quick to compile: colour jitter is half of the time a step takes to compile.
+# Quick to compile: color jitter is half of the time a step takes to compile.
 QUICK_VIEW = views.View(crop_scale=(0.3, 1.0), flip_prob=0.5, grayscale_prob=0.2)
 QUICK_RECIPE = views.Recipe(views=(QUICK_VIEW, QUICK_VIEW), size=SIZE)
 

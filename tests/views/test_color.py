@@ -1,4 +1,4 @@
-"""Colour operations against Pillow and the standard library's colorsys."""
+"""Color operations against Pillow and the standard library's colorsys."""
 
 import colorsys
 import itertools

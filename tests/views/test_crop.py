@@ -138,6 +138,6 @@ class BoxTest(chex.TestCase):
     (1, 1000, (3 / 4, 4 / 3), (0, 499, 1, 1)),
     (8, 10, (1.0, 1.0), (0, 1, 8, 8)),
   )
-  def test_fallback_is_the_largest_centred_box(self, height, width, ratio, box):
+  def test_fallback_is_the_largest_centered_box(self, height, width, ratio, box):
     boxes = self.boxes(height, width, scale=(1.0, 1.0), ratio=ratio, count=4)
     np.testing.assert_array_equal(boxes, [box] * 4)

@@ -36,7 +36,7 @@ TABLE = {
     ((0.2, 1), 'bilinear', BYOL, 0, 0.2, 0.8),
   ],
 }
-# Probabilities of jitter in both views, and of grey level, where they are not 0.8 and 0.2.
+# Probabilities of jitter in both views, and of gray level, where they are not 0.8 and 0.2.
 JITTER = {'imagenette_iccl': (0.8, 1.0)}
 GRAY = {'cifar_dsa': 0.1}
 

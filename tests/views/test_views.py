@@ -91,7 +91,7 @@ class PipelineTest(chex.TestCase):
     self.assertGreaterEqual(float(pixels.min()), -1e-5)
     self.assertLessEqual(float(pixels.max()), 1 + 1e-5)
 
-  def test_colours_may_change_before_the_crop(self):
+  def test_colors_may_change_before_the_crop(self):
     recipe = views.recipe('cifar_dsa', size=16)
     images = smooth_images(24, 20, 28)
     p = views.draw_parameters(recipe, KEY, len(images), 20, 28)
@@ -106,7 +106,7 @@ class PipelineTest(chex.TestCase):
       chex.assert_trees_all_close(ours[:, v], expected, atol=1.1 / 255)
 
   @parameterized.parameters('none', 'cifar_byol')
-  def test_the_order_is_free_where_colours_stay(self, name):
+  def test_the_order_is_free_where_colors_stay(self, name):
     recipe = views.recipe(name, size=16, jitter_strength=0.0)
     still = tuple(dataclasses.replace(view, grayscale_prob=0.0) for view in recipe.views)
     after = dataclasses.replace(recipe, views=still)
@@ -138,7 +138,7 @@ class PipelineTest(chex.TestCase):
     ours = compiled(recipe)(KEY, images)
     chex.assert_trees_all_close(ours[:, 0], plain_view(recipe, images), atol=1e-5)
 
-  def test_plain_is_the_central_square_normalised(self):
+  def test_plain_is_the_central_square_normalized(self):
     images = smooth_images(2, 20, 26)
     recipe = views.recipe('cifar_simclr', size=20, plain=True)
     expected = images[:, :, 3:23] / np.float32(255)
@@ -172,7 +172,7 @@ class PipelineTest(chex.TestCase):
       np.rint(np.asarray(views.denormalize(recipe, found)) * 255), images
     )
 
-  def test_denormalize_undoes_the_normalisation(self):
+  def test_denormalize_undoes_the_normalization(self):
     images = smooth_images(2, 16, 16)
     recipe = views.recipe('byol', size=16)
     restored = views.denormalize(recipe, plain_view(recipe, images))

@@ -78,7 +78,7 @@ def bound_chain(
   -1.000 <= 0.063
 
   Args:
-    features: `[image, view, dim]` of any real dtype, two or more views; rows are normalised, zero
+    features: `[image, view, dim]` of any real dtype, two or more views; rows are normalized, zero
       rows stay zero.
     labels: `int [image]`, 0 or greater; used to measure only.
     sharpness: β > 0, the inverse of the temperature.

@@ -83,7 +83,7 @@ def classification_risk_bounds(
   augmentation = float(np.mean(geometry.squared_norms(views - images[:, None])))
   instance = float(np.mean(geometry.squared_norms(images - prototypes)))
   intra = float(np.mean(geometry.squared_norms(views - prototypes[:, None])))
-  chunks = geometry.squared_distances(geometry.centred(means), chunk_size)
+  chunks = geometry.squared_distances(geometry.centered(means), chunk_size)
   distance = math.sqrt(max(np.max(squared) for _, squared in chunks))
 
   view_count = views.shape[1]

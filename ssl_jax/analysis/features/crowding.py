@@ -9,7 +9,7 @@ from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
 
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def crowding(
 ) -> Crowding:
   """How crowded the classes are in feature space.
 
-  Of neighbours at the same distance, up to rounding, the one with the lowest index counts first. A
+  Of neighbors at the same distance, up to rounding, the one with the lowest index counts first. A
   ratio is infinite where classes coincide.
 
   Source: the meters are a reconstruction after the DSA paper's crowding problem, whose own
@@ -87,7 +87,7 @@ def crowding(
       f'labels: found {len(classes)} classes in {len(rows)} rows, '
       'must be a class with at least 2 rows'
     )
-  rows = geometry.centred(geometry.unit(rows) if normalize else rows)
+  rows = geometry.centered(geometry.unit(rows) if normalize else rows)
 
   means = classes.means(rows)
   within = float(np.mean(geometry.squared_norms(rows - means[classes.codes])))
@@ -114,7 +114,7 @@ def crowding(
 def _mean_distances(means: np.ndarray, chunk_size: int) -> tuple[float, float]:
   """The mean distance, and mean squared distance, over pairs of different rows."""
   count = len(means)
-  means = geometry.centred(means)
+  means = geometry.centered(means)
   total = sum(np.sum(np.sqrt(part)) for _, part in geometry.squared_distances(means, chunk_size))
   squared = 2 * np.sum(geometry.squared_norms(means)) / (count - 1)
   return float(total / (count * (count - 1))), float(squared)
@@ -146,7 +146,7 @@ def _pair_meters(rows: np.ndarray, classes: Classes, chunk_size: int) -> tuple[f
 
     squared[at, start + at] = np.inf
     wrong += np.sum(codes[_nearest(squared, 1, rounding)[:, 0]] != own)
-    voters = codes[_nearest(squared, min(_NEIGHBOURS, count - 1), rounding)]
+    voters = codes[_nearest(squared, min(_NEIGHBORS, count - 1), rounding)]
     votes = np.zeros((len(squared), len(classes)), np.int32)
     np.add.at(votes, (at[:, None], voters), 1)
     right += np.sum(np.argmax(votes, axis=1) == own)

@@ -14,7 +14,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
   return vectors / np.where(norm > 0, norm, 1)
 
 
-def centred(rows: np.ndarray) -> np.ndarray:
+def centered(rows: np.ndarray) -> np.ndarray:
   """The rows minus their mean, which changes no distance; equal rows become exact zeros."""
   rows = rows - rows[:1]
   return rows - np.mean(rows, axis=0)
@@ -28,7 +28,7 @@ def squared_norms(rows: np.ndarray) -> np.ndarray:
 def squared_distances(rows: np.ndarray, chunk_size: int) -> Iterator[tuple[int, np.ndarray]]:
   """Squared Euclidean distances of all rows to all rows, from matrix products.
 
-  Their error is about 1e-15 of the squared norms, so the rows should be centred.
+  Their error is about 1e-15 of the squared norms, so the rows should be centered.
 
   Yields:
     The first row of a chunk, and `float64 [chunk, n]`; the diagonal is exactly 0.

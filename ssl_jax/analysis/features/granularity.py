@@ -138,5 +138,5 @@ def _mean_cosines(rows: np.ndarray, classes: Classes) -> tuple[float, float]:
 def _inertia(rows: np.ndarray, clusters: np.ndarray) -> float:
   total = 0.0
   for cluster in np.unique(clusters):
-    total += float(np.sum(geometry.squared_norms(geometry.centred(rows[clusters == cluster]))))
+    total += float(np.sum(geometry.squared_norms(geometry.centered(rows[clusters == cluster]))))
   return total

@@ -20,7 +20,7 @@ def alignment(features: Any) -> float:
   1.0
 
   Args:
-    features: `[image, view, dim]` of any real dtype, two or more views; rows are normalised, zero
+    features: `[image, view, dim]` of any real dtype, two or more views; rows are normalized, zero
       rows stay zero.
 
   Returns:
@@ -50,7 +50,7 @@ def uniformity(features: Any, *, scale: float = 2.0, chunk_size: int = 1024) -> 
   -8.000000
 
   Args:
-    features: `[n, dim]` of any real dtype, two or more rows; rows are normalised, zero rows stay
+    features: `[n, dim]` of any real dtype, two or more rows; rows are normalized, zero rows stay
       zero.
     scale: t, positive.
     chunk_size: rows whose distances to all rows are held at once: memory is
@@ -69,7 +69,7 @@ def uniformity(features: Any, *, scale: float = 2.0, chunk_size: int = 1024) -> 
   count = len(rows)
   if count < 2:
     raise ValueError('features: found 1 row, must be at least 2')
-  rows = geometry.centred(geometry.unit(rows))
+  rows = geometry.centered(geometry.unit(rows))
   logs = []
   for start, squared in geometry.squared_distances(rows, chunk_size):
     at = np.arange(len(squared))

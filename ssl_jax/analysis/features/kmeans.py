@@ -24,11 +24,11 @@ def kmeans(
   True False True
 
   Args:
-    features: `[n, dim]` of any real dtype, as they are; normalise before to cluster by cosine.
+    features: `[n, dim]` of any real dtype, as they are; normalize before to cluster by cosine.
     clusters: K, from 1 to n. Fewer are found where fewer rows are different.
-    restarts: runs from other centres.
-    max_iterations: of one run, which ends before where centres rest.
-    seed: of the first centres, from 0 to 2^32 - 1.
+    restarts: runs from other centers.
+    max_iterations: of one run, which ends before where centers rest.
+    seed: of the first centers, from 0 to 2^32 - 1.
 
   Returns:
     `int64 [n]`, the cluster of each row, from 0.

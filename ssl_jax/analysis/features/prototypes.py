@@ -73,7 +73,7 @@ def prototype_bias(features: Any, labels: Any) -> PrototypeBias:
   0.50 0.50 1.00
 
   Args:
-    features: `[image, view, dim]` of any real dtype, two or more views; rows are normalised, zero
+    features: `[image, view, dim]` of any real dtype, two or more views; rows are normalized, zero
       rows stay zero (and lower the three energies' sum below 1).
     labels: `int [image]`, 0 or greater; used to measure only.
 

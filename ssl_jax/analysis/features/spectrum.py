@@ -15,12 +15,12 @@ _EPSILON = 1e-7  # of RankMe: that of its paper, for float32
 class Spectrum:
   """What `spectrum` measures, with the entropy H in natural logarithms.
 
-  The last three read the eigenvalues λ of the covariance of centred features. Where all rows are
+  The last three read the eigenvalues λ of the covariance of centered features. Where all rows are
   equal, up to the rounding of float64, there are none, and the three are 1.
 
   Attributes:
     rank_me: exp H(p) with `p = σ / sum σ + 1e-7`, σ the singular values of the features, not
-      centred; from 1, but for that constant, to min(n, dim).
+      centered; from 1, but for that constant, to min(n, dim).
     effective_rank: exp H(λ / sum λ), from 1 to min(n - 1, dim).
     participation_ratio: (sum λ)^2 / sum λ^2, from 1 to min(n - 1, dim).
     top_share: the share of the largest λ in their sum, the variance.
@@ -61,9 +61,9 @@ def spectrum(features: Any) -> Spectrum:
   largest = np.max(np.abs(rows))
   rows = rows / (largest if largest > 0 else 1)
   plain = np.linalg.svd(rows, compute_uv=False)
-  centred = np.linalg.svd(geometry.centred(rows), compute_uv=False)
+  centered = np.linalg.svd(geometry.centered(rows), compute_uv=False)
   rounding = max(rows.shape) * np.finfo(np.float64).eps * plain[0]
-  variances = np.where(centred > rounding, centred, 0) ** 2
+  variances = np.where(centered > rounding, centered, 0) ** 2
   total = float(np.sum(variances))
   shares = variances / total if total > 0 else np.eye(1, len(variances))[0]
   return Spectrum(

@@ -1,4 +1,4 @@
-"""The plain nearest-neighbour vote: Euclidean distance between features as they are."""
+"""The plain nearest-neighbor vote: Euclidean distance between features as they are."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from ssl_jax.evaluation.arguments import check_labels, check_search
 from ssl_jax.evaluation.neighbors import search
-from ssl_jax.evaluation.neighbors.knn import nearest_neighbours
+from ssl_jax.evaluation.neighbors.knn import nearest_neighbors
 
 _SPARE = 16  # candidates beyond k that the search in float32 hands over
 _ROUNDING = 1e-13  # of float64 sums, relative to the largest squared norm
@@ -28,17 +28,17 @@ def euclidean_knn_predict(
 ) -> np.ndarray:
   """The class of most of the `k` rows of the bank nearest to each query.
 
-  Features are not normalised, and every neighbour has one vote; of classes with equal votes the
+  Features are not normalized, and every neighbor has one vote; of classes with equal votes the
   lowest wins, of rows at the same distance the one earlier in the bank. Distances that agree to
   1e-13 of the largest squared norm count as the same.
 
   The search is exact. A first pass in float32 orders rows by |b|^2 - 2 a.b, a matrix product of
-  features centred at the mean of the bank, so that a common offset does not drown the distances,
+  features centered at the mean of the bank, so that a common offset does not drown the distances,
   and keeps 16 candidates more than needed; their distances are then taken in float64 from the
   features themselves. Queries whose k-th candidate is not nearer than what was left out by more
   than the error of float32, such as among many copies, are searched again in float64.
 
-  Source: the 5-nearest-neighbour evaluation of DSA's released code.
+  Source: the 5-nearest-neighbor evaluation of DSA's released code.
 
   >>> bank = [[0.0, 0], [0, 2], [10, 0], [30, 0]]
   >>> print(euclidean_knn_predict(bank, np.array([1, 1, 0, 0]), [[4.0, 0]], k=3))
@@ -48,7 +48,7 @@ def euclidean_knn_predict(
     bank: `[bank, dim]` features with known labels, of any dtype; may be mapped from a file.
     bank_labels: `int [bank]`, from 0.
     queries: `[query, dim]`.
-    k: neighbours that vote, between 1 and the size of the bank.
+    k: neighbors that vote, between 1 and the size of the bank.
     chunk_size: queries handled at once; memory is
       O(chunk_size x (bank + k + dim) + bank x dim).
     bank_chunk_size: rows of the bank handled at once: memory is then
@@ -65,25 +65,25 @@ def euclidean_knn_predict(
   labels = check_labels('bank_labels', bank_labels, 'bank', len(bank))
   classes = int(labels.max()) + 1
   predictions = np.empty(len(queries), np.int32)
-  for start, neighbours in _neighbours(bank, queries, k, chunk_size, bank_chunk_size):
-    votes = np.zeros((len(neighbours), classes), np.int32)
-    np.add.at(votes, (np.arange(len(votes))[:, None], labels[neighbours]), 1)
+  for start, neighbors in _neighbors(bank, queries, k, chunk_size, bank_chunk_size):
+    votes = np.zeros((len(neighbors), classes), np.int32)
+    np.add.at(votes, (np.arange(len(votes))[:, None], labels[neighbors]), 1)
     predictions[start : start + len(votes)] = np.argmax(votes, axis=1)
   return predictions
 
 
-def _neighbours(
+def _neighbors(
   bank: np.ndarray, queries: np.ndarray, k: int, chunk_size: int, bank_chunk_size: int | None
 ) -> Iterator[tuple[int, np.ndarray]]:
   """The `k` nearest rows of the bank, in any order, for one chunk of queries after another."""
-  centre, longest = _centre_and_radius(bank)
+  center, longest = _center_and_radius(bank)
   candidates = min(k + _SPARE, len(bank))
   found = search.search(
     bank,
     queries,
     candidates,
     # The device sees a bank within the unit ball, whatever the unit of the features.
-    place=lambda rows: _centred(rows, centre, longest),
+    place=lambda rows: _centered(rows, center, longest),
     prepare_bank=_with_norms,
     prepare_queries=_with_ones,
     chunk_size=chunk_size,
@@ -94,7 +94,7 @@ def _neighbours(
     chunk = queries[start : start + len(indices)].astype(np.float64)
     rows = np.sort(np.asarray(indices)[: len(chunk)], axis=1)
     squared = _distances(bank, chunk, rows)
-    lengths = np.linalg.norm(chunk - centre, axis=1)
+    lengths = np.linalg.norm(chunk - center, axis=1)
     rounding = _ROUNDING * np.maximum(lengths, longest)[:, None] ** 2
     chosen = _first_nearest(squared, k, rounding)
     nearest = np.take_along_axis(rows, chosen, axis=1)
@@ -107,7 +107,7 @@ def _neighbours(
       unsure = np.flatnonzero(~(furthest < least - error))
       for first in range(0, len(unsure), _FEW):
         few = unsure[first : first + _FEW]
-        nearest[few] = _search_in_float64(bank, chunk[few] - centre, k, centre, rounding[few])
+        nearest[few] = _search_in_float64(bank, chunk[few] - center, k, center, rounding[few])
     yield start, nearest
     start += len(chunk)
 
@@ -123,21 +123,21 @@ def _with_ones(rows: jax.Array) -> jax.Array:
   return jnp.concatenate([rows, jnp.ones_like(rows[:, :1])], axis=1)
 
 
-def _centre_and_radius(bank: np.ndarray) -> tuple[np.ndarray, float]:
-  centre = np.zeros(bank.shape[1])
+def _center_and_radius(bank: np.ndarray) -> tuple[np.ndarray, float]:
+  center = np.zeros(bank.shape[1])
   for block in _blocks(bank):
-    centre += np.sum(block, axis=0) / len(bank)
-  radius = max(np.max(np.linalg.norm(block - centre, axis=1)) for block in _blocks(bank))
-  return centre, float(radius)
+    center += np.sum(block, axis=0) / len(bank)
+  radius = max(np.max(np.linalg.norm(block - center, axis=1)) for block in _blocks(bank))
+  return center, float(radius)
 
 
-def _centred(rows: np.ndarray, centre: np.ndarray, unit: float) -> np.ndarray:
+def _centered(rows: np.ndarray, center: np.ndarray, unit: float) -> np.ndarray:
   found = np.empty(rows.shape, np.float32)
   start = 0
   for block in _blocks(rows):
     # Of a query too far away for float32 the search in float64 takes care.
     with np.errstate(over='ignore'):
-      found[start : start + len(block)] = (block - centre) / (unit if unit > 0 else 1.0)
+      found[start : start + len(block)] = (block - center) / (unit if unit > 0 else 1.0)
     start += len(block)
   return found
 
@@ -160,15 +160,15 @@ def _distances(bank: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.nd
 
 
 def _search_in_float64(
-  bank: np.ndarray, queries: np.ndarray, k: int, centre: np.ndarray, rounding: np.ndarray
+  bank: np.ndarray, queries: np.ndarray, k: int, center: np.ndarray, rounding: np.ndarray
 ) -> np.ndarray:
-  """The `k` nearest rows of the bank for centred queries, from a matrix product in float64."""
+  """The `k` nearest rows of the bank for centered queries, from a matrix product in float64."""
   rows = np.zeros((len(queries), 0), np.int64)
   squared = np.zeros((len(queries), 0))
   lengths = np.sum(queries**2, axis=1, keepdims=True)
   start = 0
   for block in _blocks(bank):
-    block = block - centre
+    block = block - center
     more = lengths - 2 * queries @ block.T + np.sum(block**2, axis=1)
     squared = np.concatenate([squared, more], axis=1)
     at = np.broadcast_to(np.arange(start, start + len(block)), more.shape)
@@ -217,11 +217,11 @@ def online_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int = 102
       `k` or `chunk_size` is out of range.
   """
   features, classes = _check(features, labels, k)
-  neighbours, _ = nearest_neighbours(features, features, k, chunk_size=chunk_size)
-  others = neighbours != np.arange(len(features))[:, None]
-  # Where copies of a row crowd it out of its own neighbours, the last of them makes room for it.
+  neighbors, _ = nearest_neighbors(features, features, k, chunk_size=chunk_size)
+  others = neighbors != np.arange(len(features))[:, None]
+  # Where copies of a row crowd it out of its own neighbors, the last of them makes room for it.
   others[others.all(axis=1), -1] = False
-  return float(np.mean((classes[neighbours] == classes[:, None]) & others))
+  return float(np.mean((classes[neighbors] == classes[:, None]) & others))
 
 
 def _check(features: Any, labels: Any, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Weighted nearest-neighbour classification, the training-free judge of a representation.
+"""Weighted nearest-neighbor classification, the training-free judge of a representation.
 
 The protocol of Wu et al., CVPR 2018 ("Unsupervised feature learning via non-parametric instance
 discrimination"): cosine similarity, the k most similar of the bank vote for their class, each with
@@ -19,7 +19,7 @@ from ssl_jax.evaluation.arguments import check_count, check_labels, check_search
 from ssl_jax.evaluation.neighbors import search
 
 
-def nearest_neighbours(
+def nearest_neighbors(
   bank: Any,
   queries: Any,
   k: int,
@@ -44,7 +44,7 @@ def nearest_neighbours(
   Args:
     bank: `[bank, dim]`, numbers of any dtype; a zero vector is similar to nothing.
     queries: `[query, dim]`.
-    k: neighbours a query, at most the size of the bank.
+    k: neighbors a query, at most the size of the bank.
     chunk_size: queries handled at once, rounded up to a multiple of the devices of `sharding`.
     bank_chunk_size: rows of the bank handled at once; None for all. The k best are merged from
       part to part.
@@ -100,9 +100,9 @@ def knn_predict(
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> np.ndarray:
-  """The class with the largest vote among the `k` nearest neighbours, for every query.
+  """The class with the largest vote among the `k` nearest neighbors, for every query.
 
-  Features are L2-normalised and compared in float32. Of classes with equal votes the lowest wins.
+  Features are L2-normalized and compared in float32. Of classes with equal votes the lowest wins.
   Everything is compiled once a shape; the last chunk of queries is filled up to the common size.
 
   Args:
@@ -110,14 +110,14 @@ def knn_predict(
       file mapped into memory.
     bank_labels: `int [bank]`, from 0.
     queries: `[query, dim]`.
-    k: neighbours that vote, between 1 and the size of the bank.
-    temperature: positive; a neighbour's weight is exp(cosine / temperature).
+    k: neighbors that vote, between 1 and the size of the bank.
+    temperature: positive; a neighbor's weight is exp(cosine / temperature).
     num_classes: the number of classes; by default the largest label plus one.
     chunk_size: queries handled at once; memory is O(chunk_size x bank + bank x dim).
     bank_chunk_size: rows of the bank handled at once, for banks larger than memory: it is then
       O(chunk_size x bank_chunk_size + chunk_size x k + bank_chunk_size x dim), and
       O(chunk_size x class).
-    sharding: over which devices the queries of a chunk are split, see `nearest_neighbours`.
+    sharding: over which devices the queries of a chunk are split, see `nearest_neighbors`.
 
   Returns:
     `int32 [query]`.
@@ -221,7 +221,7 @@ def _vote_chunks(
   check_temperature('temperature', temperature)
   classes = count_classes(labels, num_classes)
 
-  # Labels of the neighbours are looked up on the host, where the bank's labels lie.
+  # Labels of the neighbors are looked up on the host, where the bank's labels lie.
   for indices, similarities in _search(bank, queries, k, *division):
     voters = labels[np.asarray(indices)]
     yield np.asarray(_vote(voters, similarities, np.float32(temperature), classes, shares))
@@ -244,8 +244,8 @@ def _vote(
 def sum_votes(
   voters: jax.Array, similarities: jax.Array, temperature: jax.Array, num_classes: int
 ) -> jax.Array:
-  """The votes of neighbours for their classes, up to a factor a row: `float32 [query, class]`."""
-  # Relative to the nearest neighbour, so that small temperatures do not overflow.
+  """The votes of neighbors for their classes, up to a factor a row: `float32 [query, class]`."""
+  # Relative to the nearest neighbor, so that small temperatures do not overflow.
   weights = jnp.exp((similarities - similarities[:, :1]) / temperature)
   rows = jnp.arange(len(voters), dtype=jnp.int32)[:, None]
   votes = jnp.zeros((len(voters), num_classes), jnp.float32)
@@ -260,7 +260,7 @@ class KnnGrid:
   """What `knn_grid` measures, from 0 to 1.
 
   Attributes:
-    ks: the numbers of neighbours, rows of the tables.
+    ks: the numbers of neighbors, rows of the tables.
     temperatures: columns of the tables.
     top1: `float64 [k, temperature]`, the accuracies of `knn_accuracy`.
     top5: `float64 [k, temperature]`, the share of queries whose label is among the five classes
@@ -317,12 +317,12 @@ def knn_grid(
     bank_labels: `int [bank]`, from 0.
     queries: `[query, dim]`.
     query_labels: `int [query]`; labels that no member of the bank carries count as wrong.
-    ks: numbers of neighbours, each between 1 and the size of the bank.
+    ks: numbers of neighbors, each between 1 and the size of the bank.
     temperatures: positive numbers.
     num_classes: the number of classes; by default the largest bank label plus one.
     chunk_size: queries handled at once.
-    bank_chunk_size: rows of the bank handled at once, see `nearest_neighbours`.
-    sharding: over which devices the queries of a chunk are split, see `nearest_neighbours`.
+    bank_chunk_size: rows of the bank handled at once, see `nearest_neighbors`.
+    sharding: over which devices the queries of a chunk are split, see `nearest_neighbors`.
 
   Returns:
     The table, see `KnnGrid`.

@@ -57,7 +57,7 @@ def retrieval_scores(
   before ranks are counted: gallery items of its id and its camera, its own row of the gallery, and
   what `junk` marks. Items with a negative id, distractors, stay and match nothing.
 
-  Where the gallery is the labelled set that the queries are from, `query_rows=np.arange(n)` leaves
+  Where the gallery is the labeled set that the queries are from, `query_rows=np.arange(n)` leaves
   each query out of its own ranking.
 
   Source: the SYSU-30k evaluation of the truncated triplet loss, Wang et al., ICCV 2021, and the
@@ -212,9 +212,9 @@ def flip_ensemble(features: Any, flipped_features: Any, *, released: bool = Fals
   [[0.6 0.8]]
 
   Args:
-    features: `[n, dim]` of any real dtype, not normalised.
+    features: `[n, dim]` of any real dtype, not normalized.
     flipped_features: `[n, dim]`; row i belongs to the flipped image i.
-    released: whether the original feature alone is normalised before the sum.
+    released: whether the original feature alone is normalized before the sum.
 
   Returns:
     `[n, dim]`, float64 where a float64 comes in and else float32, of unit length; a sum of zero

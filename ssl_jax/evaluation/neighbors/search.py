@@ -1,4 +1,4 @@
-"""The exact search behind the nearest-neighbour judges: chunks of queries against parts of a bank.
+"""The exact search behind the nearest-neighbor judges: chunks of queries against parts of a bank.
 
 What counts as near is an inner product of prepared rows, the largest first: of unit rows, the
 cosine.
@@ -87,10 +87,10 @@ def unit_rows(features: jax.Array) -> jax.Array:
 def _nearest(
   bank: jax.Array, queries: jax.Array, k: int, sharding: NamedSharding | None = None
 ) -> tuple[jax.Array, jax.Array]:
-  # Compiled on its own: XLA's CPU compiler recognises top_k only where nothing else slices its
+  # Compiled on its own: XLA's CPU compiler recognizes top_k only where nothing else slices its
   # result, and sorts whole rows, twenty times slower, when this is inlined into the vote.
   def of_rows(bank: jax.Array, queries: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # Full float32: the default of GPUs and TPUs keeps about three digits and reorders neighbours.
+    # Full float32: the default of GPUs and TPUs keeps about three digits and reorders neighbors.
     values, indices = jax.lax.top_k(jnp.matmul(queries, bank.T, precision='highest'), k)
     return indices, values
 

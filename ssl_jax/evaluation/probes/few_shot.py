@@ -53,7 +53,7 @@ def few_shot_episodes(
   """The accuracy of telling a few new classes apart, given a few images of each.
 
   An episode draws `ways` classes, and of each `shots` images to learn from and `queries` others to
-  classify. Features are L2-normalised; the classifier is logistic regression with the objective of
+  classify. Features are L2-normalized; the classifier is logistic regression with the objective of
   scikit-learn's `LogisticRegression(C=1 / l2)`, for two classes `C=2 / l2`, solved by Newton's
   method for many episodes at once. Episode i depends on `seed` and i alone, not on how many are
   drawn.
@@ -124,7 +124,7 @@ def _draw(classes: list[np.ndarray], ways: int, size: int, seed: int, episode: i
 def _solve(inputs: jax.Array, labels: jax.Array, l2: jax.Array, classes: int) -> jax.Array:
   """The weights of logistic regression, `float32 [dim + 1, class]`, the bias last."""
   inputs = jnp.concatenate([inputs, jnp.ones((len(inputs), 1), inputs.dtype)], axis=1)
-  # The bias is not penalised.
+  # The bias is not penalized.
   penalty = l2 * jnp.ones((inputs.shape[1], 1), inputs.dtype).at[-1].set(0)
   product = lambda a, b: jnp.matmul(a, b, precision='highest')
   targets = jax.nn.one_hot(labels, classes)
@@ -175,7 +175,7 @@ def _accuracy(rows: jax.Array, l2: jax.Array, shots: int) -> jax.Array:
   rows = unit(rows)
   support, queries = rows[:, :shots].reshape(-1, dim), rows[:, shots:]
   if len(support) < dim:
-    # The weights are combinations of the rows they are learnt from: few coordinates will do.
+    # The weights are combinations of the rows they are learned from: few coordinates will do.
     basis, coordinates = jnp.linalg.qr(support.T)
     support, queries = coordinates.T, jnp.matmul(queries, basis, precision='highest')
   weights = _solve(support, jnp.repeat(jnp.arange(ways), shots), l2, ways)

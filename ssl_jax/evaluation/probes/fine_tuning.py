@@ -27,7 +27,7 @@ class FineTuneRecipe:
   Attributes:
     learning_rates: of the encoder, each crossed with each of `head_multipliers`.
     head_multipliers: of the learning rate, for the new classifier.
-    epochs: passes over the labelled images.
+    epochs: passes over the labeled images.
     batch_size: images a step; fewer images are one batch.
     momentum: from 0, below 1.
     weight_decay: of all parameters, added to the gradient.
@@ -84,7 +84,7 @@ class FineTuneResult:
 
   Attributes:
     accuracy: on test, after the last epoch.
-    held_out_accuracy: of the chosen setting on the held-out part of the labelled images; None where
+    held_out_accuracy: of the chosen setting on the held-out part of the labeled images; None where
       nothing was chosen.
     learning_rate: of the encoder, the chosen one.
     head_multiplier: the chosen one.
@@ -120,10 +120,10 @@ def fine_tune(
   seed: int = 0,
   held_out_fraction: float = 0.2,
 ) -> FineTuneResult:
-  """Trains an encoder and a new linear classifier on labelled images, and measures them.
+  """Trains an encoder and a new linear classifier on labeled images, and measures them.
 
   The members of the recipe's grid are trained one after the other, which is light on memory, on all
-  labelled images but a stratified, held-out part; the one with the highest accuracy there after the
+  labeled images but a stratified, held-out part; the one with the highest accuracy there after the
   last epoch is trained anew on all of them. Test labels choose nothing, and a member that diverges
   never wins. Where a class has a single image, nothing is held out, and the middle learning rate
   and multiplier are taken. The last batch of an epoch is filled up with the epoch's first images.
@@ -143,7 +143,7 @@ def fine_tune(
     augment: from a key and a uint8 batch to one training view of each; by default `plain`.
     num_classes: by default the largest training label plus one.
     seed: of the classifier, the order of images, the views and the held-out part; 0 or greater.
-    held_out_fraction: of the labelled images of each class, above 0 and below 1.
+    held_out_fraction: of the labeled images of each class, above 0 and below 1.
 
   Returns:
     The measurement, see `FineTuneResult`.

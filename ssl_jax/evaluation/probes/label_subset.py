@@ -49,7 +49,7 @@ def stratified_subset(
 
 
 def hold_out(labels: Any, fraction: float, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-  """Divides labelled images into a part to train on and a stratified part to choose settings on.
+  """Divides labeled images into a part to train on and a stratified part to choose settings on.
 
   Of a class of n >= 2 images, round(fraction * n) are held out, but at least one, and at least one
   is left; an only image stays in training. So nothing is held out where each class has one image.

@@ -19,7 +19,7 @@ from ssl_jax.evaluation.probes.label_subset import hold_out
 from ssl_jax.evaluation.probes.recipes import ProbeRecipe, learning_rate_factors
 
 _SCORES = 2**24  # held at once while measuring
-_READ = 2**22  # numbers read at once while standardising
+_READ = 2**22  # numbers read at once while standardizing
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ class LogisticRegression:
     bias: `float64 [class]`.
     iterations: of L-BFGS.
     converged: whether the gradient, or the progress of the objective, fell below the tolerance.
-    objective: what was minimised, at the end.
+    objective: what was minimized, at the end.
   """
 
   weights: np.ndarray
@@ -87,10 +87,10 @@ def logistic_regression(
   num_classes: int | None = None,
   start: LogisticRegression | None = None,
 ) -> LogisticRegression:
-  """Minimises the sum over rows of the cross-entropy, plus l2 / 2 times the squared weights.
+  """Minimizes the sum over rows of the cross-entropy, plus l2 / 2 times the squared weights.
 
   The objective is that of scikit-learn's `LogisticRegression(C=1 / l2)` with three or more classes,
-  of its `C=2 / l2` with two, for which it keeps one vector of weights; the bias is not penalised.
+  of its `C=2 / l2` with two, for which it keeps one vector of weights; the bias is not penalized.
   Full-batch L-BFGS in float64 on the host, value and gradient on one device.
 
   Source: the L-BFGS protocol of Kornblith et al., CVPR 2019; also in the released code of DSA.

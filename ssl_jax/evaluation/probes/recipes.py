@@ -143,7 +143,7 @@ def learning_rate_factors(recipe: ProbeRecipe, batches: int) -> np.ndarray:
 # features as we do); here features are stored, of one or several passes. Where a source names no
 # initial weights, those of the other recipes are taken.
 PRESETS: dict[str, ProbeRecipe] = {
-  # Ours: standardised features, wide enough for any encoder, chosen on held-out images.
+  # Ours: standardized features, wide enough for any encoder, chosen on held-out images.
   'grid': ProbeRecipe(
     learning_rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
     weight_decays=(0.0, 1e-5, 1e-4, 1e-3, 1e-2),

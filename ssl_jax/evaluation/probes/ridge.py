@@ -52,10 +52,10 @@ def ridge_probe(
 ) -> RidgeProbeResult:
   """Least squares onto one-hot labels with a penalty, exact and without iterations.
 
-  Minimises |Y - X W - 1 b'|^2 + l2 |W|^2, the bias b unpenalised: scikit-learn's `Ridge(l2)` on
+  Minimizes |Y - X W - 1 b'|^2 + l2 |W|^2, the bias b unpenalized: scikit-learn's `Ridge(l2)` on
   one-hot labels. Unless it is given, l2 is the one of a grid with the least squared error of
   left-out rows, in closed form: row i's residual over 1 - h_i, with h_i its leverage. The grid is
-  10^-6 to 10^3 times the mean over dimensions of the centred sum of squares, so the scale of the
+  10^-6 to 10^3 times the mean over dimensions of the centered sum of squares, so the scale of the
   features does not matter. Float64 on the host.
 
   Source: left-out errors as in Rifkin & Lippert, 2007 ("Notes on regularized least squares").
@@ -129,7 +129,7 @@ def ridge_probe(
 
 
 def _principal(train: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Squared singular values of the centred rows, and their right singular vectors as columns."""
+  """Squared singular values of the centered rows, and their right singular vectors as columns."""
   count, dim = train.shape
   if count <= dim:
     _, values, rows = np.linalg.svd(np.float64(train) - mean, full_matrices=False)

@@ -40,7 +40,7 @@ def balanced_contrastive(
   2.865306
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
     attract_weight: α >= 0; may be a traced scalar.
@@ -149,7 +149,7 @@ def decoupled_contrastive(
   -0.613706
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
     weight_temperature: σ > 0 of DCLW, whose authors have 0.5; None is DCL.

@@ -29,7 +29,7 @@ from ssl_jax.losses.normalize import dot_products
 
 
 class Tiling(NamedTuple):
-  """How a matrix is visited; what a compiled program is specialised to."""
+  """How a matrix is visited; what a compiled program is specialized to."""
 
   roles: RoleFunction
   powers: tuple[float, ...]
@@ -94,18 +94,18 @@ def _forward(
   return sums._replace(log_sums=sums.log_sums.T)
 
 
-def _round(visit: Any, state: Any, travelling: Any, tiling: Tiling) -> Any:
+def _round(visit: Any, state: Any, traveling: Any, tiling: Tiling) -> Any:
   """`state` after every device's blocks have visited; they end where they began."""
   size = collectives.axis_size(tiling.axis_name)
   if size == 1:
-    return visit(state, travelling)[0]
+    return visit(state, traveling)[0]
 
   def step(carry: tuple, _: None) -> tuple[tuple, None]:
-    state, travelling = carry
-    state, travelling = visit(state, travelling)
-    return (state, collectives.ring_shift(travelling, tiling.axis_name)), None
+    state, traveling = carry
+    state, traveling = visit(state, traveling)
+    return (state, collectives.ring_shift(traveling, tiling.axis_name)), None
 
-  return jax.lax.scan(step, (state, travelling), None, length=size)[0][0]
+  return jax.lax.scan(step, (state, traveling), None, length=size)[0][0]
 
 
 class _Residuals(NamedTuple):
@@ -157,8 +157,8 @@ def _tiles_backward(tiling: Tiling, kept: _Residuals, cotangents: RowSums) -> tu
     column_gradient, anchor_gradients = jax.lax.scan(step, column_gradient, inputs)
     return anchor_gradients, column_gradient
 
-  def visit(anchor_gradients: jax.Array, travelling: tuple) -> tuple[jax.Array, tuple]:
-    column_blocks, column_gradients = travelling
+  def visit(anchor_gradients: jax.Array, traveling: tuple) -> tuple[jax.Array, tuple]:
+    column_blocks, column_gradients = traveling
     anchor_gradients, column_gradients = jax.lax.scan(
       over_candidates, anchor_gradients, (column_blocks, column_gradients)
     )
@@ -173,8 +173,8 @@ def _tiles_backward(tiling: Tiling, kept: _Residuals, cotangents: RowSums) -> tu
   else:
 
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
-      anchor_gradients, travelling = visit(*carry)
-      return (anchor_gradients, collectives.ring_shift(travelling, tiling.axis_name)), None
+      anchor_gradients, traveling = visit(*carry)
+      return (anchor_gradients, collectives.ring_shift(traveling, tiling.axis_name)), None
 
     # Gradients of candidates travel with them and collect from every device's anchors.
     length = collectives.axis_size(tiling.axis_name)

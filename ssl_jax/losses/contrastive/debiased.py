@@ -1,4 +1,4 @@
-"""Corrections of the sum over negatives: for false negatives, and towards hard ones."""
+"""Corrections of the sum over negatives: for false negatives, and toward hard ones."""
 
 import math
 
@@ -34,7 +34,7 @@ def debiased_contrastive(
   0.432653
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
     class_prior: τ⁺ in [0, 1), the probability that a negative has the anchor's class.
@@ -84,7 +84,7 @@ def hard_negative_contrastive(
   0.432653
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
     class_prior: τ⁺ in [0, 1), the probability that a negative has the anchor's class.

@@ -30,7 +30,7 @@ def alignment(
   2.0
 
   Args:
-    view1: `[batch, dim]`, any float dtype; is normalised.
+    view1: `[batch, dim]`, any float dtype; is normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     exponent: α > 0. Other than at 2, views that only rounding tells apart have distance
       and gradient 0: below 2 the latter is not defined there.
@@ -81,7 +81,7 @@ def uniformity(
   -4.0
 
   Args:
-    view: `[batch, dim]`, any float dtype; is normalised.
+    view: `[batch, dim]`, any float dtype; is normalized.
     sharpness: t > 0.
     block_size: see `nt_xent`.
     axis_name: see `nt_xent`.
@@ -145,7 +145,7 @@ def generalized_contrastive(
   1.834080
 
   Args:
-    view1: `[batch, dim]`, any float dtype; is normalised.
+    view1: `[batch, dim]`, any float dtype; is normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
     repel_weight: λ >= 0; may be a traced scalar.

@@ -16,7 +16,7 @@ def nt_xent(
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """The normalised temperature-scaled cross-entropy of SimCLR.
+  """The normalized temperature-scaled cross-entropy of SimCLR.
 
   Each of the 2 * batch embeddings is an anchor: `-s⁺/τ + log Σ_{j≠i} exp(s_ij/τ)` over the
   2 * batch - 1 others, averaged over anchors (the authors' code returns twice this mean: one mean
@@ -30,7 +30,7 @@ def nt_xent(
   0.432653 1.0 0.0
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
     group_size: negatives come from an anchor's own contiguous group of this many images (a paper's
@@ -86,7 +86,7 @@ def info_nce(
   0.239545 0.090669
 
   Args:
-    query: `[batch, dim]`, any float dtype; need not be normalised.
+    query: `[batch, dim]`, any float dtype; need not be normalized.
     key: `[batch, dim]`; row i is the positive of `query`'s row i.
     negatives: `[negative, dim]`, the same on every device.
     temperature: τ > 0; may be a traced scalar.

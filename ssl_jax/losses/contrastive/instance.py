@@ -33,7 +33,7 @@ def instance_contrastive(
   With K = None the negatives are the batch - 1 other rows of `positive` (Nozawa and Sato). With a
   number, every anchor draws K other images of its own, and of each one of its two views by the flip
   of a coin (Bao et al.), which separates K from the batch size. Their training leaves embeddings
-  unnormalised and has τ = 1; their evaluation normalises.
+  unnormalized and has τ = 1; their evaluation normalizes.
 
   Source: Nozawa and Sato, NeurIPS 2021; Bao, Nagano and Nozawa, ICML 2022.
 

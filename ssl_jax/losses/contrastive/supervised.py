@@ -34,7 +34,7 @@ def supervised_contrastive(
   0.432653
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     labels: `[batch]`, whole numbers.
     temperature: τ > 0; may be a traced scalar.
@@ -100,7 +100,7 @@ def negatives_supervised_contrastive(
   0.30391
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalised.
+    view1: `[batch, dim]`, any float dtype; need not be normalized.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     labels: `[batch]`, whole numbers.
     temperature: τ > 0; may be a traced scalar.

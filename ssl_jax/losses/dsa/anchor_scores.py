@@ -1,6 +1,6 @@
-"""Whom to trust in a batch: the share of an image's nearest neighbours that lead back to it.
+"""Whom to trust in a batch: the share of an image's nearest neighbors that lead back to it.
 
-Neighbours are those of a frozen network's embeddings. Nothing here carries a gradient.
+Neighbors are those of a frozen network's embeddings. Nothing here carries a gradient.
 """
 
 import chex
@@ -23,12 +23,12 @@ def anchor_scores(
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> jax.Array:
-  """The share of an image's nearest neighbours that lead back to it in two steps: 0 is an outlier.
+  """The share of an image's nearest neighbors that lead back to it in two steps: 0 is an outlier.
 
-  A_ij says whether j is among the k nearest neighbours of i by cosine, itself excluded. A neighbour
+  A_ij says whether j is among the k nearest neighbors of i by cosine, itself excluded. A neighbor
   j counts for i when more than μ of its walks j → l → i exist: s_i = mean of 1[(A A)_ji > μ] over
-  the neighbours j. A point that is nobody's neighbour has s = 0; in a clique of k + 1 all have 1 as
-  long as μ <= k - 2. On random neighbours A A has mean k² / batch, so k should fall with the batch.
+  the neighbors j. A point that is nobody's neighbor has s = 0; in a clique of k + 1 all have 1 as
+  long as μ <= k - 2. On random neighbors A A has mean k² / batch, so k should fall with the batch.
 
   Source: Song et al., arXiv 2407.13541; formula and defaults (μ = 2 on ImageNet) from the released
   code, which is fed the un-augmented images.
@@ -40,10 +40,10 @@ def anchor_scores(
   [1. 1. 1. 1. 0.]
 
   Args:
-    prior: `[batch, dim]`, any float dtype; need not be normalised.
+    prior: `[batch, dim]`, any float dtype; need not be normalized.
     num_neighbors: k >= 1, at most the group without the image itself.
     threshold: μ >= 0.
-    group_size: neighbours come from the image's own contiguous group; None is one group.
+    group_size: neighbors come from the image's own contiguous group; None is one group.
     block_size: with it, memory is O(block_size * group) instead of O(batch * group).
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which embeddings are gathered.
 
@@ -51,7 +51,7 @@ def anchor_scores(
     `[batch]` in [0, 1], float32 (float64 for float64); this device's rows with `axis_name`.
 
   Raises:
-    ValueError: wrong rank, more neighbours than other images, or a size out of range.
+    ValueError: wrong rank, more neighbors than other images, or a size out of range.
   """
   arguments.check_embeddings(prior=prior)
   groups = PairGroups.of('prior', jnp.shape(prior)[0], group_size, axis_name)

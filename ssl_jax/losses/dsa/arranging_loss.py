@@ -59,7 +59,7 @@ def arranging_loss(
   0.5596
 
   Args:
-    online: the two views' embeddings, `[batch, dim]`, any float dtype; they need not be normalised.
+    online: the two views' embeddings, `[batch, dim]`, any float dtype; they need not be normalized.
     compared: the embeddings they are compared with; None is `online` itself. Where the host stops
       their gradient, stop it before.
     matrices: M of the blocks 11, 22, 12, 21, each `[batch, batch]` in [0, 1]. With `axis_name`,

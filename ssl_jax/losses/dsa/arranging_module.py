@@ -87,7 +87,7 @@ def arranging_matrix(
 
   Args:
     params: of `init_arranging`, first layer `[2 * dim, hidden]`.
-    rows: `[batch, dim]`, any float dtype, as the projector gives them (not normalised).
+    rows: `[batch, dim]`, any float dtype, as the projector gives them (not normalized).
     columns: `[batch, dim]`.
     block_size: with it, memory is O(block_size * batch * hidden) instead of O(batch² * hidden).
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which columns are gathered.

@@ -1,4 +1,4 @@
-"""DSA, the dynamic semantic adjuster, as one regulariser that is added to a host's loss."""
+"""DSA, the dynamic semantic adjuster, as one regularizer that is added to a host's loss."""
 
 from typing import Any
 

@@ -42,7 +42,7 @@ def prior_similarity(
    [0.059 1.   ]]
 
   Args:
-    prior_a: `[batch, dim]`, any float dtype; need not be normalised.
+    prior_a: `[batch, dim]`, any float dtype; need not be normalized.
     prior_b: `[batch, dim]`; row i embeds the image of `prior_a`'s row i.
     temperature: τ > 0; may be a traced scalar.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which `prior_b` is gathered.
@@ -81,7 +81,7 @@ def calibrated_temperature(
   2.0403
 
   Args:
-    prior: `[batch, dim]`, any float dtype, of un-augmented images; need not be normalised.
+    prior: `[batch, dim]`, any float dtype, of un-augmented images; need not be normalized.
     quantile: the share, in (0, 1).
     group_size: pairs come from contiguous groups of this many images; None is one group.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which embeddings are gathered.

@@ -18,7 +18,7 @@ from ssl_jax.losses.schedules import check_fraction
 def softmax_assignments(
   embeddings: chex.Array, *, temperature: float | jax.Array = 0.07
 ) -> jax.Array:
-  """The softmax over features of each normalised embedding, `softmax(ẑ / τ)`.
+  """The softmax over features of each normalized embedding, `softmax(ẑ / τ)`.
 
   Source: the released code of Ge et al., IEEE TIP 2023.
 
@@ -28,7 +28,7 @@ def softmax_assignments(
   ['0.269', '0.731']
 
   Args:
-    embeddings: `[batch, dim]`, any float dtype; need not be normalised.
+    embeddings: `[batch, dim]`, any float dtype; need not be normalized.
     temperature: τ > 0; may be a traced scalar.
 
   Returns:
@@ -65,7 +65,7 @@ def sinkhorn_assignments(
   ['1.000', '1.000']
 
   Args:
-    embeddings: `[batch, dim]`, any float dtype; need not be normalised.
+    embeddings: `[batch, dim]`, any float dtype; need not be normalized.
     epsilon: ε > 0; may be a traced scalar.
     iterations: at least 1.
     normalize: whether rows are scaled to unit length first; not so for cosines with prototypes,
@@ -95,7 +95,7 @@ def sinkhorn_assignments(
 def centered_assignments(
   embeddings: chex.Array, center: chex.Array, *, temperature: float | jax.Array = 0.05
 ) -> jax.Array:
-  """`softmax((z - c) / τ)` of embeddings that are not normalised, c their running mean.
+  """`softmax((z - c) / τ)` of embeddings that are not normalized, c their running mean.
 
   Source: Caron et al., ICCV 2021 (DINO); with features in place of prototypes, an
   unused ablation in the released code of Ge et al., IEEE TIP 2023.
@@ -141,7 +141,7 @@ def update_center(
 
   Args:
     center: `[dim]`, any float dtype; zeros to begin with.
-    embeddings: arrays `[batch, dim]`, one a view, not normalised.
+    embeddings: arrays `[batch, dim]`, one a view, not normalized.
     momentum: between 0 and 1.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
 

@@ -41,7 +41,7 @@ def feature_cross_entropy(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The cross-entropy over features, `-mean Σ_d m log n`: one direction.
 
-  `n = softmax(p̂ / τ₁)` of the normalised prediction, `m = softmax(q̂ / τ₂)` of the normalised
+  `n = softmax(p̂ / τ₁)` of the normalized prediction, `m = softmax(q̂ / τ₂)` of the normalized
   target. It is `-⟨m, p̂⟩ / τ₁ + log Σ_d exp(p̂_d / τ₁)`: the similarity of a prediction to its soft
   assignment, and a partition.
 
@@ -62,7 +62,7 @@ def feature_cross_entropy(
       smaller of the two; 'off' takes τ₁.
     partition: False leaves the partition out (the RCC variant of the released code).
     assignments: how a target is assigned: 'softmax', 'sinkhorn' (see `sinkhorn_assignments`) or
-      'centered' (see `centered_assignments`; the target is not normalised).
+      'centered' (see `centered_assignments`; the target is not normalized).
     center: `[dim]`, with 'centered' only.
     sinkhorn_iterations: at least 1.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.

@@ -16,10 +16,10 @@ NOISE_ROUNDINGS = 16  # lengths below so many rounding errors of a unit vector m
 
 
 class Rotation(NamedTuple):
-  """Principal axes of normalised embeddings; constants, without gradient.
+  """Principal axes of normalized embeddings; constants, without gradient.
 
   Attributes:
-    mean: `[dim]`, of the normalised rows.
+    mean: `[dim]`, of the normalized rows.
     basis: `[dim, kept]`, orthonormal columns; the largest entry in size of each is positive.
     eigenvalues: `[kept]`, of the covariance, largest first.
   """
@@ -32,7 +32,7 @@ class Rotation(NamedTuple):
 def principal_rotation(
   embeddings: Sequence[chex.Array], *, dim: int | None = None, axis_name: AxisName = None
 ) -> Rotation:
-  """The eigenvectors of the covariance of normalised embeddings, over batch, views and devices.
+  """The eigenvectors of the covariance of normalized embeddings, over batch, views and devices.
 
   Source: the released code of Ge et al., IEEE TIP 2023, which fits on each device alone and leaves
   the signs open, though a softmax over features depends on them. Here the batch is the global one,
@@ -64,7 +64,7 @@ def principal_rotation(
   rows = jnp.stack([l2_normalize(jax.lax.stop_gradient(view)) for view in views])
   mean = collectives.mean(jnp.mean(rows, axis=(0, 1)), axis_name)
   centered = rows - mean
-  # Centred before it is squared: E[xx'] - mm' would cancel where embeddings are alike.
+  # Centered before it is squared: E[xx'] - mm' would cancel where embeddings are alike.
   products = jnp.einsum('vbd,vbe->de', centered, centered, precision=jax.lax.Precision.HIGHEST)
   covariance = collectives.mean(products / (rows.shape[0] * rows.shape[1]), axis_name)
   eigenvalues, basis = jnp.linalg.eigh(covariance)
@@ -76,7 +76,7 @@ def principal_rotation(
 
 
 def rotate_features(embeddings: chex.Array, rotation: Rotation) -> jax.Array:
-  """Normalised embeddings, centred, on the axes of a rotation, and normalised again.
+  """Normalized embeddings, centered, on the axes of a rotation, and normalized again.
 
   Source: the released code of Ge et al., IEEE TIP 2023.
 

@@ -35,8 +35,8 @@ def deputy_keys(
   Where negatives tie, the one of the lower index counts as the harder.
 
   Args:
-    queries: `[batch, dim]`, normalised.
-    keys: `[batch, dim]`, normalised; query i has rank among all keys of its group but key i.
+    queries: `[batch, dim]`, normalized.
+    keys: `[batch, dim]`, normalized; query i has rank among all keys of its group but key i.
     deputy: the ranks.
     group_size: rows of a contiguous group; None is one group.
     block_size: rows compared at a time, with as many keys (at least 32 times the deputy's last

@@ -21,7 +21,7 @@ class Batch:
   """The images of a batch as a method sees them; only `views` is always there.
 
   Attributes:
-    views: float32 `[batch, 2, height, width, 3]`, normalised; both are targets and predictions.
+    views: float32 `[batch, 2, height, width, 3]`, normalized; both are targets and predictions.
     local: `[batch, crop, h, w, 3]`, smaller crops that are predictions only (multi-crop).
     plain: `[batch, height, width, 3]`, the un-augmented images.
     labels: int32 `[batch]`, for methods that use them as an oracle.
@@ -95,7 +95,7 @@ def feature_std(embeddings: Iterable[jax.Array]) -> jax.Array:
     embeddings: `[batch, dim]` arrays.
 
   Returns:
-    The standard deviation over the batch of each coordinate of the normalised embeddings, averaged
+    The standard deviation over the batch of each coordinate of the normalized embeddings, averaged
     over coordinates and times sqrt(dim) (Chen and He, CVPR 2021, section 4.1).
   """
   spreads = []

@@ -86,7 +86,7 @@ class Method(abc.ABC):
 
     Args:
       variables: see `init`.
-      batch: the batch, or bare views: float32 `[batch, 2, height, width, 3]`, normalised.
+      batch: the batch, or bare views: float32 `[batch, 2, height, width, 3]`, normalized.
       step: forward batches before this one.
       key: typed PRNG key of this batch.
 
@@ -142,7 +142,7 @@ class Method(abc.ABC):
 
     Returns:
       The loss, and metrics as float32 scalars: those of the method, and `feature_std`, the spread
-      of the normalised online embeddings: about 1 when they fill the sphere, 0 when they collapse.
+      of the normalized online embeddings: about 1 when they fill the sphere, 0 when they collapse.
     """
     loss, metrics = self.compare(embeddings, variables, step)
     return loss, {**metrics, 'feature_std': feature_std(embeddings.online)}
@@ -184,7 +184,7 @@ class Method(abc.ABC):
 
     Args:
       variables: see `init`.
-      images: float32 `[batch, height, width, 3]`, normalised.
+      images: float32 `[batch, height, width, 3]`, normalized.
 
     Returns:
       Float32 `[batch, encoder.out_features]`.

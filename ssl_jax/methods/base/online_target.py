@@ -48,7 +48,7 @@ class OnlineTargetMethod(Method):
   """Encoder, projector and predictor online; the target has no predictor and no gradient.
 
   Views pass one after the other, so batch statistics are those of one view; the running ones of the
-  online networks move once a view. A target that is a moving average normalises with the statistics
+  online networks move once a view. A target that is a moving average normalizes with the statistics
   of its own batch, and only its parameters are averaged. Local crops pass through the online
   networks together and are never targets. Source: Grill et al., NeurIPS 2020, in the form of the
   released code of Wang et al., ICCV 2021.

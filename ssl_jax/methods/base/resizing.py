@@ -11,7 +11,7 @@ T = TypeVar('T')
 
 
 def resize(images: chex.Array, side: int) -> jax.Array:
-  """Bilinear resizing with half-pixel centres and no antialiasing, as `interpolate` of PyTorch.
+  """Bilinear resizing with half-pixel centers and no antialiasing, as `interpolate` of PyTorch.
 
   Args:
     images: float `[batch, height, width, channel]`.
@@ -30,7 +30,7 @@ def at_random_side(
   """`forward(resize(images, side))`, with one side for the whole batch, drawn from `sides`.
 
   Every side is compiled as a branch of its own, of which one runs. With no sides the images stay as
-  they are. On CPUs the step becomes about five times slower: XLA does not optimise the gradients of
+  they are. On CPUs the step becomes about five times slower: XLA does not optimize the gradients of
   convolutions inside a branch (measured with a width-8 ResNet-10 at 32 pixels).
   """
   if not sides:

@@ -17,7 +17,7 @@ from ssl_jax.reporting.figures.meters import (
   probe_curve,
   similarity_histograms_plot,
 )
-from ssl_jax.reporting.figures.pictures import contact_sheet, neighbour_grid
+from ssl_jax.reporting.figures.pictures import contact_sheet, neighbor_grid
 from ssl_jax.reporting.figures.ranks import RankCurve, rank_curves
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
   'knn_curve',
   'loss_curves',
   'meter_bars',
-  'neighbour_grid',
+  'neighbor_grid',
   'optimizer_curves',
   'probe_curve',
   'rank_curves',

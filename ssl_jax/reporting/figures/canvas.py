@@ -8,10 +8,10 @@ HALF = 5.4  # inches: of a picture that stands beside another
 DOTS_PER_INCH = 200  # twice that width in pixels, for dense screens
 
 # Okabe and Ito, "Color universal design" (2008), without yellow, which is faint on white: told
-# apart by readers with any common colour vision deficiency.
+# apart by readers with any common color vision deficiency.
 PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
-GREY = '#6b7280'
+GRAY = '#6b7280'
 _NAME = 28  # characters of a name, beyond which it takes the room of what it names
 
 

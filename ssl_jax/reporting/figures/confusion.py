@@ -16,7 +16,7 @@ _TICKS = (0, 1, 5, 10, 25, 50, 75, 100)
 def confusion_matrix(counts: Any, class_names: Sequence[str] = (), *, half: bool = False) -> bytes:
   """A heat map of predictions by true class, in percent of the true class.
 
-  Colours go with the square root, so that rare confusions show beside the diagonal. Up to 20
+  Colors go with the square root, so that rare confusions show beside the diagonal. Up to 20
   classes have a number in each cell that rounds to 1 or more; of more than 40, some are named.
 
   Args:
@@ -64,8 +64,8 @@ def confusion_matrix(counts: Any, class_names: Sequence[str] = (), *, half: bool
   if classes <= _MOST_WRITTEN // (2 if half else 1):
     for row, column in np.argwhere(shares >= 0.5):
       value = shares[row, column]
-      colour = '#ffffff' if value > _DARK else '#16191f'
-      axes.text(column, row, f'{value:.0f}', ha='center', va='center', fontsize=9, color=colour)
+      color = '#ffffff' if value > _DARK else '#16191f'
+      axes.text(column, row, f'{value:.0f}', ha='center', va='center', fontsize=9, color=color)
   bar = drawing.colorbar(picture, ax=axes, label='% of the true class', pad=0.01, aspect=30)
   bar.set_ticks(_TICKS, labels=[str(tick) for tick in _TICKS])
   bar.minorticks_off()

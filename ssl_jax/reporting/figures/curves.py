@@ -55,7 +55,7 @@ def knn_curve(rows: Rows, baselines: Mapping[str, float] | None = None) -> bytes
 
   Args:
     rows: metric rows; those with a `knn`, a fraction from 0 to 1, are drawn.
-    baselines: accuracy by name, such as `{'random initialisation': 0.58, 'raw pixels': 0.44}`.
+    baselines: accuracy by name, such as `{'random initialization': 0.58, 'raw pixels': 0.44}`.
 
   Returns:
     A PNG.
@@ -72,10 +72,10 @@ def knn_curve(rows: Rows, baselines: Mapping[str, float] | None = None) -> bytes
   ends = [(100 * values[-1], 'trained', canvas.PALETTE[0])]
   dashes = ((6, 3), (2, 2), (8, 2, 2, 2))
   for index, (name, accuracy) in enumerate((baselines or {}).items()):
-    colour = canvas.PALETTE[1 + index % (len(canvas.PALETTE) - 1)]
-    line = axes.axhline(100 * accuracy, color=colour, linewidth=1.6)
+    color = canvas.PALETTE[1 + index % (len(canvas.PALETTE) - 1)]
+    line = axes.axhline(100 * accuracy, color=color, linewidth=1.6)
     line.set_dashes(dashes[index % len(dashes)])
-    ends.append((100 * accuracy, name, colour))
+    ends.append((100 * accuracy, name, color))
   axes.margins(y=0.12)
   _label_ends(axes, ends)
   canvas.tidy(axes, x_label='step', y_label='kNN accuracy (%)')
@@ -91,12 +91,12 @@ def _panels(rows: Rows, names: Sequence[str]) -> bytes:
     axes.remove()
   for axes, name in zip(grid, names, strict=False):
     steps, values = _series(rows, name)
-    colour = canvas.PALETTE[1] if name == 'loss' else canvas.PALETTE[0]
+    color = canvas.PALETTE[1] if name == 'loss' else canvas.PALETTE[0]
     marker = 'o' if len(steps) < 2 else ''
     if len(steps) > _SMOOTHED_FROM:
-      axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+      axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
       values = _smooth(values, len(values) // 50)
-    axes.plot(steps, values, color=colour, linewidth=1.8, marker=marker)
+    axes.plot(steps, values, color=color, linewidth=1.8, marker=marker)
     canvas.tidy(axes, x_label='step', y_label=name.replace('_', ' '))
     axes.locator_params(axis='x', nbins=5)
   return canvas.png(drawing)
@@ -110,7 +110,7 @@ def _series(rows: Rows, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:
-  """The mean of a centred window, narrower at the two ends."""
+  """The mean of a centered window, narrower at the two ends."""
   sums = np.concatenate([[0.0], np.cumsum(values)])
   index = np.arange(len(values))
   reach = np.minimum(np.minimum(index, len(values) - 1 - index), width)
@@ -121,14 +121,14 @@ def _label_ends(axes: Any, ends: Sequence[tuple[float, str, str]]) -> None:
   """Names the lines at their right ends, pushed upwards where they would cover each other."""
   bottom, top = axes.get_ylim()
   least = -math.inf
-  for value, name, colour in sorted(ends):
+  for value, name, color in sorted(ends):
     height = max((value - bottom) / (top - bottom), least + 0.06)
     least = height
     axes.text(
       1.01,
       height,
       f'{name} {value:.1f} %',
-      color=colour,
+      color=color,
       va='center',
       transform=axes.transAxes,
     )

@@ -66,14 +66,14 @@ def draws_plot(
       label=name,
     )
   for number, name in (marked or {}).items():
-    axes.axvline(number, color=canvas.GREY, linewidth=1.4, linestyle=(0, (4, 3)))
+    axes.axvline(number, color=canvas.GRAY, linewidth=1.4, linestyle=(0, (4, 3)))
     axes.annotate(
       name,
       (number, 1.0),
       xycoords=('data', 'axes fraction'),
       xytext=(4, 3),
       textcoords='offset points',
-      color=canvas.GREY,
+      color=canvas.GRAY,
     )
   if most is not None and axes.get_ylim()[1] > most:
     axes.set_ylim(top=most)

@@ -21,12 +21,12 @@ def tsne(
 ) -> bytes:
   """Embeddings as points in the plane, by t-SNE (van der Maaten and Hinton, JMLR 2008).
 
-  Features are L2-normalised, as for kNN. The start is PCA and the seed constant, so that the same
+  Features are L2-normalized, as for kNN. The start is PCA and the seed constant, so that the same
   features give the same map. Features that all coincide are drawn as the one point they are.
 
   Args:
     features: `[n, dim]`, finite, at least 3 rows.
-    labels: `int [n]`, which colours and shapes tell apart; None draws all alike.
+    labels: `int [n]`, which colors and shapes tell apart; None draws all alike.
     class_names: by label, for the legend; a label without a name is written as its number.
     max_points: of more rows, so many evenly spaced ones are drawn.
 

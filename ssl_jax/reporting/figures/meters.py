@@ -9,8 +9,8 @@ import numpy as np
 from ssl_jax.reporting.figures import canvas
 
 _COLUMNS = 2
-# Kinds of pairs keep their colours from page to page.
-_KIND_COLOURS = ('#009E73', '#0072B2', '#D55E00', '#CC79A7')
+# Kinds of pairs keep their colors from page to page.
+_KIND_COLORS = ('#009E73', '#0072B2', '#D55E00', '#CC79A7')
 
 
 def meter_bars(
@@ -43,8 +43,8 @@ def meter_bars(
   for axes, (meter, values) in zip(grid, meters.items(), strict=False):
     numbers = [_finite(values.get(name)) for name in encoders]
     places = np.arange(len(encoders))
-    colours = [canvas.PALETTE[at % len(canvas.PALETTE)] for at in places]
-    axes.barh(places, [0 if math.isnan(x) else x for x in numbers], color=colours, height=0.66)
+    colors = [canvas.PALETTE[at % len(canvas.PALETTE)] for at in places]
+    axes.barh(places, [0 if math.isnan(x) else x for x in numbers], color=colors, height=0.66)
     ends = [0.0, *(x for x in numbers if not math.isnan(x))]
     span = max(ends) - min(ends) or 1.0
     for place, number in zip(places, numbers, strict=True):
@@ -89,24 +89,24 @@ def similarity_histograms_plot(
         )
       if not np.isfinite(density).all() or density.min() < 0:
         raise ValueError(f'runs: found {density.min()} of {kind} in {run}, must be finite, from 0')
-  # A run may lack a kind: colours and the legend go by all of them.
+  # A run may lack a kind: colors and the legend go by all of them.
   order = list(dict.fromkeys(kind for kinds in runs.values() for kind in kinds))
-  colours = {kind: _KIND_COLOURS[at % len(_KIND_COLOURS)] for at, kind in enumerate(order)}
+  colors = {kind: _KIND_COLORS[at % len(_KIND_COLORS)] for at, kind in enumerate(order)}
   handles: dict[str, Any] = {}
   drawing = canvas.figure(0.8 + 2.5 * len(runs))
   panels = drawing.subplots(len(runs), 1, sharex=True, squeeze=False).ravel()
-  centres = (edges[:-1] + edges[1:]) / 2
+  centers = (edges[:-1] + edges[1:]) / 2
   low, high = edges[-1], edges[0]
   for axes, (run, kinds) in zip(panels, runs.items(), strict=True):
     for kind, density in kinds.items():
       density = np.asarray(density, np.float64)
       if not density.any():
         continue
-      colour = colours[kind]
-      axes.stairs(density, edges, fill=True, color=colour, alpha=0.3)
-      handles[kind] = axes.stairs(density, edges, color=colour, linewidth=1.8)
+      color = colors[kind]
+      axes.stairs(density, edges, fill=True, color=color, alpha=0.3)
+      handles[kind] = axes.stairs(density, edges, color=color, linewidth=1.8)
       axes.axvline(
-        np.average(centres, weights=density), color=colour, linewidth=1.4, linestyle=(0, (4, 3))
+        np.average(centers, weights=density), color=color, linewidth=1.4, linestyle=(0, (4, 3))
       )
       seen = np.flatnonzero(density > 1e-3 * density.max())
       low, high = min(low, edges[seen[0]]), max(high, edges[seen[-1] + 1])
@@ -145,15 +145,15 @@ def probe_curve(accuracies: Mapping[str, Sequence[float | None]]) -> bytes:
   for at, (name, values) in enumerate(accuracies.items()):
     shown = 100 * np.array([_finite(value) for value in values])
     epochs = np.arange(1, len(shown) + 1)
-    colour = canvas.PALETTE[at % len(canvas.PALETTE)]
+    color = canvas.PALETTE[at % len(canvas.PALETTE)]
     measured = np.flatnonzero(~np.isnan(shown))
     words = 'undefined'
     if len(measured):
       last, best = measured[-1], measured[np.argmax(shown[measured])]
       words = f'last {shown[last]:.1f} %, best {shown[best]:.1f} %'
-      axes.plot(epochs[last], shown[last], 'o', color=colour)
-      axes.plot(epochs[best], shown[best], 'o', color=colour, markersize=10, fillstyle='none')
-    axes.plot(epochs, shown, color=colour, linewidth=1.8, label=f'{canvas.name(name)}: {words}')
+      axes.plot(epochs[last], shown[last], 'o', color=color)
+      axes.plot(epochs[best], shown[best], 'o', color=color, markersize=10, fillstyle='none')
+    axes.plot(epochs, shown, color=color, linewidth=1.8, label=f'{canvas.name(name)}: {words}')
   longest = max(len(values) for values in accuracies.values())
   margin = max(0.5, 0.02 * longest)
   axes.set_xlim(1 - margin, longest + margin)

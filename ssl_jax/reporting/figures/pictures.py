@@ -50,24 +50,24 @@ def contact_sheet(
   return canvas.png(drawing)
 
 
-def neighbour_grid(
+def neighbor_grid(
   queries: np.ndarray,
-  neighbours: np.ndarray,
+  neighbors: np.ndarray,
   hits: np.ndarray | None = None,
   *,
   max_queries: int = 8,
-  max_neighbours: int = 9,
+  max_neighbors: int = 9,
   half: bool = False,
 ) -> bytes:
-  """Each query beside its nearest neighbours, most similar first.
+  """Each query beside its nearest neighbors, most similar first.
 
   Args:
     queries: `[n, height, width, 3]`, uint8, or float in [0, 1].
-    neighbours: `[n, k, height, width, 3]` likewise.
-    hits: `bool [n, k]`: whether a neighbour is of the query's class. A hit has a solid blue frame,
+    neighbors: `[n, k, height, width, 3]` likewise.
+    hits: `bool [n, k]`: whether a neighbor is of the query's class. A hit has a solid blue frame,
       a miss a dashed orange one; None draws no frames.
     max_queries: of more, the first are shown.
-    max_neighbours: likewise.
+    max_neighbors: likewise.
     half: makes a picture of half the width, to stand beside that of another encoder.
 
   Returns:
@@ -77,26 +77,26 @@ def neighbour_grid(
     ValueError: shapes or values are not those of images, or do not fit each other.
   """
   queries = _check('queries', queries, 4)
-  neighbours = _check('neighbours', neighbours, 5)
-  if len(queries) != len(neighbours):
-    raise ValueError(f'neighbours: found {len(neighbours)} rows, must be {len(queries)} as queries')
-  if hits is not None and np.shape(hits) != neighbours.shape[:2]:
-    raise ValueError(f'hits: found shape {np.shape(hits)}, must be {neighbours.shape[:2]}')
+  neighbors = _check('neighbors', neighbors, 5)
+  if len(queries) != len(neighbors):
+    raise ValueError(f'neighbors: found {len(neighbors)} rows, must be {len(queries)} as queries')
+  if hits is not None and np.shape(hits) != neighbors.shape[:2]:
+    raise ValueError(f'hits: found shape {np.shape(hits)}, must be {neighbors.shape[:2]}')
   lines = min(len(queries), max_queries)
-  columns = min(neighbours.shape[1], max_neighbours)
-  offset = 0.35  # sets the query apart from its neighbours
+  columns = min(neighbors.shape[1], max_neighbors)
+  offset = 0.35  # sets the query apart from its neighbors
   width = canvas.HALF if half else canvas.WIDTH
   # In units of an image, which is smaller then; letters are not.
   top = 0.3 * canvas.WIDTH / width
   axes, drawing = _board(max(columns + 1, 6) + offset, lines, top=top, width=width)
   axes.text(0.5, -0.12, 'query', ha='center', va='bottom', fontsize=10)
-  title = 'nearest neighbours, most similar first'
+  title = 'nearest neighbors, most similar first'
   axes.text(_at(1) + offset, -0.12, title, ha='left', va='bottom', fontsize=10)
   for line in range(lines):
     _place(axes, queries[line], 0, _at(line))
     for column in range(columns):
       corner = (_at(column + 1) + offset, _at(line))
-      _place(axes, neighbours[line, column], *corner)
+      _place(axes, neighbors[line, column], *corner)
       if hits is not None:
         _frame(axes, *corner, hit=bool(hits[line, column]), width=1.5 if half else 3.0)
   return canvas.png(drawing)
@@ -138,9 +138,9 @@ def _place(axes: Any, image: np.ndarray, x: float, y: float) -> None:
 def _frame(axes: Any, x: float, y: float, *, hit: bool, width: float) -> None:
   from matplotlib.patches import Rectangle
 
-  colour, style = (canvas.PALETTE[0], 'solid') if hit else (canvas.PALETTE[1], (0, (3, 1.5)))
+  color, style = (canvas.PALETTE[0], 'solid') if hit else (canvas.PALETTE[1], (0, (3, 1.5)))
   axes.add_patch(
-    Rectangle((x, y), 1, 1, fill=False, edgecolor=colour, linestyle=style, linewidth=width)
+    Rectangle((x, y), 1, 1, fill=False, edgecolor=color, linestyle=style, linewidth=width)
   )
 
 

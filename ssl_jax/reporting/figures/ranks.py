@@ -33,8 +33,8 @@ def rank_curves(curves: Mapping[str, RankCurve]) -> bytes:
   """P(same class | rank of the negative) of several encoders, beside chance and the greatest value.
 
   A band of two standard errors goes with each curve.
-  Where all have the same bound and the same chance these are drawn once, in black and grey;
-  else each encoder's are drawn in its colour.
+  Where all have the same bound and the same chance these are drawn once, in black and gray;
+  else each encoder's are drawn in its color.
 
   Args:
     curves: by encoder.
@@ -59,18 +59,18 @@ def rank_curves(curves: Mapping[str, RankCurve]) -> bytes:
   axes = drawing.subplots()
   axes.set_xscale('log')
   for at, (name, curve) in enumerate(checked.items()):
-    colour = canvas.PALETTE[at % len(canvas.PALETTE)]
+    color = canvas.PALETTE[at % len(canvas.PALETTE)]
     error = 2 * curve.standard_error
     low, high = curve.measured - error, curve.measured + error
-    axes.fill_between(curve.ranks, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.fill_between(curve.ranks, low, high, color=color, alpha=0.2, linewidth=0)
     marker = 'o' if len(curve.ranks) < 2 else ''
     label = canvas.name(name)
-    axes.plot(curve.ranks, curve.measured, color=colour, linewidth=2, marker=marker, label=label)
+    axes.plot(curve.ranks, curve.measured, color=color, linewidth=2, marker=marker, label=label)
   limits = {'': first} if shared else checked
   for at, (name, curve) in enumerate(limits.items()):
     dashed, dotted = [canvas.PALETTE[at % len(canvas.PALETTE)]] * 2
     if shared:
-      dashed, dotted = _BOUND, canvas.GREY
+      dashed, dotted = _BOUND, canvas.GRAY
     of = f', {canvas.name(name)}' if name else ''
     options = {'color': dashed, 'linewidth': 1.6, 'linestyle': '--'}
     axes.plot(curve.ranks, curve.bound, label=f'bound{of}', **options)

@@ -1,4 +1,4 @@
-"""`--task=analyse`: studies of a run, or, from class sizes alone, before there is one."""
+"""`--task=analyze`: studies of a run, or, from class sizes alone, before there is one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from ssl_jax.training import mesh as mesh_lib
 FOLDER = 'negatives'
 
 
-def analyse(config: Config) -> int:
+def analyze(config: Config) -> int:
   """Makes the study that `config.analysis` names and returns the exit status.
 
   Raises:
@@ -51,7 +51,7 @@ def analyse(config: Config) -> int:
     OSError: data cannot be read, or the folder cannot be written.
   """
   if jax.process_count() > 1:
-    raise UsageError('--devices.processes: found more than 1, must be 1 for --task=analyse')
+    raise UsageError('--devices.processes: found more than 1, must be 1 for --task=analyze')
   say = lambda line: print(line, flush=True)
   if config.class_counts:
     return _plan(config, say)
@@ -81,7 +81,7 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
   if (run_dir / folder.CONFIG).exists():
     raise UsageError(
       f'--class_counts: found {config.class_counts} and a run in {run_dir}, must be left out to '
-      'analyse the run, or planned in another folder'
+      'analyze the run, or planned in another folder'
     )
   marked = config.data.batch_size
   if marked > sizes.images:
@@ -109,7 +109,7 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
       'smallest and largest class': f'{sizes.counts.min():,} and {sizes.counts.max():,}',
       'batch planned': f'{marked:,}',
     },
-    config_text=f'--task=analyse\n--analysis=negatives\n--class_counts={config.class_counts}\n',
+    config_text=f'--task=analyze\n--analysis=negatives\n--class_counts={config.class_counts}\n',
   )
 
 
@@ -289,9 +289,9 @@ def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
   """Training and test labels, of the same classes without a gap."""
   dataset, source = run.parts.dataset, run.parts.config.data.source
   if dataset.train.labels is None or dataset.test.labels is None or not len(dataset.test):
-    lacking = 'no labels' if dataset.train.labels is None else 'no labelled test images'
+    lacking = 'no labels' if dataset.train.labels is None else 'no labeled test images'
     raise UsageError(
-      f'--data.source: found {source} with {lacking}, must be labelled for --analysis=negatives; '
+      f'--data.source: found {source} with {lacking}, must be labeled for --analysis=negatives; '
       'or plan by --class_counts'
     )
   train, test = dataset.train.labels, dataset.test.labels

@@ -16,7 +16,7 @@ from ssl_jax.tasks.run.stored import StoredRun
 
 
 class ViewFeatures(NamedTuple):
-  """Unit features of views after the projection head, and their means, which are not normalised.
+  """Unit features of views after the projection head, and their means, which are not normalized.
 
   Attributes:
     train_views: float32 [train, 2, dim], one pass over the training images.

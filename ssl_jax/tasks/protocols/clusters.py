@@ -18,7 +18,7 @@ _AUDITED_ANCHORS = 25_600
 
 
 def clustering(subject: Subject) -> Measurement:
-  """k-means with as many clusters as classes, of normalised test features."""
+  """k-means with as many clusters as classes, of normalized test features."""
   found = evaluation.clustering(
     np.asarray(subject.features('test')[:_MOST_ROWS]),
     subject.labels('test')[:_MOST_ROWS],

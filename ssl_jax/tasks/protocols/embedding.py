@@ -13,11 +13,11 @@ from ssl_jax.tasks.protocols.subject import Subject
 
 _POINTS = 1000
 _FEWEST = 3
-_QUERIES, _NEIGHBOURS, _MOST_BANK = 8, 8, 10_000
+_QUERIES, _NEIGHBORS, _MOST_BANK = 8, 8, 10_000
 
 
 def embedding(subject: Subject) -> Measurement:
-  """Nothing but pictures: t-SNE of test features, and neighbours among training images."""
+  """Nothing but pictures: t-SNE of test features, and neighbors among training images."""
   source, train = subject.source('test'), subject.source('train')
   rng = np.random.default_rng(0)
   rows = np.sort(rng.permutation(len(source))[:_POINTS])
@@ -26,10 +26,10 @@ def embedding(subject: Subject) -> Measurement:
     raise ValueError(f'test images: found {len(rows)}, must be at least {_FEWEST}')
   bank_rows = np.sort(rng.permutation(len(train))[:_MOST_BANK])
   shown = rng.permutation(len(rows))[:_QUERIES]
-  nearest, _ = evaluation.nearest_neighbours(
+  nearest, _ = evaluation.nearest_neighbors(
     np.asarray(subject.features('train')[bank_rows]),
     features[shown],
-    min(_NEIGHBOURS, len(bank_rows)),
+    min(_NEIGHBORS, len(bank_rows)),
   )
   found = bank_rows[nearest]
   hits = None
@@ -48,7 +48,7 @@ def embedding(subject: Subject) -> Measurement:
 
 
 def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
-  """The maps side by side, then the neighbours of each."""
+  """The maps side by side, then the neighbors of each."""
   labels = [one.measurement.material['labels'] for one in taken.values()]
   same = all(np.array_equal(one, labels[0]) for one in labels)
   # One legend for all, unless they are of different images.
@@ -59,7 +59,7 @@ def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
     yield Figure(
       'Maps of test features' if same else f'Map of test features, {who}',
       't-SNE, started from PCA with a fixed seed'
-      + ('; colours are classes.' if of is not None else '.'),
+      + ('; colors are classes.' if of is not None else '.'),
       figures.tsne_panels(
         {name: one.measurement.material['features'] for name, one in group.items()},
         of,
@@ -72,9 +72,9 @@ def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
     if material['hits'] is not None:
       caption += ' A solid blue frame is the same class, a dashed orange one another.'
     yield Figure(
-      f'Neighbours, {who}',
+      f'Neighbors, {who}',
       caption,
-      figures.neighbour_grid(
+      figures.neighbor_grid(
         material['queries'], material['found'], material['hits'], half=len(taken) > 1
       ),
       photographic=True,

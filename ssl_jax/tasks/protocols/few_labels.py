@@ -1,4 +1,4 @@
-"""What can be learnt from few labels: probes, fine-tuning, episodes."""
+"""What can be learned from few labels: probes, fine-tuning, episodes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _DRAWN = ('crowding_ratio', 'scatter_ratio', 'distance_ratio', 'nearest_neighbor
 
 
 def crowding(subject: Subject) -> Measurement:
-  """The crowding problem of DSA, of normalised test features; first of all the crowding ratio."""
+  """The crowding problem of DSA, of normalized test features; first of all the crowding ratio."""
   features, labels = _some(subject)
   found = dataclasses.asdict(analysis.crowding(features, labels, normalize=True))
   raw = dataclasses.asdict(analysis.crowding(features, labels))
@@ -33,7 +33,7 @@ def crowding(subject: Subject) -> Measurement:
     name: lower(value) if name in _LOWER else higher(value) if name in _HIGHER else plain(value)
     for name, value in sorted(found.items(), key=lambda item: item[0] != 'crowding_ratio')
   }
-  scores['crowding_ratio, not normalised'] = lower(raw['crowding_ratio'])
+  scores['crowding_ratio, not normalized'] = lower(raw['crowding_ratio'])
   return Measurement(scores, {'drawn': {name: found[name] for name in _DRAWN}}, {'raw': raw})
 
 
@@ -47,7 +47,7 @@ def draw_crowding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   }
   yield Figure(
     'Crowding',
-    'Spread within classes against distance between them, of normalised features of test images: '
+    'Spread within classes against distance between them, of normalized features of test images: '
     'lower is better in every panel.',
     figures.meter_bars(meters, better=dict.fromkeys(meters, 'lower')),
   )

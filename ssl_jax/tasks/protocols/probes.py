@@ -103,7 +103,7 @@ def transfer(subject: Subject) -> Measurement:
   other = _second(source, subject.source('train').images.shape[1])
   for split in ('train', 'test'):
     if not len(getattr(other, split)) or getattr(other, split).labels is None:
-      raise ValueError(f'evaluate.transfer: found {source} without labelled {split} images')
+      raise ValueError(f'evaluate.transfer: found {source} without labeled {split} images')
   found = evaluation.linear_probe(
     subject.features_of(other.train, 'transfer-train'),
     other.train.labels,

@@ -13,7 +13,7 @@ from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plai
 from ssl_jax.tasks.protocols.subject import Subject
 
 _SHOWN = 8
-_NEIGHBOURS = 9
+_NEIGHBORS = 9
 _MOST_GALLERY = 20_000
 
 
@@ -33,7 +33,7 @@ def draw_retrieval(taken: Mapping[str, Taken]) -> Iterator[Figure]:
     'Retrieval',
     f'Left: queries, drawn at random. Right: what {who} ranks first. A solid blue frame is a hit, '
     'a dashed orange one a miss.',
-    figures.neighbour_grid(material['queries'], material['found'], material['hits']),
+    figures.neighbor_grid(material['queries'], material['found'], material['hits']),
     photographic=True,
   )
 
@@ -45,12 +45,12 @@ def _test_images(subject: Subject) -> Measurement:
   found = evaluation.retrieval_scores(features, labels, features, labels, query_rows=rows)
   source = subject.source('test')
   shown = np.sort(np.random.default_rng(1).permutation(len(features))[:_SHOWN])
-  nearest, _ = evaluation.nearest_neighbours(
-    features, features[shown], min(_NEIGHBOURS + 1, len(features))
+  nearest, _ = evaluation.nearest_neighbors(
+    features, features[shown], min(_NEIGHBORS + 1, len(features))
   )
   # A query finds itself, first unless a copy of it stands before it.
   others = np.stack(
-    [_without(row, own)[:_NEIGHBOURS] for row, own in zip(nearest, shown, strict=True)]
+    [_without(row, own)[:_NEIGHBORS] for row, own in zip(nearest, shown, strict=True)]
   )
   material = {
     'queries': source[shown],
@@ -87,9 +87,7 @@ def _persons(subject: Subject) -> Measurement:
     gallery_cameras=persons.gallery_cameras,
   )
   shown = np.sort(np.random.default_rng(1).permutation(len(queries))[:_SHOWN])
-  nearest, _ = evaluation.nearest_neighbours(
-    gallery, queries[shown], min(_NEIGHBOURS, len(gallery))
-  )
+  nearest, _ = evaluation.nearest_neighbors(gallery, queries[shown], min(_NEIGHBORS, len(gallery)))
   material = {
     'queries': persons.query[shown],
     'found': persons.gallery[nearest.ravel()].reshape(*nearest.shape, *persons.gallery.shape[1:]),

@@ -39,7 +39,7 @@ class FrozenEncoder:
   Attributes:
     networks: by layer, `encoder` and perhaps `projector`.
     variables: `{'params': {layer: tree}, 'stats': {layer: tree}}` on every device.
-    recipe: of views, and of how an image is resized and normalised.
+    recipe: of views, and of how an image is resized and normalized.
     mesh: the devices that share a batch.
     seed: of the views.
   """
@@ -72,7 +72,7 @@ class FrozenEncoder:
   def features(
     self, source: Source, layer: str, store: Store | None = None, *, whole: bool = False
   ) -> np.ndarray:
-    """Of the un-augmented images: float32 [n, dim], not normalised.
+    """Of the un-augmented images: float32 [n, dim], not normalized.
 
     `whole` feeds images of any shape as they are, instead of squares of the recipe's size.
 

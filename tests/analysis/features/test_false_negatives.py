@@ -44,7 +44,7 @@ class FalseNegativeAuditTest(chex.TestCase):
 
   def test_features_without_classes_meet_chance(self):
     features = np.random.default_rng(0).normal(size=(100, 8))
-    # Over many labellings: any one of them resembles the features a little.
+    # Over many labelings: any one of them resembles the features a little.
     audits = []
     for seed in range(40):
       labels = np.random.default_rng(seed).permutation(LABELS)

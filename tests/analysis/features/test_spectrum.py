@@ -82,7 +82,7 @@ class SpectrumTest(chex.TestCase):
     for seed in range(5):
       found = spectrum(random_features(seed, count=4))
       self.assertLessEqual(found.participation_ratio, found.effective_rank)
-      self.assertLessEqual(found.effective_rank, 3 + 1e-9)  # four centred rows
+      self.assertLessEqual(found.effective_rank, 3 + 1e-9)  # four centered rows
       self.assertLessEqual(found.rank_me, 4 + 1e-4)
 
   @parameterized.parameters(0.0, 0.1, 1e30)

@@ -63,7 +63,7 @@ class GoldenTest(chex.TestCase):
     found = no_collision_coverage_probability(5, UNEVEN)
     np.testing.assert_allclose(found, 35 / 324, rtol=1e-14)
 
-  def test_joint_probability_lies_between_its_neighbours(self):
+  def test_joint_probability_lies_between_its_neighbors(self):
     found = no_collision_coverage_probability(31, even(10))
     np.testing.assert_allclose(found, 0.0297957820298315, rtol=1e-14)
     self.assertGreater(found, 0.0263621316594337)

@@ -15,9 +15,9 @@ from ssl_jax.evaluation.neighbors.euclidean_knn import euclidean_knn_predict
 def random_problem(seed=0, bank=300, queries=45, dim=16, classes=7):
   rng = np.random.default_rng(seed)
   bank_labels = rng.integers(0, classes, bank)
-  centres = rng.normal(size=(classes, dim))
+  centers = rng.normal(size=(classes, dim))
   return (
-    (rng.normal(size=(bank, dim)) + centres[bank_labels]).astype(np.float32),
+    (rng.normal(size=(bank, dim)) + centers[bank_labels]).astype(np.float32),
     bank_labels,
     rng.normal(size=(queries, dim)).astype(np.float32),
   )
@@ -81,7 +81,7 @@ class EuclideanKnnTest(chex.TestCase):
   def test_offset_and_unit_do_not_matter(self, unit):
     bank, labels, queries = random_problem()
     expected = reference(bank, labels, queries, 5)
-    # Without centring, float32 products would be wrong by more than all distances.
+    # Without centering, float32 products would be wrong by more than all distances.
     moved = [(np.float64(rows) + 1e5) * unit for rows in (bank, queries)]
     np.testing.assert_array_equal(euclidean_knn_predict(moved[0], labels, moved[1]), expected)
 

@@ -82,13 +82,13 @@ class KnnTest(chex.TestCase):
     expected = reference_scores(bank, labels, queries, 20, 0.07, 7)
     shares = evaluation.knn_scores(bank, labels, queries, k=20, chunk_size=chunk_size)
     np.testing.assert_allclose(shares, expected, atol=5e-6)
-    indices, _ = evaluation.nearest_neighbours(bank, queries, 20, chunk_size=chunk_size)
-    whole, _ = evaluation.nearest_neighbours(bank, queries, 20)
+    indices, _ = evaluation.nearest_neighbors(bank, queries, 20, chunk_size=chunk_size)
+    whole, _ = evaluation.nearest_neighbors(bank, queries, 20)
     np.testing.assert_array_equal(indices, whole)
 
-  def test_neighbours_are_the_most_similar_in_order(self):
+  def test_neighbors_are_the_most_similar_in_order(self):
     bank, _, queries, _ = random_problem()
-    indices, similarities = evaluation.nearest_neighbours(bank, queries, 9)
+    indices, similarities = evaluation.nearest_neighbors(bank, queries, 9)
     unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
     expected = unit(queries) @ unit(bank).T
     np.testing.assert_array_equal(indices, np.argsort(-expected, axis=1)[:, :9])
@@ -165,8 +165,8 @@ class BankInPartsTest(chex.TestCase):
   def test_equals_the_whole_bank(self, bank_chunk_size, chunk_size):
     bank, labels, queries, query_labels = random_problem()
     division = {'bank_chunk_size': bank_chunk_size, 'chunk_size': chunk_size}
-    expected = evaluation.nearest_neighbours(bank, queries, 20)
-    found = evaluation.nearest_neighbours(bank, queries, 20, **division)
+    expected = evaluation.nearest_neighbors(bank, queries, 20)
+    found = evaluation.nearest_neighbors(bank, queries, 20, **division)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found[1], expected[1], atol=3e-7)
     np.testing.assert_allclose(
@@ -186,7 +186,7 @@ class BankInPartsTest(chex.TestCase):
     bank, queries = rng.choice([-1.0, 1.0], (120, 16)), rng.choice([-1.0, 1.0], (9, 16))
     bank[70:] = bank[:50]
     expected = np.argsort(-queries @ bank.T, axis=1, kind='stable')[:, :60]
-    found, _ = evaluation.nearest_neighbours(
+    found, _ = evaluation.nearest_neighbors(
       bank, queries, 60, bank_chunk_size=bank_chunk_size, sharding=over(devices)
     )
     np.testing.assert_array_equal(found, expected)
@@ -199,8 +199,8 @@ class BankInPartsTest(chex.TestCase):
       'bank_chunk_size': bank_chunk_size,
       'chunk_size': chunk_size,
     }
-    expected, values = evaluation.nearest_neighbours(bank, queries, 20)
-    indices, similarities = evaluation.nearest_neighbours(bank, queries, 20, **options)
+    expected, values = evaluation.nearest_neighbors(bank, queries, 20)
+    indices, similarities = evaluation.nearest_neighbors(bank, queries, 20, **options)
     np.testing.assert_array_equal(indices, expected)
     np.testing.assert_allclose(similarities, values, atol=3e-7)
     np.testing.assert_array_equal(
@@ -245,7 +245,7 @@ class BankInPartsTest(chex.TestCase):
   def test_compiles_once_for_all_parts(self):
     bank, _, queries, _ = random_problem(bank=64, queries=32, dim=6)
     before = search._nearest._cache_size()
-    evaluation.nearest_neighbours(bank, queries, 9, chunk_size=8, bank_chunk_size=16)
+    evaluation.nearest_neighbors(bank, queries, 9, chunk_size=8, bank_chunk_size=16)
     self.assertEqual(search._nearest._cache_size(), before + 1)
 
 

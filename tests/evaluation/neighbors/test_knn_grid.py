@@ -20,12 +20,12 @@ module = importlib.import_module('ssl_jax.evaluation.neighbors.knn')
 
 def random_problem(seed=0, bank=157, queries=45, dim=8, classes=9):
   rng = np.random.default_rng(seed)
-  centres = rng.normal(size=(classes, dim))
+  centers = rng.normal(size=(classes, dim))
   labels, truth = rng.integers(0, classes, bank), rng.integers(0, classes, queries)
   return (
-    (rng.normal(size=(bank, dim)) + centres[labels]).astype(np.float32),
+    (rng.normal(size=(bank, dim)) + centers[labels]).astype(np.float32),
     labels,
-    (rng.normal(size=(queries, dim)) + centres[truth]).astype(np.float32),
+    (rng.normal(size=(queries, dim)) + centers[truth]).astype(np.float32),
     truth,
   )
 

@@ -25,7 +25,7 @@ class OnlineKnnTest(chex.TestCase):
     self.assertAlmostEqual(evaluation.online_knn5(FEATURES, LABELS, k=k), expected, places=10)
 
   @parameterized.parameters((60, 0.8), (30, 0.7))
-  def test_ceiling_and_a_neighbour_of_the_other_class(self, seventh, expected):
+  def test_ceiling_and_a_neighbor_of_the_other_class(self, seventh, expected):
     degrees = [*DEGREES[:6], seventh, *DEGREES[7:]]
     found = evaluation.online_knn5(on_circle(degrees), np.repeat([0, 1], 6))
     self.assertAlmostEqual(found, expected, places=12)
@@ -43,7 +43,7 @@ class OnlineKnnTest(chex.TestCase):
     self.assertAlmostEqual(found, np.mean(shares), places=12)
 
   def test_copies_do_not_lift_the_ceiling(self):
-    # A row that its copies crowd out of its own neighbours still counts as one of them, and wrong.
+    # A row that its copies crowd out of its own neighbors still counts as one of them, and wrong.
     self.assertAlmostEqual(evaluation.online_knn5(np.ones((9, 3)), np.zeros(9, int)), 0.8)
 
   @parameterized.named_parameters(

@@ -15,12 +15,12 @@ from ssl_jax.evaluation.neighbors.retrieval import retrieval_scores
 def random_problem(seed=0, queries=23, gallery=150, dim=8, people=12):
   """Ids of queries reach further than those of the gallery; every fifth item is a distractor."""
   rng = np.random.default_rng(seed)
-  centres = rng.normal(size=(people + 3, dim))
+  centers = rng.normal(size=(people + 3, dim))
   ids, others = rng.integers(0, people + 3, queries), rng.integers(0, people, gallery)
-  gallery_features = rng.normal(size=(gallery, dim)) + centres[others]
+  gallery_features = rng.normal(size=(gallery, dim)) + centers[others]
   others[::5] = -1000
   return {
-    'query_features': (rng.normal(size=(queries, dim)) + centres[ids]).astype(np.float32),
+    'query_features': (rng.normal(size=(queries, dim)) + centers[ids]).astype(np.float32),
     'query_ids': ids,
     'gallery_features': gallery_features.astype(np.float32),
     'gallery_ids': others,

@@ -165,7 +165,7 @@ class LinearProbeTest(chex.TestCase):
     )
     if scaling == 'unit':
       np.testing.assert_array_equal(found.predictions, by_hand.predictions)
-    else:  # standardised on the rows it trains on: without those held out while choosing
+    else:  # standardized on the rows it trains on: without those held out while choosing
       self.assertGreater(np.mean(found.predictions == by_hand.predictions), 0.95)
 
   @parameterized.parameters(0, 1)

@@ -14,11 +14,11 @@ from ssl_jax.evaluation.probes.mean_classifier import mean_classifier
 
 def random_problem(seed=0, train=120, test=70, dim=6, classes=5):
   rng = np.random.default_rng(seed)
-  centres = rng.normal(size=(classes, dim))
+  centers = rng.normal(size=(classes, dim))
   labels = [
     np.concatenate([np.arange(classes), rng.integers(0, classes, n)]) for n in (train, test)
   ]
-  rows = [centres[y] * (1 + y[:, None]) + rng.normal(size=(len(y), dim)) for y in labels]
+  rows = [centers[y] * (1 + y[:, None]) + rng.normal(size=(len(y), dim)) for y in labels]
   return rows[0], labels[0], rows[1], labels[1]
 
 

@@ -1,4 +1,4 @@
-"""Alignment, uniformity, generalised contrastive: golden values, slow references, limits."""
+"""Alignment, uniformity, generalized contrastive: golden values, slow references, limits."""
 
 import functools
 import itertools

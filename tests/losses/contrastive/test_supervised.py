@@ -56,7 +56,7 @@ def whole(view1, view2, temperature):
   return jax.value_and_grad(value, has_aux=True)(view1)
 
 
-def labelled(loss):
+def labeled(loss):
   return jax.jit(lambda view1, view2: loss(view1, view2, LABELS))
 
 
@@ -72,7 +72,7 @@ class GoldenTest(chex.TestCase):
       loss_of = functools.partial(
         supervised_contrastive, temperature=0.5, base_temperature=base, block_size=block_size
       )
-      loss, _ = goldens.evaluate(labelled(loss_of), dtype, VIEW1, VIEW2)
+      loss, _ = goldens.evaluate(labeled(loss_of), dtype, VIEW1, VIEW2)
       goldens.assert_golden(loss, expected)
 
   @goldens.every_way
@@ -81,7 +81,7 @@ class GoldenTest(chex.TestCase):
       loss_of = functools.partial(
         negatives_supervised_contrastive, positive_in_denominator=kappa, block_size=block_size
       )
-      loss, _ = goldens.evaluate(labelled(loss_of), dtype, VIEW1, VIEW2)
+      loss, _ = goldens.evaluate(labeled(loss_of), dtype, VIEW1, VIEW2)
       goldens.assert_golden(loss, expected)
 
 

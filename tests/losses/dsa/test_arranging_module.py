@@ -60,7 +60,7 @@ class ModuleTest(chex.TestCase):
     sums = np.linalg.norm(1 - 3 * matrix, axis=1) / np.linalg.norm(slope, axis=1)
     assert_golden(matrix * sums[:, None], RELEASED_OUTPUT, dtype)
 
-  def test_released_is_the_network_of_normalised_differences(self):
+  def test_released_is_the_network_of_normalized_differences(self):
     random = np.random.default_rng(0)
     z = random.normal(size=(9, 3))
     params = {

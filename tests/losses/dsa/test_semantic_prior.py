@@ -108,7 +108,7 @@ class AnchorScoresTest(chex.TestCase):
     np.testing.assert_array_equal(permuted, found[order])
 
   def test_duplicates_do_not_count_as_the_image_itself(self):
-    """Two identical images are each other's nearest neighbour, and no one's of themselves."""
+    """Two identical images are each other's nearest neighbor, and no one's of themselves."""
     prior = np.repeat(unit(0, 90, 180), 2, axis=0).astype(np.float32)
     np.testing.assert_array_equal(anchor_scores(prior, num_neighbors=1, threshold=0), 0)
     np.testing.assert_array_equal(

@@ -13,7 +13,7 @@ from ssl_jax.losses.dsa.arranging_module import arranging_matrix, released_arran
 from ssl_jax.losses.dsa.semantic_adjuster import semantic_adjuster
 from ssl_jax.losses.dsa.semantic_prior import prior_similarity
 from ssl_jax.losses.dsa.settings import PRESETS
-from tests.losses.catalogue import Batch, Case, Result
+from tests.losses.cases import Batch, Case, Result
 
 HIDDEN = 5
 # Shares, which change in steps where rounding decides.

@@ -1,8 +1,8 @@
-"""Time and memory of the weighted nearest-neighbour vote, `ssl_jax.evaluation.knn_predict`.
+"""Time and memory of the weighted nearest-neighbor vote, `ssl_jax.evaluation.knn_predict`.
 
-  python benchmarks/nearest_neighbours.py                      10,000 queries, 50,000 x 512, k = 200
-  python benchmarks/nearest_neighbours.py --bank=1300000 --only=file
-  python benchmarks/nearest_neighbours.py --out=benchmarks/results/NAME.json
+  python benchmarks/nearest_neighbors.py                      10,000 queries, 50,000 x 512, k = 200
+  python benchmarks/nearest_neighbors.py --bank=1300000 --only=file
+  python benchmarks/nearest_neighbors.py --out=benchmarks/results/NAME.json
 
 `whole` keeps the bank on the device; `file` reads it part by part from a file mapped into memory.
 Each is measured in a process of its own, whose peak resident memory is printed: Python, JAX, bank
@@ -35,13 +35,13 @@ CLASSES = 100
 ROWS = 8192  # of the bank made at once
 
 
-def make_bank(rows: np.ndarray, labels: np.ndarray, centres: np.ndarray) -> None:
-  """Fills in random rows around the centre of their class, a few at a time."""
+def make_bank(rows: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> None:
+  """Fills in random rows around the center of their class, a few at a time."""
   generator = np.random.default_rng(0)
   for start in range(0, len(rows), ROWS):
     part = rows[start : start + ROWS]
     part[:] = generator.standard_normal(part.shape, np.float32)
-    part += centres[labels[start : start + ROWS]]
+    part += centers[labels[start : start + ROWS]]
 
 
 def measure(way: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -51,17 +51,17 @@ def measure(way: str, settings: dict[str, Any]) -> dict[str, Any]:
   chunk_size, bank_chunk_size = WAYS[way]
   generator = np.random.default_rng(1)
   count, dim = settings['bank'], settings['dim']
-  centres = generator.standard_normal((CLASSES, dim), np.float32) / 4
+  centers = generator.standard_normal((CLASSES, dim), np.float32) / 4
   labels = generator.integers(0, CLASSES, count)
   truth = generator.integers(0, CLASSES, settings['queries'])
-  queries = generator.standard_normal((settings['queries'], dim), np.float32) + centres[truth]
+  queries = generator.standard_normal((settings['queries'], dim), np.float32) + centers[truth]
   with tempfile.TemporaryFile() as file:
     bank = (
       np.empty((count, dim), np.float32)
       if way == 'whole'
       else np.memmap(file, np.float32, 'w+', shape=(count, dim))
     )
-    make_bank(bank, labels, centres)
+    make_bank(bank, labels, centers)
     seconds = []
     for _ in range(settings['rounds'] + 1):
       begin = time.perf_counter()
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
       rows.append(pool.apply(measure, (way, settings)))
   print(table(rows))
   if options.out:
-    from losses import commit  # its neighbour in this folder
+    from losses import commit  # its neighbor in this folder
 
     from ssl_jax import reporting
 

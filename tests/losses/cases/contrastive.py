@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ssl_jax import losses
-from tests.losses.catalogue import Batch, Case
+from tests.losses.cases import Batch, Case
 
 # In eighths, which no float dtype rounds.
 QUEUE = np.round(8 * np.random.default_rng(7).normal(size=(10, 6))) / 8
@@ -17,7 +17,7 @@ def _views(loss: Callable[..., Any], **chosen: Any) -> Callable[..., Any]:
   return lambda batch, **options: loss(batch.view1, batch.view2, **(chosen | options))
 
 
-def _labelled(loss: Callable[..., Any], **chosen: Any) -> Callable[..., Any]:
+def _labeled(loss: Callable[..., Any], **chosen: Any) -> Callable[..., Any]:
   return lambda batch, **options: loss(batch.view1, batch.view2, batch.labels, **(chosen | options))
 
 
@@ -94,17 +94,17 @@ CASES: dict[str, Case] = {
     _views(losses.generalized_contrastive), ('generalized_contrastive',), blocks=True
   ),
   'supervised_contrastive': Case(
-    _labelled(losses.supervised_contrastive, base_temperature=0.07),
+    _labeled(losses.supervised_contrastive, base_temperature=0.07),
     ('supervised_contrastive',),
     blocks=True,
   ),
   'negatives_supervised_contrastive': Case(
-    _labelled(losses.negatives_supervised_contrastive),
+    _labeled(losses.negatives_supervised_contrastive),
     ('negatives_supervised_contrastive',),
     blocks=True,
   ),
   'negatives_supervised_contrastive_decoupled': Case(
-    _labelled(losses.negatives_supervised_contrastive, positive_in_denominator=0.0),
+    _labeled(losses.negatives_supervised_contrastive, positive_in_denominator=0.0),
     ('negatives_supervised_contrastive',),
     blocks=True,
   ),

@@ -2,7 +2,7 @@
 
 from ssl_jax.losses.redundancy import barlow_twins, vicreg
 from ssl_jax.losses.regression import cosine_regression, negative_cosine
-from tests.losses.catalogue import Case
+from tests.losses.cases import Case
 
 CASES: dict[str, Case] = {
   'barlow_twins': Case(

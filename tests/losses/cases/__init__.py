@@ -1,7 +1,7 @@
 """Every public loss as the harness calls it: one case for each way a loss takes its arguments.
 
 `test_losses_on_devices.py`, `test_two_processes.py` and `test_properties.py` run over them. A loss
-that is public and in no case fails `test_catalogue.py`.
+that is public and in no case fails `test_catalog.py`.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ class Case:
 
 def themes() -> dict[str, dict[str, Case]]:
   """The cases by theme, each theme a file of this folder, and name."""
-  from tests.losses.catalogue import adjuster, clustering, contrastive, redundancy, triplet
+  from tests.losses.cases import adjuster, clustering, contrastive, redundancy, triplet
 
   modules: tuple[Any, ...] = (contrastive, triplet, clustering, adjuster, redundancy)
   return {module.__name__.rpartition('.')[2]: module.CASES for module in modules}

@@ -8,7 +8,7 @@ from ssl_jax.losses.iccl.assignments import update_center
 from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
 from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from ssl_jax.losses.schedules import fade_weight
-from tests.losses.catalogue import Batch, Case, Result
+from tests.losses.cases import Batch, Case, Result
 
 STOPPED = ('target1', 'target2')
 
@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
   'similarity_clustering_centered': Case(
     _centered,
     ('similarity_clustering', 'centered_assignments', 'update_center'),
-    scale_free=False,  # targets are not normalised
+    scale_free=False,  # targets are not normalized
     stopped=STOPPED,
     smooth=False,  # the gradient of the uniformity is scaled: that is not the derivative
   ),

@@ -10,7 +10,7 @@ from absl.testing import parameterized
 
 from ssl_jax import losses
 from tests.losses.batches import SIZE, random_batch
-from tests.losses.catalogue import all_cases
+from tests.losses.cases import all_cases
 
 CASES = all_cases()
 # Public, and not a function from embeddings to (loss, metrics).
@@ -30,12 +30,12 @@ NOT_LOSSES = {
 COVERED = {name for case in CASES.values() for name in case.names}
 
 
-class CatalogueTest(chex.TestCase):
+class CatalogTest(chex.TestCase):
   def test_every_loss_is_in_the_harness(self):
     missing = set(losses.__all__) - COVERED - NOT_LOSSES.keys()
     self.assertEmpty(
       missing,
-      'Public losses without a case. Add one for each to a file of tests/losses/catalogue: the '
+      'Public losses without a case. Add one for each to a file of tests/losses/catalog: the '
       'tests of devices, processes, blocks and properties run over it. What is not a loss goes '
       f'into NOT_LOSSES of {__file__}, with the reason.',
     )

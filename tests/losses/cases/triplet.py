@@ -2,7 +2,7 @@
 
 from ssl_jax.losses.triplet.ranks import AllRanks, Deputy, MedianRank, RankWindow
 from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
-from tests.losses.catalogue import Batch, Case, Result
+from tests.losses.cases import Batch, Case, Result
 
 
 def _case(deputy: Deputy, *, minimum: int = 2, permutable: bool = True, **chosen) -> Case:
