@@ -80,7 +80,7 @@ def training_program(size: Size, images: jax.Array, augment: Callable) -> Progra
   """The compiled step on the first batch of `images`, its state fed back as in a run."""
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
   encoder = models.resnet(size.model, stem=size.stem, width=size.width, dtype=size.dtype)
-  method = methods.create('simclr').bind(encoder=encoder, total_steps=1000)
+  method = methods.create('simclr').setup(encoder=encoder, total_steps=1000)
   schedule = schedules.constant(0.06)
   optimizer = optimizers.build('sgd', schedule=schedule, momentum=0.9, weight_decay=5e-4)
   current = state.create(method, optimizer, 0, size.side, mesh)

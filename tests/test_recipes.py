@@ -66,7 +66,7 @@ class FlagFileTest(chex.TestCase):
   @parameterized.parameters(*_RECIPES)
   def test_the_method_fits_batch_and_views(self, path):
     parsed = _parse(path)
-    parsed.method.check_batch(parsed.data.batch_size, parsed.view_size)
+    parsed.method.validate_batch(parsed.data.batch_size, parsed.view_size)
     recipe = views.recipe(
       parsed.views.recipe,
       size=parsed.view_size,

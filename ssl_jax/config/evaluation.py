@@ -68,20 +68,28 @@ class Negatives:
   """The study of negative samples, `--task=analyze --analysis=negatives`."""
 
   batch_sizes: tuple[int, ...] = setting(
-    (), 'K+1, images an anchor is compared with; empty takes powers of 2', decides=False
+    (), 'K+1, images an anchor is compared with; empty takes powers of 2', affects_result=False
   )
   control_batch: int = setting(
-    0, 'fixed batch of the control, with sub-sampled negatives; 0 takes the largest', decides=False
+    0,
+    'fixed batch of the control, with sub-sampled negatives; 0 takes the largest',
+    affects_result=False,
   )
   num_negatives: tuple[int, ...] = setting(
-    (), 'K of the control, below its batch; empty takes those of the batches', decides=False
+    (), 'K of the control, below its batch; empty takes those of the batches', affects_result=False
   )
-  epochs: int = setting(10, 'passes over the test images, each with fresh views', decides=False)
+  epochs: int = setting(
+    10, 'passes over the test images, each with fresh views', affects_result=False
+  )
   mean_passes: int = setting(
-    5, 'passes of two views each behind the mean feature of an image', decides=False
+    5, 'passes of two views each behind the mean feature of an image', affects_result=False
   )
-  temperature: float = setting(0.0, "of the losses; 0 takes the method's, or 0.5", decides=False)
-  linear: bool = setting(True, 'also train linear probes, with and without head', decides=False)
+  temperature: float = setting(
+    0.0, "of the losses; 0 takes the method's, or 0.5", affects_result=False
+  )
+  linear: bool = setting(
+    True, 'also train linear probes, with and without head', affects_result=False
+  )
 
   def __post_init__(self) -> None:
     for size in self.batch_sizes:
@@ -104,11 +112,11 @@ class Meters:
   """What explains the score while it comes about, of a fixed set of labeled test images."""
 
   names: tuple[str, ...] = setting(
-    (), f'written to the metrics during training: {", ".join(ONLINE)}', decides=False
+    (), f'written to the metrics during training: {", ".join(ONLINE)}', affects_result=False
   )
-  every_epochs: float = setting(10.0, 'epochs between measurements', decides=False)
-  images: int = setting(1000, 'test images measured, the first so many', decides=False)
-  views: int = setting(4, 'augmented views of each', decides=False)
+  every_epochs: float = setting(10.0, 'epochs between measurements', affects_result=False)
+  images: int = setting(1000, 'test images measured, the first so many', affects_result=False)
+  views: int = setting(4, 'augmented views of each', affects_result=False)
 
   def __post_init__(self) -> None:
     for name in self.names:
@@ -126,58 +134,66 @@ class Evaluate:
     'last',
     'the newest, or that of the highest kNN in training',
     choices=('last', 'best'),
-    decides=False,
+    affects_result=False,
   )
-  baseline: bool = setting(True, 'also measure the untrained encoder', decides=False)
+  baseline: bool = setting(True, 'also measure the untrained encoder', affects_result=False)
   layer: str = setting(
     'encoder',
     'which output: of the encoder, or of the projection head',
     choices=('encoder', 'projector'),
-    decides=False,
+    affects_result=False,
   )
-  views: int = setting(8, 'augmented views an image, where a protocol needs them', decides=False)
-  view_images: int = setting(1000, 'test images that are seen in so many views', decides=False)
+  views: int = setting(
+    8, 'augmented views an image, where a protocol needs them', affects_result=False
+  )
+  view_images: int = setting(
+    1000, 'test images that are seen in so many views', affects_result=False
+  )
   chunk_rows: int = setting(
-    65_536, 'rows of the bank compared at once; bounds the memory of a search', decides=False
+    65_536, 'rows of the bank compared at once; bounds the memory of a search', affects_result=False
   )
-  knn_k: tuple[int, ...] = setting((5, 10, 20, 200), 'neighbors that vote', decides=False)
+  knn_k: tuple[int, ...] = setting((5, 10, 20, 200), 'neighbors that vote', affects_result=False)
   knn_temperatures: tuple[float, ...] = setting(
-    (0.07, 0.1), 'a neighbor votes with exp(cosine / temperature)', decides=False
+    (0.07, 0.1), 'a neighbor votes with exp(cosine / temperature)', affects_result=False
   )
-  probe: str = setting('grid', 'recipe of the linear probes', choices=PROBES, decides=False)
-  probe_epochs: int = setting(0, "epochs of the linear probes; 0 takes the recipe's", decides=False)
+  probe: str = setting('grid', 'recipe of the linear probes', choices=PROBES, affects_result=False)
+  probe_epochs: int = setting(
+    0, "epochs of the linear probes; 0 takes the recipe's", affects_result=False
+  )
   probe_views: int = setting(
     0,
     'augmented passes over the training images to probe on; 0 takes them as they are',
-    decides=False,
+    affects_result=False,
   )
   fractions: tuple[float, ...] = setting(
-    (0.01, 0.1), 'of the labels, for few labels', decides=False
+    (0.01, 0.1), 'of the labels, for few labels', affects_result=False
   )
   label_lists: tuple[str, ...] = setting(
-    (), 'files of image names, one a line, instead of fractions; for folders', decides=False
+    (), 'files of image names, one a line, instead of fractions; for folders', affects_result=False
   )
-  fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', decides=False)
-  ways: int = setting(5, 'classes of an episode', decides=False)
-  shots: int = setting(1, 'labeled images of each class of an episode', decides=False)
-  queries: int = setting(15, 'images of each class to tell apart in an episode', decides=False)
-  episodes: int = setting(2000, 'episodes', decides=False)
+  fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', affects_result=False)
+  ways: int = setting(5, 'classes of an episode', affects_result=False)
+  shots: int = setting(1, 'labeled images of each class of an episode', affects_result=False)
+  queries: int = setting(
+    15, 'images of each class to tell apart in an episode', affects_result=False
+  )
+  episodes: int = setting(2000, 'episodes', affects_result=False)
   long_tail_rule: str = setting(
     'auto',
     'many, medium, few: thirds of the classes by size, or over 100, 20 to 100, under 20 images',
     choices=('auto', 'thirds', 'imagenet_lt'),
-    decides=False,
+    affects_result=False,
   )
-  transfer: str = setting('', 'second data source, for transfer', decides=False)
+  transfer: str = setting('', 'second data source, for transfer', affects_result=False)
   persons: str = setting(
-    '', 'query and gallery of persons, npz:PATH or folder:PATH, for retrieval', decides=False
+    '', 'query and gallery of persons, npz:PATH or folder:PATH, for retrieval', affects_result=False
   )
   released_flip: bool = setting(
-    False, "persons: the released code's flip ensemble (legacy)", decides=False
+    False, "persons: the released code's flip ensemble (legacy)", affects_result=False
   )
-  restarts: int = setting(10, 'of k-means', decides=False)
+  restarts: int = setting(10, 'of k-means', affects_result=False)
   rank_batch: int = setting(
-    0, "batch of the false-negative audit; 0 takes the run's", decides=False
+    0, "batch of the false-negative audit; 0 takes the run's", affects_result=False
   )
 
   def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ class Argument:
 
 
 def setting(
-  default: Any, help: str, *, choices: Iterable[str] | None = None, decides: bool = True
+  default: Any, help: str, *, choices: Iterable[str] | None = None, affects_result: bool = True
 ) -> Any:
   """Declares one setting of a section.
 
@@ -46,10 +46,10 @@ def setting(
     default: its value when no flag is given; its type is the flag's type.
     help: one line for `--help`.
     choices: the allowed values of a string.
-    decides: whether the setting decides the outcome of a run. One that does not may change on
-      resume.
+    affects_result: whether the setting decides the outcome of a run. One that does not may change
+      on resume.
   """
-  metadata: dict[str, Any] = {'help': help, 'decides': decides}
+  metadata: dict[str, Any] = {'help': help, 'affects_result': affects_result}
   if choices is not None:
     metadata['choices'] = tuple(choices)
   return dataclasses.field(default=default, metadata=metadata)
@@ -256,12 +256,12 @@ class Parser:
         lines[section.flag(field)] = str(value).lower() if isinstance(value, bool) else str(value)
     return lines
 
-  def deciding(self, config: Any) -> set[str]:
+  def affecting_result(self, config: Any) -> set[str]:
     """The names of the flags that decide the outcome of a run."""
     chosen = {section: getattr(config, section).name for section in self._variants}
     names = {f'{section}.name' for section in chosen}
     for section in self.sections(chosen):
-      names |= {section.flag(f) for f in section.fields if f.metadata.get('decides', True)}
+      names |= {section.flag(f) for f in section.fields if f.metadata.get('affects_result', True)}
     return names
 
   def _choose(self, section: str, arguments: list[Argument]) -> str:

@@ -120,10 +120,10 @@ class Checkpoint:
   """What is kept on disk, and how often."""
 
   every_steps: int = setting(
-    500, 'steps between checkpoints; 0 saves only at the end', decides=False
+    500, 'steps between checkpoints; 0 saves only at the end', affects_result=False
   )
-  keep_last: int = setting(2, 'newest checkpoints kept', decides=False)
-  keep_best: int = setting(1, 'checkpoints of the highest kNN kept besides', decides=False)
+  keep_last: int = setting(2, 'newest checkpoints kept', affects_result=False)
+  keep_best: int = setting(1, 'checkpoints of the highest kNN kept besides', affects_result=False)
 
   def __post_init__(self) -> None:
     require('checkpoint.every_steps', self.every_steps, '0 or more', self.every_steps >= 0)
@@ -135,9 +135,9 @@ class Checkpoint:
 class Report:
   """What a person sees."""
 
-  every_steps: int = setting(20, 'steps between lines of metrics', decides=False)
-  tensorboard: bool = setting(True, 'also write TensorBoard event files', decides=False)
-  html: bool = setting(True, 'write report.html at the end', decides=False)
+  every_steps: int = setting(20, 'steps between lines of metrics', affects_result=False)
+  tensorboard: bool = setting(True, 'also write TensorBoard event files', affects_result=False)
+  html: bool = setting(True, 'write report.html at the end', affects_result=False)
 
   def __post_init__(self) -> None:
     require('report.every_steps', self.every_steps, 'at least 1', self.every_steps >= 1)
@@ -148,20 +148,24 @@ class Devices:
   """Where it runs. None of this decides the outcome, up to rounding."""
 
   platform: str = setting(
-    'auto', 'what to run on', choices=('auto', 'cpu', 'gpu', 'tpu'), decides=False
+    'auto', 'what to run on', choices=('auto', 'cpu', 'gpu', 'tpu'), affects_result=False
   )
-  simulate: int = setting(0, 'split the CPU into N simulated devices; 0 does not', decides=False)
+  simulate: int = setting(
+    0, 'split the CPU into N simulated devices; 0 does not', affects_result=False
+  )
   steps_per_call: int = setting(
-    1, 'steps in one compiled loop; slow on CPU, see the architecture page', decides=False
+    1, 'steps in one compiled loop; slow on CPU, see the architecture page', affects_result=False
   )
-  deterministic: bool = setting(False, 'only GPU kernels that repeat byte for byte', decides=False)
+  deterministic: bool = setting(
+    False, 'only GPU kernels that repeat byte for byte', affects_result=False
+  )
   coordinator: str = setting(
-    '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster', decides=False
+    '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster', affects_result=False
   )
-  processes: int = setting(1, 'processes of the run, with a coordinator', decides=False)
-  process: int = setting(0, 'number of this process, with a coordinator', decides=False)
+  processes: int = setting(1, 'processes of the run, with a coordinator', affects_result=False)
+  process: int = setting(0, 'number of this process, with a coordinator', affects_result=False)
   compile_cache: str = setting(
-    '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', decides=False
+    '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', affects_result=False
   )
 
   def __post_init__(self) -> None:
@@ -179,18 +183,22 @@ class Config:
 
   task: str = setting('pretrain', 'what to do', choices=('pretrain', 'evaluate', 'analyze'))
   analysis: str = setting(
-    'negatives', 'which study --task=analyze makes', choices=('negatives',), decides=False
+    'negatives', 'which study --task=analyze makes', choices=('negatives',), affects_result=False
   )
   class_counts: str = setting(
-    '', 'images of each class, to plan without a run: 1000x1300, 5,3,2 or a file', decides=False
+    '',
+    'images of each class, to plan without a run: 1000x1300, 5,3,2 or a file',
+    affects_result=False,
   )
   weights: str = setting(
-    '', 'evaluate this encoder, FILE.npz or FILE.safetensors, not a run', decides=False
+    '', 'evaluate this encoder, FILE.npz or FILE.safetensors, not a run', affects_result=False
   )
   compare: tuple[str, ...] = setting(
-    (), 'evaluate these runs side by side: runs/A,runs/B', decides=False
+    (), 'evaluate these runs side by side: runs/A,runs/B', affects_result=False
   )
-  run_dir: str = setting('', 'folder of the run; empty takes runs/SOURCE-METHOD', decides=False)
+  run_dir: str = setting(
+    '', 'folder of the run; empty takes runs/SOURCE-METHOD', affects_result=False
+  )
   seed: int = setting(0, 'decides initialization, order and augmentation')
   epochs: float = setting(100.0, 'passes over the training images')
   steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs')
@@ -282,7 +290,7 @@ def to_flags(config: Config) -> str:
 def differences(old: Config, new: Config) -> list[str]:
   """The flags that decide the outcome and differ, as `--name: OLD in the folder, NEW now`."""
   before, after = parser().render(old), parser().render(new)
-  decide = parser().deciding(old) | parser().deciding(new)
+  decide = parser().affecting_result(old) | parser().affecting_result(new)
   return [
     f'--{name}: {before.get(name, "(none)")} in the folder, {after.get(name, "(none)")} now'
     for name in dict.fromkeys([*before, *after])

@@ -2,18 +2,18 @@
 
 from ssl_jax.data.dataset import ArraySource, Dataset, Source
 from ssl_jax.data.loading import load
-from ssl_jax.data.order import Order
-from ssl_jax.data.persons import Persons, load_persons
+from ssl_jax.data.reid import Reid, load_reid
+from ssl_jax.data.sampler import EpochSampler
 from ssl_jax.data.subset import long_tail_counts, long_tail_indices
 
 __all__ = [
   'ArraySource',
   'Dataset',
-  'Order',
-  'Persons',
+  'EpochSampler',
+  'Reid',
   'Source',
   'load',
-  'load_persons',
+  'load_reid',
   'long_tail_counts',
   'long_tail_indices',
 ]

@@ -25,7 +25,7 @@ def load_folder(
   test_fraction: float,
   on_error: str,
   seed: int,
-  report: Callable[[str], None],
+  log: Callable[[str], None],
 ) -> Dataset:
   """Decodes the images of PATH to squares of `image_size` pixels.
 
@@ -43,7 +43,7 @@ def load_folder(
     on_error: 'skip' reports a damaged file in one line and goes on, 'fail' raises for the first
       one.
     seed: another one holds out other images.
-    report: called with one line for each thing worth knowing.
+    log: called with one line for each thing worth knowing.
 
   Raises:
     ValueError: the layout is ambiguous, the images do not fit in memory, or Pillow is missing.
@@ -60,10 +60,10 @@ def load_folder(
   def damaged(line: str) -> None:
     if on_error == 'fail':
       raise OSError(f'{line}; data.on_error=skip goes on without it')
-    report(f'{line}; skipped')
+    log(f'{line}; skipped')
 
   try:
-    train, test = _splits(path, test_fraction, seed, damaged, report)
+    train, test = _splits(path, test_fraction, seed, damaged, log)
   except OSError as error:
     if error.strerror is None:
       raise
@@ -74,7 +74,7 @@ def load_folder(
     images, kept = decode(listing.root, listing.files, image_size, damaged)
     if len(kept) < len(listing.files):
       lost = len(listing.files) - len(kept)
-      report(f'{printable(listing.root)}: skipped {lost:,} of {len(listing.files):,} image files')
+      log(f'{printable(listing.root)}: skipped {lost:,} of {len(listing.files):,} image files')
     labels = np.asarray(listing.labels, np.int32)[kept] if listing.labels else None
     return ArraySource(images, labels, tuple(listing.files[row] for row in kept))
 
@@ -90,7 +90,7 @@ def _splits(
   test_fraction: float,
   seed: int,
   damaged: Callable[[str], None],
-  report: Callable[[str], None],
+  log: Callable[[str], None],
 ) -> tuple[Listing, Listing]:
   tests = [name for name in _TEST_FOLDERS if pathlib.Path(path, name).is_dir()]
   if not pathlib.Path(path, 'train').is_dir():
@@ -98,11 +98,11 @@ def _splits(
       raise ValueError(
         f'{printable(path)}: found {tests[0]}/ without train/; allowed both, or class folders alone'
       )
-    return _hold_out(list_images(path, damaged, report), test_fraction, seed)
-  train = list_images(f'{path}/train', damaged, report)
+    return _hold_out(list_images(path, damaged, log), test_fraction, seed)
+  train = list_images(f'{path}/train', damaged, log)
   if not tests:
     return _hold_out(train, test_fraction, seed)
-  test = list_images(f'{path}/{tests[0]}', damaged, report)
+  test = list_images(f'{path}/{tests[0]}', damaged, log)
   if not train.class_names or not test.class_names:
     return train, test
   unknown = [name for name in test.class_names if name not in train.class_names]

@@ -43,9 +43,7 @@ def hash_order(relative_path: str, seed: int = 0) -> int:
   return int.from_bytes(digest, 'little')
 
 
-def list_images(
-  root: str, damaged: Callable[[str], None], report: Callable[[str], None]
-) -> Listing:
+def list_images(root: str, damaged: Callable[[str], None], log: Callable[[str], None]) -> Listing:
   """Lists the images below `root`.
 
   Sub-folders that hold images are the classes, images deeper inside them included; without any, the
@@ -56,16 +54,16 @@ def list_images(
   Args:
     root: an existing folder.
     damaged: called with one line for each sub-folder that cannot be read.
-    report: called with one line for each thing that a user may not have meant.
+    log: called with one line for each thing that a user may not have meant.
 
   Raises:
     OSError: `root` cannot be read, or holds no image.
   """
-  files, folders, ignored = _walk(root, damaged, report)
+  files, folders, ignored = _walk(root, damaged, log)
   shown = printable(root)
   if ignored:
     kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(ignored.items()))
-    report(f'{shown}: ignored {ignored.total():,} files that are no images ({kinds})')
+    log(f'{shown}: ignored {ignored.total():,} files that are no images ({kinds})')
   in_classes = [path for path in files if '/' in path]
   if not in_classes:
     if not files:
@@ -75,11 +73,11 @@ def list_images(
     return Listing(root, _in_order(files), (), ())
   if len(in_classes) < len(files):
     count = len(files) - len(in_classes)
-    report(f'{shown}: ignored {count:,} images beside the class folders, which have no class')
+    log(f'{shown}: ignored {count:,} images beside the class folders, which have no class')
   names = sorted({path.partition('/')[0] for path in in_classes}, key=os.fsencode)
   for name in sorted(folders - set(names), key=os.fsencode):
-    report(f'{printable(pathlib.Path(root, name))}: holds no image; left out of the classes')
-  _report_twins(shown, names, report)
+    log(f'{printable(pathlib.Path(root, name))}: holds no image; left out of the classes')
+  _report_twins(shown, names, log)
   number = {name: label for label, name in enumerate(names)}
   ordered = _in_order(in_classes)
   labels = tuple(number[path.partition('/')[0]] for path in ordered)
@@ -91,12 +89,12 @@ def _in_order(files: list[str]) -> tuple[str, ...]:
   return tuple(sorted(files, key=lambda path: (hash_order(path), os.fsencode(path))))
 
 
-def _report_twins(shown: str, names: list[str], report: Callable[[str], None]) -> None:
+def _report_twins(shown: str, names: list[str], log: Callable[[str], None]) -> None:
   seen: dict[str, str] = {}
   for name in names:
     first = seen.setdefault(unicodedata.normalize('NFC', name).casefold(), name)
     if first != name:
-      report(
+      log(
         f'{shown}: class folders {printable(first)!r} and {printable(name)!r} differ only in'
         ' spelling; they stay two classes'
       )
@@ -112,7 +110,7 @@ def _folder_identity(entry: os.DirEntry) -> tuple[int, int] | None:
 
 
 def _walk(
-  root: str, damaged: Callable[[str], None], report: Callable[[str], None]
+  root: str, damaged: Callable[[str], None], log: Callable[[str], None]
 ) -> tuple[list[str], set[str], collections.Counter]:
   """Image files, folders directly below `root`, and the number of other files by extension."""
   files: list[str] = []
@@ -138,7 +136,7 @@ def _walk(
       identity = _folder_identity(entry)
       if identity is not None:
         if identity in above:
-          report(f'{printable(entry.path)}: a link to a folder it lies in; not followed')
+          log(f'{printable(entry.path)}: a link to a folder it lies in; not followed')
           continue
         if not prefix:
           folders.add(entry.name)

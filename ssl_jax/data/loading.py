@@ -26,7 +26,7 @@ def load(
   test_fraction: float = 0.1,
   on_error: str = 'skip',
   seed: int = 0,
-  report: Callable[[str], None] = print,
+  log: Callable[[str], None] = print,
 ) -> Dataset:
   """Loads a data set whose images all fit in memory.
 
@@ -41,7 +41,7 @@ def load(
     on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
     seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
       set.
-    report: called with one line for each thing a user should know.
+    log: called with one line for each thing a user should know.
 
   Returns:
     The data set: uint8 images [n, image_size, image_size, 3], int32 labels [n] or None.
@@ -62,7 +62,7 @@ def load(
     case 'npz', True if path:
       dataset = load_npz(path, image_size, test_fraction, seed)
     case 'folder', True if path:
-      dataset = load_folder(path, image_size, test_fraction, on_error, seed, report)
+      dataset = load_folder(path, image_size, test_fraction, on_error, seed, log)
     case _:
       raise ValueError(
         f'data.source: found {source!r}{_nearest(source)}; allowed {", ".join(SOURCES)}'

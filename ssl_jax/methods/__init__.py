@@ -17,7 +17,7 @@ from ssl_jax.methods.base.online_target import OnlineTargetMethod, cosine_moment
 from ssl_jax.methods.base.projected import ProjectedMethod
 from ssl_jax.methods.byol import BYOL
 from ssl_jax.methods.dcl import DCL
-from ssl_jax.methods.dsa import adjusted
+from ssl_jax.methods.dsa import with_dsa
 from ssl_jax.methods.iccl import ICCL
 from ssl_jax.methods.instance_discrimination import InstanceDiscrimination
 from ssl_jax.methods.moco_v2 import MoCoV2
@@ -54,14 +54,14 @@ __all__ = [
   'TruncatedTriplet',
   'VICReg',
   'Variables',
-  'adjusted',
+  'base_methods',
   'cosine_momentum',
   'create',
   'feature_std',
   'get',
-  'hosts',
   'hyperparameter',
   'names',
+  'with_dsa',
 ]
 
 _CLASSES: tuple[type[Method], ...] = (
@@ -83,7 +83,7 @@ _CLASSES: tuple[type[Method], ...] = (
   Supervised,
 )
 # The methods that the adjuster attaches to: those that embed views by a projector.
-_HOSTS = tuple(kind for kind in _CLASSES if kind is not Supervised)
+_BASE_METHODS = tuple(kind for kind in _CLASSES if kind is not Supervised)
 
 
 def names() -> tuple[str, ...]:
@@ -91,9 +91,9 @@ def names() -> tuple[str, ...]:
   return tuple(kind.name for kind in _registry())
 
 
-def hosts() -> tuple[str, ...]:
+def base_methods() -> tuple[str, ...]:
   """The names of the methods that may carry a regularizer."""
-  return tuple(kind.name for kind in _HOSTS)
+  return tuple(kind.name for kind in _BASE_METHODS)
 
 
 def get(name: str) -> type[Method]:
@@ -128,7 +128,7 @@ def create(name: str, **hyperparameters: Any) -> Method:
 
 
 def _registry() -> tuple[type[Method], ...]:
-  return (*_CLASSES, *(adjusted(host) for host in _HOSTS))
+  return (*_CLASSES, *(with_dsa(host) for host in _BASE_METHODS))
 
 
 def _unknown(argument: str, found: Any, allowed: tuple[str, ...]) -> str:

@@ -47,8 +47,8 @@ class Balanced(ContrastiveMethod):
   def needs_labels(self) -> bool:  # type: ignore[override]
     return self.class_prior_weights
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     for field in ('attract_weight', 'repel_weight', 'positive_in_denominator'):
       self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0 and finite')
     self.require('temperature_low', 0 < self.temperature_low < float('inf'), '> 0')
@@ -56,7 +56,7 @@ class Balanced(ContrastiveMethod):
     self.require('temperature_high', low <= self.temperature_high < float('inf'), f'>= {low}')
     self.require('temperature_half_period', 0 < self.temperature_half_period <= 1, 'in (0, 1]')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables
@@ -73,7 +73,7 @@ class Balanced(ContrastiveMethod):
       positive_in_denominator=self.positive_in_denominator,
       **settings,
     )
-    value, metrics = pairs.symmetric(loss, embeddings)
+    value, metrics = pairs.all_pairs_mean(loss, embeddings)
     return value, {**metrics, 'temperature': jnp.asarray(temperature, value.dtype)}
 
   def _temperature(self, step: chex.Numeric) -> float | jax.Array:

@@ -32,17 +32,17 @@ class BarlowTwins(ProjectedMethod):
   redundancy_weight: float = hyperparameter(0.005, 'of the squared off-diagonal correlations')
   loss_scale: float = hyperparameter(1.0, 'multiplies the loss; the released LARS recipe has 0.024')
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('redundancy_weight', 0 <= self.redundancy_weight < float('inf'), '>= 0')
     self.require('loss_scale', 0 < self.loss_scale < float('inf'), '> 0')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
     loss = lambda a, b: losses.barlow_twins(
       a, b, redundancy_weight=self.redundancy_weight, scale=self.loss_scale
     )
-    value, metrics = pairs.symmetric(loss, embeddings)
+    value, metrics = pairs.all_pairs_mean(loss, embeddings)
     return value, {**metrics, 'positive_similarity': pairs.mean_cosine(embeddings)}

@@ -24,8 +24,8 @@ class BYOL(OnlineTargetMethod):
 
   name: ClassVar[str] = 'byol'
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
-    return pairs.directed(losses.cosine_regression, embeddings)
+    return pairs.cross_view_sum(losses.cosine_regression, embeddings)

@@ -29,11 +29,11 @@ class DCL(ContrastiveMethod):
     0.0, 'of the weights of positives (DCLW: 0.5); 0 weighs all alike'
   )
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('weight_temperature', 0 <= self.weight_temperature < float('inf'), '>= 0')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
@@ -44,4 +44,4 @@ class DCL(ContrastiveMethod):
       weight_temperature=self.weight_temperature or None,
       **self.in_groups,
     )
-    return pairs.symmetric(loss, embeddings)
+    return pairs.all_pairs_mean(loss, embeddings)

@@ -23,7 +23,7 @@ _MODULE = 'dsa'
 class Adjusted(Method):
   """Adds `losses.semantic_adjuster` to the loss of a host, and its arranging module to `params`.
 
-  Meant to stand before the host among the bases of a class, see `adjusted`. The host's online
+  Meant to stand before the host among the bases of a class, see `with_dsa`. The host's online
   embeddings of the two views carry the gradient; its targets are what they are compared with. A
   frozen network, the prior, says which images are alike: the moving average of the encoder with
   running statistics ('ema', the host's own target where it has one), the average colors of an 8 x
@@ -31,7 +31,7 @@ class Adjusted(Method):
   Source: Song et al., arXiv 2407.13541, partly reconstructed.
   """
 
-  needs_plain: ClassVar[bool] = True
+  needs_unaugmented: ClassVar[bool] = True
 
   dsa_preset: str = hyperparameter(
     'calibrated', 'variant of the adjuster', choices=tuple(losses.ADJUSTER_PRESETS)
@@ -71,8 +71,8 @@ class Adjusted(Method):
   def borrows_from(self) -> str:
     return self.dsa_prior_run
 
-  def check(self) -> None:
-    super().check()  # type: ignore[safe-super]
+  def validate(self) -> None:
+    super().validate()  # type: ignore[safe-super]
     checkpoint = self.dsa_prior == 'checkpoint'
     self.require(
       'dsa_prior_run',
@@ -88,8 +88,8 @@ class Adjusted(Method):
       value = getattr(self, field)
       self.require(field, value == -1 or 0 <= value < float('inf'), '>= 0, or -1')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    super().check_batch(batch_size, view_size)
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
+    super().validate_batch(batch_size, view_size)
     size = self.dsa_group_size or batch_size
     fits = batch_size % size == 0
     self.require('dsa_group_size', fits, f'a divisor of data.batch_size {batch_size}')
@@ -101,7 +101,7 @@ class Adjusted(Method):
 
   def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
     variables = super().init(key, images)
-    params, extra = dict(variables['params']), dict(variables['extra'])
+    params, method_state = dict(variables['params']), dict(variables['method_state'])
     settings = self._settings()
     if settings.matrix != 'prior':
       params[_MODULE] = losses.init_arranging(
@@ -110,44 +110,44 @@ class Adjusted(Method):
         form=settings.matrix,
       )
     if self.dsa_prior in ('random', 'checkpoint'):
-      extra['dsa_prior'] = self.bound_encoder().init(jax.random.fold_in(key, 2001), images)
+      method_state['dsa_prior'] = self.bound_encoder().init(jax.random.fold_in(key, 2001), images)
     if settings.prior_temperature is None:
-      extra['dsa_temperature'] = jnp.zeros((), jnp.float32)
-    return {**variables, 'params': params, 'extra': extra}
+      method_state['dsa_temperature'] = jnp.zeros((), jnp.float32)
+    return {**variables, 'params': params, 'method_state': method_state}
 
-  def lend(self, extra: dict[str, Any], params: Any, stats: Any) -> dict[str, Any]:
-    return {**extra, 'dsa_prior': {'params': params, 'stats': stats}}
+  def lend(self, method_state: dict[str, Any], params: Any, batch_stats: Any) -> dict[str, Any]:
+    return {**method_state, 'dsa_prior': {'params': params, 'batch_stats': batch_stats}}
 
   def embed(
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
     batch = as_batch(batch)
     embeddings, new_state = super().embed(variables, batch, step, key)  # type: ignore[safe-super]
-    priors, plain = self._priors(variables, batch)
-    context = {**embeddings.context, 'dsa_priors': priors, 'dsa_plain': plain}
-    settings, extra = self._settings(), new_state['extra']
+    priors, unaugmented = self._priors(variables, batch)
+    context = {**embeddings.context, 'dsa_priors': priors, 'dsa_unaugmented': unaugmented}
+    settings, method_state = self._settings(), new_state['method_state']
     if settings.prior_temperature is None:
       current = losses.calibrated_temperature(
-        plain, quantile=settings.prior_quantile, group_size=self.dsa_group_size or None
+        unaugmented, quantile=settings.prior_quantile, group_size=self.dsa_group_size or None
       )
-      average = losses.update_temperature(variables['extra']['dsa_temperature'], current)
+      average = losses.update_temperature(variables['method_state']['dsa_temperature'], current)
       average = average.astype(jnp.float32)
-      extra = {**extra, 'dsa_temperature': average}
+      method_state = {**method_state, 'dsa_temperature': average}
       context['dsa_temperature'] = average
     embeddings = dataclasses.replace(embeddings, context=context)
-    return embeddings, {**new_state, 'extra': extra}
+    return embeddings, {**new_state, 'method_state': method_state}
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
-    loss, metrics = super().compare(embeddings, variables, step)  # type: ignore[safe-super]
+    loss, metrics = super().loss_from_embeddings(embeddings, variables, step)  # type: ignore[safe-super]
     context = embeddings.context
     adjustment, found = losses.semantic_adjuster(
       scale_gradient(variables['params'].get(_MODULE), self.dsa_module_rate),
       (embeddings.online[0], embeddings.online[1]),
       (embeddings.target[0], embeddings.target[1]),
       context['dsa_priors'],
-      context['dsa_plain'],
+      context['dsa_unaugmented'],
       preset=self._settings(),
       prior_temperature=context.get('dsa_temperature'),
       group_size=self.dsa_group_size or None,
@@ -176,20 +176,22 @@ class Adjusted(Method):
   def _priors(
     self, variables: Variables, batch: Batch
   ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    if batch.plain is None:
-      raise ValueError('plain: found None, must be the un-augmented images of the batch')
-    images = jnp.concatenate([batch.views, batch.plain[:, None]], axis=1)
+    if batch.unaugmented is None:
+      raise ValueError('unaugmented: found None, must be the un-augmented images of the batch')
+    images = jnp.concatenate([batch.views, batch.unaugmented[:, None]], axis=1)
     if self.dsa_prior == 'pixel':
       rows = coarse_pixels(merge(images))
       rows = rows - jnp.mean(rows, axis=0)
     else:
-      params, stats = variables['target'].get('encoder'), variables['stats']['encoder']
+      params, batch_stats = variables['target'].get('encoder'), variables['batch_stats']['encoder']
       if self.dsa_prior != 'ema':
-        params, stats = (variables['extra']['dsa_prior'][part] for part in ('params', 'stats'))
-      frozen = jax.lax.stop_gradient({'params': params, 'stats': stats})
+        params, batch_stats = (
+          variables['method_state']['dsa_prior'][part] for part in ('params', 'batch_stats')
+        )
+      frozen = jax.lax.stop_gradient({'params': params, 'batch_stats': batch_stats})
       rows, _ = self.bound_encoder().apply(frozen, merge(images), train=False)
-    view1, view2, plain = split(jax.lax.stop_gradient(rows), 3)
-    return (view1, view2), plain
+    view1, view2, unaugmented = split(jax.lax.stop_gradient(rows), 3)
+    return (view1, view2), unaugmented
 
 
 def scale_gradient(tree: Any, factor: float) -> Any:
@@ -200,8 +202,8 @@ def scale_gradient(tree: Any, factor: float) -> Any:
 
 
 @functools.cache
-def adjusted(host: type[Method]) -> type[Method]:
-  """The host with DSA, a method of the name `HOST+dsa`."""
+def with_dsa(host: type[Method]) -> type[Method]:
+  """The host with DSA, a method of the name `METHOD+dsa`."""
   kind = type(
     f'Adjusted{host.__name__}',
     (Adjusted, host),

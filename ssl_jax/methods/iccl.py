@@ -95,8 +95,8 @@ class ICCL(OnlineTargetMethod):
   def predictor_init(self) -> str:
     return self.projector_init
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('fade_start', 0 <= self.fade_start <= 1, 'between 0 and 1')
     self.require('fade_end', self.fade_start <= self.fade_end <= 1, 'from fade_start to 1')
     for field in ('similarity_weight_after', 'uniformity_weight', 'uniformity_gradient_scale'):
@@ -108,8 +108,8 @@ class ICCL(OnlineTargetMethod):
     self.require('pca_queue', self.pca_queue >= 0, '>= 0')
     self.require('pca_queue', not self.pca_queue or self.pca_dim > 0, '0 unless pca_dim is > 0')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    super().check_batch(batch_size, view_size)
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
+    super().validate_batch(batch_size, view_size)
     fits = not self.pca_queue or self.pca_queue >= 2 * batch_size
     self.require('pca_queue', fits, f'at least {2 * batch_size}, both views of a batch, or 0')
 
@@ -122,17 +122,17 @@ class ICCL(OnlineTargetMethod):
   def embed(
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
-    if as_batch(batch).local is not None:
+    if as_batch(batch).local_crops is not None:
       raise ValueError(f'method.name: found {self.name}, which has no use for views.local_crops')
     embeddings, new_state = super().embed(variables, batch, step, key)
     if not self.pca_queue:
       return embeddings, new_state
-    queue = push(variables['extra']['queue'], merge(jnp.stack(embeddings.target, axis=1)))
+    queue = push(variables['method_state']['queue'], merge(jnp.stack(embeddings.target, axis=1)))
     context = {**embeddings.context, 'pca_rows': queue}
     embeddings = dataclasses.replace(embeddings, context=context)
-    return embeddings, {**new_state, 'extra': {**new_state['extra'], 'queue': queue}}
+    return embeddings, {**new_state, 'method_state': {**new_state['method_state'], 'queue': queue}}
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables

@@ -30,17 +30,17 @@ class InstanceDiscrimination(ContrastiveMethod):
   replacement: bool = hyperparameter(False, 'whether an image may be drawn twice')
   normalize: bool = hyperparameter(True, 'compare cosines rather than inner products')
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('num_negatives', self.num_negatives >= 0, '>= 0')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    super().check_batch(batch_size, view_size)
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
+    super().validate_batch(batch_size, view_size)
     most = (self.group_size or batch_size) - 1
     fits = self.replacement or self.num_negatives <= most
     self.require('num_negatives', fits, f'at most {most}, the other images of its group')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
@@ -54,4 +54,4 @@ class InstanceDiscrimination(ContrastiveMethod):
     loss = lambda a, b: losses.instance_contrastive(
       a, b, temperature=self.temperature, normalize=self.normalize, **self.in_groups, **settings
     )
-    return pairs.symmetric(loss, embeddings)
+    return pairs.all_pairs_mean(loss, embeddings)

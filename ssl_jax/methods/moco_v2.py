@@ -43,14 +43,14 @@ class MoCoV2(OnlineTargetMethod):
     0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
   )
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
     self.require('queue_size', self.queue_size >= 1, '>= 1')
     self.require('block_size', self.block_size >= 0, '>= 0')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    super().check_batch(batch_size, view_size)
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
+    super().validate_batch(batch_size, view_size)
     fits = self.queue_size >= 2 * batch_size
     self.require('queue_size', fits, f'at least {2 * batch_size}, both views of a batch')
 
@@ -63,19 +63,19 @@ class MoCoV2(OnlineTargetMethod):
   ) -> tuple[Embeddings, dict[str, Any]]:
     embeddings, new_state = super().embed(variables, batch, step, key)
     targets = jnp.stack(embeddings.target, axis=1)
-    queue = push(variables['extra']['queue'], targets.reshape(-1, targets.shape[-1]))
-    return embeddings, {**new_state, 'extra': {**new_state['extra'], 'queue': queue}}
+    queue = push(variables['method_state']['queue'], targets.reshape(-1, targets.shape[-1]))
+    return embeddings, {**new_state, 'method_state': {**new_state['method_state'], 'queue': queue}}
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del step
     loss = lambda prediction, target: losses.info_nce(
       prediction,
       target,
-      negatives=variables['extra']['queue'],
+      negatives=variables['method_state']['queue'],
       temperature=self.temperature,
       block_size=self.block_size or None,
     )
-    total, metrics = pairs.directed(loss, embeddings)
+    total, metrics = pairs.cross_view_sum(loss, embeddings)
     return total / 2, metrics

@@ -39,17 +39,17 @@ class MoCoV3(OnlineTargetMethod):
   def predictor_init(self) -> str:
     return 'kaiming_normal'
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
     self.require('block_size', self.block_size >= 0, '>= 0')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
     loss = lambda prediction, target: losses.info_nce(
       prediction, target, temperature=self.temperature, block_size=self.block_size or None
     )
-    total, metrics = pairs.directed(loss, embeddings)
+    total, metrics = pairs.cross_view_sum(loss, embeddings)
     return 2 * self.temperature * total, metrics

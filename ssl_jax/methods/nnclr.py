@@ -44,14 +44,14 @@ class NNCLR(OnlineTargetMethod):
   def predictor_init(self) -> str:
     return 'kaiming_normal'
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
     self.require('queue_size', self.queue_size >= 1, '>= 1')
     self.require('block_size', self.block_size >= 0, '>= 0')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    super().check_batch(batch_size, view_size)
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
+    super().validate_batch(batch_size, view_size)
     fits = self.queue_size >= batch_size
     self.require('queue_size', fits, f'at least {batch_size}, one batch')
 
@@ -63,13 +63,13 @@ class NNCLR(OnlineTargetMethod):
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
     embeddings, new_state = super().embed(variables, batch, step, key)
-    queue = variables['extra']['queue']
+    queue = variables['method_state']['queue']
     neighbors = tuple(nearest(queue, projection) for projection in embeddings.target)
-    extra = {**new_state['extra'], 'queue': push(queue, embeddings.target[0])}
+    method_state = {**new_state['method_state'], 'queue': push(queue, embeddings.target[0])}
     embeddings = dataclasses.replace(embeddings, target=neighbors)
-    return embeddings, {**new_state, 'extra': extra}
+    return embeddings, {**new_state, 'method_state': method_state}
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
@@ -77,7 +77,7 @@ class NNCLR(OnlineTargetMethod):
     loss = lambda prediction, neighbor: losses.info_nce(
       neighbor, prediction, temperature=self.temperature, block_size=self.block_size or None
     )
-    total, metrics = pairs.directed(loss, embeddings)
+    total, metrics = pairs.cross_view_sum(loss, embeddings)
     return total / 2, metrics
 
 

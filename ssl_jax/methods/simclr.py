@@ -26,9 +26,9 @@ class SimCLR(ContrastiveMethod):
 
   name: ClassVar[str] = 'simclr'
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
     loss = lambda a, b: losses.nt_xent(a, b, temperature=self.temperature, **self.in_groups)
-    return pairs.symmetric(loss, embeddings)
+    return pairs.all_pairs_mean(loss, embeddings)

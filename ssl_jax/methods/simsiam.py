@@ -42,9 +42,9 @@ class SimSiam(OnlineTargetMethod):
   def predictor_init(self) -> str:
     return 'torch_default'
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
-    total, metrics = pairs.directed(losses.negative_cosine, embeddings)
+    total, metrics = pairs.cross_view_sum(losses.negative_cosine, embeddings)
     return total / 2, metrics

@@ -24,11 +24,11 @@ class SupCon(ContrastiveMethod):
 
   temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('group_size', self.group_size == 0, '0: positives come from the whole batch')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
@@ -36,4 +36,4 @@ class SupCon(ContrastiveMethod):
     loss = lambda a, b: losses.supervised_contrastive(
       a, b, labels, temperature=self.temperature, **self.in_blocks
     )
-    return pairs.symmetric(loss, embeddings)
+    return pairs.all_pairs_mean(loss, embeddings)

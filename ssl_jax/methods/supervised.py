@@ -27,7 +27,7 @@ class Supervised(Method):
 
   label_smoothing: float = hyperparameter(0.0, 'share of the target spread over all classes')
 
-  def check(self) -> None:
+  def validate(self) -> None:
     self.require('label_smoothing', 0 <= self.label_smoothing < 1, 'in [0, 1)')
 
   def networks(self) -> Mapping[str, Network]:
@@ -47,20 +47,20 @@ class Supervised(Method):
   ) -> tuple[Embeddings, dict[str, Any]]:
     del step, key
     batch = as_batch(batch)
-    params, stats = variables['params'], variables['stats']
+    params, batch_stats = variables['params'], variables['batch_stats']
     features: list[jax.Array] = []
     logits: list[jax.Array] = []
-    for views in (batch.views, batch.local):
+    for views in (batch.views, batch.local_crops):
       if views is not None:
-        encoded, stats = self.run(('encoder',), params, stats, merge(views))
-        scores, stats = self.run(('classifier',), params, stats, encoded)
+        encoded, batch_stats = self.run(('encoder',), params, batch_stats, merge(views))
+        scores, batch_stats = self.run(('classifier',), params, batch_stats, encoded)
         features += split(encoded, views.shape[1])
         logits += split(scores, views.shape[1])
     context = {'logits': tuple(logits), 'labels': batch.labels}
     embeddings = Embeddings(tuple(features), tuple(features[:2]), context)
-    return embeddings, {'stats': stats, 'extra': variables['extra']}
+    return embeddings, {'batch_stats': batch_stats, 'method_state': variables['method_state']}
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step

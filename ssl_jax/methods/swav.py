@@ -37,8 +37,8 @@ class SwAV(ProjectedMethod):
   sinkhorn_iterations: int = hyperparameter(3, 'rounds that even out the use of prototypes')
   frozen_prototypes: float = hyperparameter(0.0, 'share of the run before prototypes move')
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('num_prototypes', self.num_prototypes >= 2, '>= 2')
     self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
     self.require('epsilon', 0 < self.epsilon < float('inf'), '> 0')
@@ -57,7 +57,7 @@ class SwAV(ProjectedMethod):
     )
     return {**networks, 'prototypes': prototypes}
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     kernel = variables['params']['prototypes']['linear1']['kernel']

@@ -39,8 +39,8 @@ class TruncatedTriplet(OnlineTargetMethod):
     0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
   )
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('rank_low', self.rank_low >= 1, '>= 1')
     self.require('rank_high', self.rank_high >= self.rank_low, f'>= rank_low, {self.rank_low}')
     self.require('rank', self.rank >= 1, '>= 1')
@@ -50,8 +50,8 @@ class TruncatedTriplet(OnlineTargetMethod):
     self.require('group_size', self.group_size >= 0, '>= 0')
     self.require('block_size', self.block_size >= 0, '>= 0')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
-    super().check_batch(batch_size, view_size)
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
+    super().validate_batch(batch_size, view_size)
     size = self.group_size or batch_size
     self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
     where = f'the negatives of {size} images'
@@ -60,7 +60,7 @@ class TruncatedTriplet(OnlineTargetMethod):
     if self.deputy == 'rank':
       self.require('rank', self.rank < size, f'at most {size - 1}, {where}')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
@@ -73,7 +73,7 @@ class TruncatedTriplet(OnlineTargetMethod):
       group_size=self.group_size or None,
       block_size=self.block_size or None,
     )
-    return pairs.directed(loss, embeddings)
+    return pairs.cross_view_sum(loss, embeddings)
 
   def _deputy(self) -> losses.Deputy:
     if self.deputy == 'window':

@@ -32,12 +32,12 @@ class VICReg(ProjectedMethod):
   variance_weight: float = hyperparameter(25.0, 'of the hinge on the standard deviations')
   covariance_weight: float = hyperparameter(1.0, 'of the squared covariances')
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     for field in ('invariance_weight', 'variance_weight', 'covariance_weight'):
       self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0')
 
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
@@ -48,5 +48,5 @@ class VICReg(ProjectedMethod):
       variance_weight=self.variance_weight,
       covariance_weight=self.covariance_weight,
     )
-    value, metrics = pairs.symmetric(loss, embeddings)
+    value, metrics = pairs.all_pairs_mean(loss, embeddings)
     return value, {**metrics, 'positive_similarity': pairs.mean_cosine(embeddings)}

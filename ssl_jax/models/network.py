@@ -50,7 +50,8 @@ class Network:
       x: `[batch, *in_shape]`, any float dtype; only its shape is looked at.
 
     Returns:
-      `{'params': tree, 'stats': tree}`; `stats` is empty for a network without batch norm.
+      `{'params': tree, 'batch_stats': tree}`; `batch_stats` is empty for a network without batch
+      norm.
 
     Raises:
       ValueError: `x` does not fit the network.
@@ -74,14 +75,14 @@ class Network:
       ValueError: `x` does not fit the network.
     """
     self._check(x)
-    stats = variables['stats']
-    collections = {'params': variables['params'], 'batch_stats': stats}
+    batch_stats = variables['batch_stats']
+    collections = {'params': variables['params'], 'batch_stats': batch_stats}
     if train:
       out, changed = self.module.apply(collections, x, train=True, mutable=['batch_stats'])
-      stats = changed.get('batch_stats', stats)
+      batch_stats = changed.get('batch_stats', batch_stats)
     else:
       out = self.module.apply(collections, x, train=False)
-    return jnp.asarray(out, self.out_dtype), stats
+    return jnp.asarray(out, self.out_dtype), batch_stats
 
   def _check(self, x: chex.Array) -> None:
     shape, dtype = jnp.shape(x), jnp.result_type(x)
@@ -107,4 +108,4 @@ def _init(network: Network, key: chex.PRNGKey) -> Variables:
   for index, (layer, kernel_init) in enumerate(network.other_inits):
     fresh = draw_kernels(params[layer], kernel_init, jax.random.fold_in(key, 2 + index))
     params = {**params, layer: fresh}
-  return {'params': params, 'stats': variables.get('batch_stats', {})}
+  return {'params': params, 'batch_stats': variables.get('batch_stats', {})}

@@ -16,7 +16,7 @@ import numpy as np
 from ssl_jax.models.network import Network, Variables
 
 FORMATS = ('.npz', '.safetensors')
-_PARTS = ('params', 'stats')
+_PARTS = ('params', 'batch_stats')
 
 
 def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
@@ -24,8 +24,8 @@ def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
 
   Args:
     path: ending in .npz (NumPy's) or .safetensors (needs the package safetensors).
-    variables: `{'params': tree, 'stats': tree}`, as `Network.init` returns them; further keys are
-      ignored.
+    variables: `{'params': tree, 'batch_stats': tree}`, as `Network.init` returns them; further keys
+      are ignored.
 
   Raises:
     ValueError: the ending is another one, its package is missing, or a part of the variables is.
@@ -50,7 +50,7 @@ def load_weights(path: str | os.PathLike[str], network: Network) -> Variables:
   """Reads what `save_weights` wrote for this network.
 
   Returns:
-    `{'params': tree, 'stats': tree}` of NumPy arrays.
+    `{'params': tree, 'batch_stats': tree}` of NumPy arrays.
 
   Raises:
     ValueError: the file holds other names, shapes or types than the network has, or values that are

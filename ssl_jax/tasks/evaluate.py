@@ -15,10 +15,10 @@ from ssl_jax.config.flags import UsageError
 from ssl_jax.tasks import evaluation_report
 from ssl_jax.tasks.evaluation_report import Evaluation
 from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, UNTRAINED, Taken, feature_cache
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
-from ssl_jax.tasks.protocols.subject import Subject
 from ssl_jax.tasks.run import folder, frozen_encoder
-from ssl_jax.tasks.run.assembly import assemble
+from ssl_jax.tasks.run.experiment import build_experiment
 from ssl_jax.tasks.run.stored import open_run
 
 _PARTLY = 2
@@ -35,15 +35,15 @@ def evaluate(config: Config) -> int:
   """
   if jax.process_count() > 1:
     raise UsageError('--devices.processes: found more than 1, must be 1 for --task=evaluate')
-  say = lambda line: print(line, flush=True)
+  log = lambda line: print(line, flush=True)
   if config.compare:
-    return _compare(config, say)
-  found = _evaluate_one(config, say, baseline=config.evaluate.baseline)
-  evaluation_report.publish(found, say, html=config.report.html)
+    return _compare(config, log)
+  found = _evaluate_one(config, log, baseline=config.evaluate.baseline)
+  evaluation_report.publish(found, log, html=config.report.html)
   return _PARTLY if found.failed else 0
 
 
-def _compare(config: Config, say: Callable[[str], None]) -> int:
+def _compare(config: Config, log: Callable[[str], None]) -> int:
   """The same protocols on several runs, and one page of all of them."""
   if config.run_dir and (pathlib.Path(config.run_dir) / folder.CONFIG).exists():
     raise UsageError(
@@ -57,26 +57,26 @@ def _compare(config: Config, say: Callable[[str], None]) -> int:
   found = []
   for path in config.compare:
     one = dataclasses.replace(config, run_dir=path, compare=())
-    found.append(_evaluate_one(one, say, baseline=False))
+    found.append(_evaluate_one(one, log, baseline=False))
   words = [pathlib.Path(path).name for path in config.compare]
   names = words if len(set(words)) == len(words) else list(config.compare)
   target = pathlib.Path(config.run_dir or f'runs/compare-{"-".join(words)}'[:120])
   baseline = None
   if config.evaluate.baseline:
     baseline = _evaluate_one(
-      dataclasses.replace(config, run_dir=config.compare[0], compare=()), say, only=UNTRAINED
+      dataclasses.replace(config, run_dir=config.compare[0], compare=()), log, only=UNTRAINED
     )
-  evaluation_report.publish_comparison(target, dict(zip(names, found, strict=True)), baseline, say)
+  evaluation_report.publish_comparison(target, dict(zip(names, found, strict=True)), baseline, log)
   return _PARTLY if any(one.failed for one in found) else 0
 
 
 def _evaluate_one(
-  config: Config, say: Callable[[str], None], *, baseline: bool = False, only: str = ''
+  config: Config, log: Callable[[str], None], *, baseline: bool = False, only: str = ''
 ) -> Evaluation:
   """The protocols on the encoder of a run or of a file; with `only`, on the untrained one alone."""
   if config.weights:
-    parts = assemble(dataclasses.replace(config, task='evaluate'), report=say)
-    encoder, step = frozen_encoder.of_weights(parts), None
+    experiment = build_experiment(dataclasses.replace(config, task='evaluate'), log=log)
+    encoder, step = frozen_encoder.of_weights(experiment), None
     path = pathlib.Path(config.run_dir or f'runs/evaluate-{pathlib.Path(config.weights).stem}')
     if (path / folder.CONFIG).exists():
       raise UsageError(
@@ -84,25 +84,25 @@ def _evaluate_one(
       )
     name = config.weights
   else:
-    run = open_run(config, report=say)
-    parts, step, path = run.parts, run.step, run.path
+    run = open_run(config, log=log)
+    experiment, step, path = run.experiment, run.step, run.path
     encoder, name = frozen_encoder.of_run(run), str(run.path)
-    say(f'run       {path}, step {step:,}')
-  say(f'data      {parts.dataset.describe()}')
+    log(f'run       {path}, step {step:,}')
+  log(f'data      {experiment.dataset.describe()}')
   settings = config.evaluate
-  cache = FeatureCache(path / feature_cache.FOLDER, say)
-  subject = lambda who, of: Subject(
+  cache = FeatureCache(path / feature_cache.FOLDER, log)
+  context = lambda who, of: EvalContext(
     who,
     of,
-    parts.dataset,
+    experiment.dataset,
     settings,
     cache,
-    seed=parts.config.seed,
-    batch_size=parts.config.data.batch_size,
+    seed=experiment.config.seed,
+    batch_size=experiment.config.data.batch_size,
   )
-  subjects = [] if only == UNTRAINED else [subject(TRAINED, encoder)]
+  contexts = [] if only == UNTRAINED else [context(TRAINED, encoder)]
   if baseline or only == UNTRAINED:
-    subjects.append(subject(UNTRAINED, frozen_encoder.untrained(parts)))
+    contexts.append(context(UNTRAINED, frozen_encoder.untrained(experiment)))
 
   taken: dict[str, dict[str, Taken]] = {}
   failed: dict[str, str] = {}
@@ -112,7 +112,7 @@ def _evaluate_one(
     try:
       taken[protocol] = {
         one.name: Taken(one, PROTOCOLS[protocol].measure(one))
-        for one in subjects
+        for one in contexts
         if one.name == TRAINED or PROTOCOLS[protocol].baseline
       }
     except _FAILURES as error:
@@ -120,11 +120,11 @@ def _evaluate_one(
       print(f'ssl-jax: protocol {protocol}: {failed[protocol]}', file=sys.stderr, flush=True)
       continue
     seconds[protocol] = time.perf_counter() - start
-    say(f'protocol  {protocol}: {seconds[protocol]:.1f} s{_headline(taken[protocol])}')
+    log(f'protocol  {protocol}: {seconds[protocol]:.1f} s{_headline(taken[protocol])}')
   if not only:
     cache.tidy()
   digest = encoder.digest(next(iter(encoder.networks)))
-  return Evaluation(name, path, parts, step, digest, taken, failed, seconds)
+  return Evaluation(name, path, experiment, step, digest, taken, failed, seconds)
 
 
 def _headline(taken: Mapping[str, Taken]) -> str:

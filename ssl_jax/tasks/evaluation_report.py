@@ -25,14 +25,14 @@ from ssl_jax.reporting import (
 )
 from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Score, Taken
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.assembly import Assembly
+from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training.atomic import atomic_write
 
 JSON = 'evaluation.json'
 _SECTION = 'evaluation'
 
 
-def publish(found: Evaluation, say: Callable[[str], None], *, html: bool) -> None:
+def publish(found: Evaluation, log: Callable[[str], None], *, html: bool) -> None:
   """Prints the table; writes it as CSV, evaluation.json, and its pictures into the report."""
   columns = list(dict.fromkeys(who for taken in found.taken.values() for who in taken))
   table = _table(
@@ -44,20 +44,20 @@ def publish(found: Evaluation, say: Callable[[str], None], *, html: bool) -> Non
     },
   )
   if table.rows:
-    say('\n' + tables.as_text(table) + '\n')
+    log('\n' + tables.as_text(table) + '\n')
   _make(found.path)
   target = found.path / 'evaluation'
   _make(target)
   if table.rows:
-    say(f'table     {tables.write_csv(target / "evaluation.csv", table)}')
+    log(f'table     {tables.write_csv(target / "evaluation.csv", table)}')
   atomic_write(found.path / JSON, json.dumps(_content(found), indent=2, allow_nan=False) + '\n')
-  say(f'numbers   {found.path / JSON}')
+  log(f'numbers   {found.path / JSON}')
   if not html or not found.taken:
     return
   try:
     pictures = list(_figures(found.taken))
   except ModuleNotFoundError as error:
-    say(f'pictures  left out: {error.name} is not installed')
+    log(f'pictures  left out: {error.name} is not installed')
     pictures = []
   page = found.path / folder.REPORT
   made = time.strftime('%Y-%m-%d %H:%M')
@@ -66,8 +66,8 @@ def publish(found: Evaluation, say: Callable[[str], None], *, html: bool) -> Non
       page,
       title=f'Evaluation of {found.name}',
       lead='Frozen features of the newest checkpoint, judged below.',
-      summary={'data': found.parts.dataset.describe(), **_facts(found)},
-      config_text=config_lib.to_flags(found.parts.config),
+      summary={'data': found.experiment.dataset.describe(), **_facts(found)},
+      config_text=config_lib.to_flags(found.experiment.config),
       versions=collect_versions(),
       devices=describe_devices(),
     )
@@ -83,14 +83,14 @@ def publish(found: Evaluation, say: Callable[[str], None], *, html: bool) -> Non
     figures=pictures,
     appendix=[table] if table.rows else [],
   )
-  say(f'report    {page}')
+  log(f'report    {page}')
 
 
 def publish_comparison(
   target: pathlib.Path,
   runs: Mapping[str, Evaluation],
   baseline: Evaluation | None,
-  say: Callable[[str], None],
+  log: Callable[[str], None],
 ) -> None:
   """One page of several runs, the untrained encoder of the first beside them."""
   taken: dict[str, dict[str, Taken]] = {}
@@ -107,10 +107,10 @@ def publish_comparison(
   }
   table = _table('Side by side', 'The best of each line is marked.', by_column)
   if table.rows:
-    say('\n' + tables.as_text(table) + '\n')
+    log('\n' + tables.as_text(table) + '\n')
   _make(target)
   if table.rows:
-    say(f'table     {tables.write_csv(target / "comparison.csv", table)}')
+    log(f'table     {tables.write_csv(target / "comparison.csv", table)}')
   page = write_comparison(
     target / 'comparison.html',
     title=' and '.join(runs),
@@ -120,11 +120,11 @@ def publish_comparison(
     versions=collect_versions(),
     devices=describe_devices(),
   )
-  say(f'report    {page}')
+  log(f'report    {page}')
 
 
 def _facts(found: Evaluation) -> dict[str, Any]:
-  config = found.parts.config
+  config = found.experiment.config
   facts = {
     'encoder': f'{config.model.name}, width {config.model.width}',
     'weights': found.digest[:12],
@@ -134,8 +134,8 @@ def _facts(found: Evaluation) -> dict[str, Any]:
   return {
     'run': found.name,
     'method': config.method.name,
-    'data': found.parts.dataset.describe(),
-    'step': f'{found.step:,} of {found.parts.total_steps:,}',
+    'data': found.experiment.dataset.describe(),
+    'step': f'{found.step:,} of {found.experiment.total_steps:,}',
     'batch': config.data.batch_size,
     'learning rate': config.optimizer.learning_rate,
     'seed': config.seed,
@@ -180,7 +180,7 @@ def _headlines(table: Table) -> Table:
 
 def _content(found: Evaluation) -> dict[str, Any]:
   """What evaluation.json holds; former results of the same encoder and settings stay."""
-  flags = config_lib.parser().render(found.parts.config)
+  flags = config_lib.parser().render(found.experiment.config)
   settings = {
     name: value
     for name, value in flags.items()
@@ -200,7 +200,7 @@ def _content(found: Evaluation) -> dict[str, Any]:
     'encoder': found.name,
     'step': found.step,
     'weights_sha256': found.digest,
-    'data': found.parts.dataset.describe(),
+    'data': found.experiment.dataset.describe(),
     'settings': settings,
     'protocols': protocols,
     'failed': found.failed,
@@ -255,7 +255,7 @@ class Evaluation:
   Attributes:
     name: of the encoder, for people.
     path: the folder it is written to.
-    parts: data, recipe and architecture.
+    experiment: data, recipe and architecture.
     step: optimizer steps behind the encoder; None for a file of weights.
     digest: of the encoder's variables.
     taken: measurements, by protocol and by encoder.
@@ -265,7 +265,7 @@ class Evaluation:
 
   name: str
   path: pathlib.Path
-  parts: Assembly
+  experiment: Experiment
   step: int | None
   digest: str
   taken: dict[str, dict[str, Taken]]

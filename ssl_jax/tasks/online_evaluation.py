@@ -14,7 +14,7 @@ from ssl_jax.config.flags import UsageError
 from ssl_jax.data import ArraySource, Source
 from ssl_jax.tasks.protocols.prototypes import SHARPNESS
 from ssl_jax.tasks.run import frozen_encoder
-from ssl_jax.tasks.run.assembly import Assembly
+from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training import TrainState
 from ssl_jax.training import mesh as mesh_lib
 
@@ -29,12 +29,12 @@ class OnlineMeters:
     UsageError: there are no labeled test images to measure.
   """
 
-  def __init__(self, parts: Assembly) -> None:
-    self._parts, self._settings = parts, parts.config.meters
+  def __init__(self, experiment: Experiment) -> None:
+    self._experiment, self._settings = experiment, experiment.config.meters
     self._rows = np.arange(0)
     if not self.wanted:
       return
-    test = parts.dataset.test
+    test = experiment.dataset.test
     if test is None or not len(test) or test.labels is None:
       raise UsageError(
         f'--meters.names: found {",".join(self._settings.names)}, must be empty: '
@@ -49,10 +49,10 @@ class OnlineMeters:
 
   def measure(self, state: TrainState) -> dict[str, float]:
     """Metrics by name, `meter_` first; a collective of all processes."""
-    test, settings = self._parts.dataset.test, self._settings
+    test, settings = self._experiment.dataset.test, self._settings
     shown: ArraySource = test.subset(self._rows)
     assert shown.labels is not None
-    encoder = frozen_encoder.of_state(self._parts, state)
+    encoder = frozen_encoder.of_state(self._experiment, state)
     plain = encoder.features(shown, 'encoder')
     flat = encoder.view_features(shown, 'encoder', settings.views)
     views = flat.reshape(len(flat), settings.views, -1)
@@ -87,11 +87,11 @@ _BATCH = 256
 _MOST_MEASURED = 2000
 
 
-class Probe:
+class FeatureExtractor:
   """Features and kNN of any state of a run, with one compiled encoder for all of them."""
 
-  def __init__(self, assembly: Assembly) -> None:
-    self._assembly = assembly
+  def __init__(self, assembly: Experiment) -> None:
+    self._experiment = assembly
     self._batch_size = -(-_BATCH // assembly.mesh.size) * assembly.mesh.size
     same = mesh_lib.replicated(assembly.mesh)
     self._encode = jax.jit(self._features_of_batch, out_shardings=same)
@@ -99,14 +99,14 @@ class Probe:
   @property
   def possible(self) -> bool:
     """Whether there are labels to measure accuracy with."""
-    dataset = self._assembly.dataset
+    dataset = self._experiment.dataset
     labeled = lambda source: source is not None and source.labels is not None and len(source) > 0
     return labeled(dataset.train) and labeled(dataset.test)
 
   @property
   def k(self) -> int:
     """Neighbors that vote: `knn.k`, or the size of a smaller bank."""
-    return min(self._assembly.config.knn.k, len(self._assembly.dataset.train))
+    return min(self._experiment.config.knn.k, len(self._experiment.dataset.train))
 
   def features(self, state: TrainState, images: np.ndarray | Source) -> np.ndarray:
     """Features by the online encoder with running statistics: float32 [n, dim].
@@ -116,20 +116,20 @@ class Probe:
       images: uint8 [n, height, width, 3], or a source of such.
     """
     variables = state.variables
-    rows = mesh_lib.split(self._assembly.mesh)
+    rows = mesh_lib.split(self._experiment.mesh)
     apply = lambda batch: self._encode(variables, mesh_lib.put(batch, rows))
     return evaluation.extract(apply, images, batch_size=self._batch_size)
 
   def knn(self, state: TrainState) -> float:
     """Accuracy in [0, 1] on the test images, the training images voting."""
-    dataset = self._assembly.dataset
+    dataset = self._experiment.dataset
     assert dataset.test is not None
     return self._accuracy(self.features(state, dataset.train), self.features(state, dataset.test))
 
   def knn_of_pixels(self) -> float:
     """The same protocol on the normalized pixels that the encoder is given."""
-    dataset, recipe = self._assembly.dataset, self._assembly.recipe
-    plain = jax.jit(lambda images: views.plain(recipe, images).reshape(len(images), -1))
+    dataset, recipe = self._experiment.dataset, self._experiment.recipe
+    plain = jax.jit(lambda images: views.unaugmented(recipe, images).reshape(len(images), -1))
     pixels = lambda source: evaluation.extract(plain, source, batch_size=self._batch_size)
     assert dataset.test is not None
     return self._accuracy(pixels(dataset.train), pixels(dataset.test))
@@ -143,7 +143,7 @@ class Probe:
       `feature_std` (spread per dimension: 1 fills the sphere, 0 is collapse). Of at most 2,000
       images, the first of them.
     """
-    test = self._assembly.dataset.test
+    test = self._experiment.dataset.test
     assert test is not None and test.labels is not None
     shown = np.arange(min(len(test), _MOST_MEASURED))
     features, labels = self.features(state, test[shown]), test.labels[shown]
@@ -156,7 +156,7 @@ class Probe:
     return {'crowding_ratio': float('nan') if ratio is None else ratio, **found}
 
   def _accuracy(self, bank: np.ndarray, queries: np.ndarray) -> float:
-    dataset = self._assembly.dataset
+    dataset = self._experiment.dataset
     assert dataset.test is not None
     return evaluation.knn_accuracy(
       bank,
@@ -164,8 +164,10 @@ class Probe:
       queries,
       dataset.test.labels,
       k=self.k,
-      temperature=self._assembly.config.knn.temperature,
+      temperature=self._experiment.config.knn.temperature,
     )
 
   def _features_of_batch(self, variables: Any, images: jax.Array) -> jax.Array:
-    return self._assembly.method.features(variables, views.plain(self._assembly.recipe, images))
+    return self._experiment.method.features(
+      variables, views.unaugmented(self._experiment.recipe, images)
+    )

@@ -15,9 +15,9 @@ from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import pretrain_report
-from ssl_jax.tasks.online_evaluation import OnlineMeters, Probe
+from ssl_jax.tasks.online_evaluation import FeatureExtractor, OnlineMeters
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.assembly import Assembly, assemble, refusals_are_the_users
+from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
 from ssl_jax.tasks.run.stored import with_borrowed_encoder
 from ssl_jax.training import (
   Checkpoints,
@@ -46,26 +46,26 @@ def pretrain(config: Config) -> int:
   with folder.opened(config) as run_dir, Preemption(_STOPPING) as preemption:
     stopwatch = Stopwatch(folder.read_seconds(run_dir))
     main = jax.process_index() == 0
-    say = speak if main else silent
+    log = log_line if main else discard
 
     # -- Parts: everything that can be refused is refused here. ------------------------------------
     with stopwatch.phase('data'):
-      parts = assemble(config, report=say)
-    meters = OnlineMeters(parts)
-    say(f'data      {parts.dataset.describe()}')
-    say(f'devices   {describe_share(parts)}')
+      experiment = build_experiment(config, log=log)
+    meters = OnlineMeters(experiment)
+    log(f'data      {experiment.dataset.describe()}')
+    log(f'devices   {describe_share(experiment)}')
     checkpoints = Checkpoints(
       run_dir / folder.CHECKPOINTS,
       keep_last=config.checkpoint.keep_last,
       keep_best=config.checkpoint.keep_best,
-      report=say,
+      log=log,
     )
     with stopwatch.phase('compile'), refusals_are_the_users():
       initial = state.create(
-        parts.method, parts.optimizer, config.seed, config.view_size, parts.mesh
+        experiment.method, experiment.optimizer, config.seed, config.view_size, experiment.mesh
       )
-    if parts.method.borrows_from:
-      initial = with_borrowed_encoder(parts, initial, say)
+    if experiment.method.borrows_from:
+      initial = with_borrowed_encoder(experiment, initial, log)
     checkpoints.check_space(initial)
 
     # -- Resume: the newest checkpoint whose files are what they were. -----------------------------
@@ -75,15 +75,20 @@ def pretrain(config: Config) -> int:
 
     # -- Compile: once for the whole run. ----------------------------------------------------------
     with stopwatch.phase('data'):
-      same = mesh.replicated(parts.mesh)
-      images = {name: mesh.put(array, same) for name, array in parts.stored().items()}
+      same = mesh.replicated(experiment.mesh)
+      images = {name: mesh.put(array, same) for name, array in experiment.stored().items()}
     accumulation = config.optimizer.accumulation_steps
     with stopwatch.phase('compile'), refusals_are_the_users():
       update = step.make_update(
-        parts.method, parts.optimizer, parts.schedule, parts.augment, parts.mesh, accumulation
+        experiment.method,
+        experiment.optimizer,
+        experiment.schedule,
+        experiment.augment,
+        experiment.mesh,
+        accumulation,
       )
       shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
-      train_step, fresh_meter = step.compile_step(update, current, images, parts.mesh, shape)
+      train_step, fresh_meter = step.compile_step(update, current, images, experiment.mesh, shape)
 
     # -- From here on the folder belongs to this configuration. ------------------------------------
     writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard) if main else None
@@ -91,15 +96,15 @@ def pretrain(config: Config) -> int:
       atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config))
       writer.truncate_after(done if restored else -1)
     if restored:
-      say(f'resume    from step {done} of {parts.total_steps}')
+      log(f'resume    from step {done} of {experiment.total_steps}')
 
     # -- Baselines: the same protocol on the untrained encoder and on pixels. ----------------------
-    probe = Probe(parts)
+    probe = FeatureExtractor(experiment)
     measures_knn = probe.possible and 'knn' in config.protocols
     baselines: dict[str, float] = {}
     at_start: dict[str, float] = {}
     if preemption.agree():
-      return leave(preemption, say, f'before step {done + 1}')
+      return leave(preemption, log, f'before step {done + 1}')
     if measures_knn:
       with stopwatch.phase('evaluation'):
         baselines = baseline_accuracies(probe, initial, run_dir / folder.METRICS)
@@ -114,23 +119,23 @@ def pretrain(config: Config) -> int:
     del initial
 
     # -- Train. ------------------------------------------------------------------------------------
-    every_knn = parts.steps_of(config.knn.every_epochs) if measures_knn else 0
-    every_meters = parts.steps_of(config.meters.every_epochs) if meters.wanted else 0
+    every_knn = experiment.steps_of(config.knn.every_epochs) if measures_knn else 0
+    every_meters = experiment.steps_of(config.meters.every_epochs) if meters.wanted else 0
     every_save = config.checkpoint.every_steps
     plan = loop.Plan(
-      total=parts.total_steps,
+      total=experiment.total_steps,
       report=config.report.every_steps,
-      settle=(every_knn, every_meters, every_save),
-      per_call=config.devices.steps_per_call,
+      sync_every=(every_knn, every_meters, every_save),
+      steps_per_call=config.devices.steps_per_call,
     )
-    boundaries = loop.run(
+    sync_points = loop.run(
       train_step,
       fresh_meter,
       current,
       images,
-      parts.order,
+      experiment.order,
       plan,
-      parts.mesh,
+      experiment.mesh,
       accumulation_steps=accumulation,
       should_stop=preemption.agree,
       feeding=lambda: stopwatch.phase('data'),
@@ -139,17 +144,17 @@ def pretrain(config: Config) -> int:
     stopped = False
     output = None if main else io.StringIO()
     with (
-      Progress(parts.total_steps, parts.images_per_step, done, stream=output) as progress,
+      Progress(experiment.total_steps, experiment.images_per_step, done, stream=output) as progress,
       kept(checkpoints, stopwatch),
     ):
-      for at in timed(boundaries, stopwatch):
+      for at in timed(sync_points, stopwatch):
         current, stopped = at.state, at.stopped
         checkpoints.poll()
         for interval in at.intervals:
           if writer:
             writer.write(interval.step, interval.metrics)
           progress.update(interval.step, interval.metrics)
-        if not at.settled:
+        if not at.synced:
           continue
         # First the state, then what can be measured of it again.
         accuracy = None
@@ -177,7 +182,7 @@ def pretrain(config: Config) -> int:
           if writer:
             writer.write(at.step, values)
     if stopped or preemption.agree():
-      return leave(preemption, say, f'at step {int(jax.device_get(current.step))}')
+      return leave(preemption, log, f'at step {int(jax.device_get(current.step))}')
 
     # -- Result: the last epoch, beside the baselines. ---------------------------------------------
     representation: dict[str, dict[str, float]] = {}
@@ -187,60 +192,59 @@ def pretrain(config: Config) -> int:
       if measures_knn:
         representation = {'trained': probe.meters(current), 'random_init': at_start}
     with stopwatch.phase('evaluation'):
-      gallery = pretrain_report.collect(parts, probe, current) if config.report.html else None
+      gallery = pretrain_report.collect(experiment, probe, current) if config.report.html else None
     if not writer:
       return 0
     writer.close()
     knn = {} if accuracy is None else {'trained': accuracy, **baselines}
     result = pretrain_report.summarize(
-      parts, probe.k, knn, representation, stopwatch.totals(), run_dir / folder.METRICS
+      experiment, probe.k, knn, representation, stopwatch.totals(), run_dir / folder.METRICS
     )
     atomic_write(run_dir / folder.RESULT, json.dumps(result, indent=2) + '\n')
     for line in pretrain_report.lines(result):
-      say(line)
+      log(line)
     if gallery:
       try:
-        page = pretrain_report.write_page(run_dir / folder.REPORT, parts, gallery, result)
-        say(f'report    {page}')
+        page = pretrain_report.write_page(run_dir / folder.REPORT, experiment, gallery, result)
+        log(f'report    {page}')
       except ModuleNotFoundError as error:
-        say(f'report    left out: {error.name} is not installed')
+        log(f'report    left out: {error.name} is not installed')
     return 0
 
 
-def leave(preemption: Preemption, say: Callable[[str], None], where: str) -> int:
+def leave(preemption: Preemption, log: Callable[[str], None], where: str) -> int:
   """Says that a signal ended the run; the exit status is the shell's, 128 + the signal's number."""
-  say(f'stopped   {where}; the same command goes on')
+  log(f'stopped   {where}; the same command goes on')
   return 128 + (preemption.signum or signal.SIGTERM)
 
 
-def silent(line: str) -> None:
+def discard(line: str) -> None:
   """What every process but the first says."""
   del line
 
 
-def speak(line: str) -> None:
+def log_line(line: str) -> None:
   """Prints at once, so that a log shows how far a run got."""
   print(line, flush=True)
 
 
-def describe_share(parts: Assembly) -> str:
+def describe_share(experiment: Experiment) -> str:
   """One line: how many devices of which kind share a batch."""
-  size = parts.mesh.size
-  kind = parts.mesh.devices.flat[0].device_kind
-  return (
-    f'{size} x {kind}, {parts.config.data.batch_size // size} images of each batch on every one'
-  )
+  size = experiment.mesh.size
+  kind = experiment.mesh.devices.flat[0].device_kind
+  share = experiment.config.data.batch_size // size
+  return f'{size} x {kind}, {share} images of each batch on every one'
 
 
 def baseline_accuracies(
-  probe: Probe, initial: TrainState, metrics: pathlib.Path
+  probe: FeatureExtractor, initial: TrainState, metrics: pathlib.Path
 ) -> dict[str, float]:
   """kNN of the untrained encoder and of pixels, read back where a former start measured it."""
   names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
   rows = read_metrics(metrics) if metrics.exists() else []
   known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
   # Measuring is a job for all processes at once, and only the first is sure to see the file.
-  if multihost.first_process(len(known)):
+  if multihost.broadcast(len(known)):
     return {short: known[0][name] for name, short in names.items()} if known else {}
   return {'random_init': probe.knn(initial), 'pixels': probe.knn_of_pixels()}
 
@@ -260,11 +264,11 @@ def kept(checkpoints: Checkpoints, stopwatch: Stopwatch) -> Iterator[None]:
       checkpoints.finish()
 
 
-def timed(boundaries: Iterator[loop.Boundary], stopwatch: Stopwatch) -> Iterator[loop.Boundary]:
-  """The boundaries, the time between them counted as steps."""
+def timed(sync_points: Iterator[loop.SyncPoint], stopwatch: Stopwatch) -> Iterator[loop.SyncPoint]:
+  """The sync_points, the time between them counted as steps."""
   while True:
     with stopwatch.phase('step'):
-      at = next(boundaries, None)
+      at = next(sync_points, None)
     if at is None:
       return
     yield at

@@ -22,8 +22,8 @@ from ssl_jax.reporting import (
   read_metrics,
   write_report,
 )
-from ssl_jax.tasks.online_evaluation import Probe
-from ssl_jax.tasks.run.assembly import Assembly
+from ssl_jax.tasks.online_evaluation import FeatureExtractor
+from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training import TrainState
 
 _SHOWN_IMAGES = 10
@@ -34,7 +34,7 @@ _FEWEST_POINTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Gallery:
+class ReportData:
   """Features of some training images and of some held-out ones (of training images without any).
 
   Attributes:
@@ -52,14 +52,14 @@ class Gallery:
   held_out: bool
 
 
-def collect(parts: Assembly, probe: Probe, state: TrainState) -> Gallery:
+def collect(experiment: Experiment, probe: FeatureExtractor, state: TrainState) -> ReportData:
   """Runs the encoder on what the page shows; with several processes all of them must call it."""
-  dataset = parts.dataset
+  dataset = experiment.dataset
   shown = dataset.test if dataset.test is not None and len(dataset.test) else dataset.train
   rng = np.random.default_rng(0)
   choose = lambda source, most: np.sort(rng.permutation(len(source))[:most])
   bank, queries = choose(dataset.train, 10_000), choose(shown, _SHOWN_POINTS)
-  return Gallery(
+  return ReportData(
     bank,
     probe.features(state, dataset.train[bank]),
     queries,
@@ -69,10 +69,10 @@ def collect(parts: Assembly, probe: Probe, state: TrainState) -> Gallery:
 
 
 def write_page(
-  path: pathlib.Path, parts: Assembly, gallery: Gallery, result: dict[str, Any]
+  path: pathlib.Path, experiment: Experiment, gallery: ReportData, result: dict[str, Any]
 ) -> pathlib.Path:
   """Writes the self-contained page of a run and returns its path."""
-  config, knn = parts.config, result['knn']
+  config, knn = experiment.config, result['knn']
   scores = {
     'trained': knn.get('trained'),
     'random initialization': knn.get('random_init'),
@@ -92,7 +92,7 @@ def write_page(
       **({'kNN': f'k = {knn["k"]}, temperature {knn["temperature"]}'} if knn else {}),
     },
     scores={name: value for name, value in scores.items() if value is not None},
-    figures=list(_figures(path.parent, parts, gallery, knn)),
+    figures=list(_figures(path.parent, experiment, gallery, knn)),
     config_text=config_lib.to_flags(config),
     versions=result['versions'],
     devices=result['devices'],
@@ -101,7 +101,7 @@ def write_page(
 
 
 def _figures(
-  run_dir: pathlib.Path, parts: Assembly, gallery: Gallery, knn: dict[str, float]
+  run_dir: pathlib.Path, experiment: Experiment, gallery: ReportData, knn: dict[str, float]
 ) -> Iterator[Figure]:
   rows = read_metrics(run_dir)
   if any('loss' in row for row in rows):
@@ -111,43 +111,45 @@ def _figures(
     baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
     caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
-  yield Figure('What the model sees', *_contact_sheet(parts), photographic=True)
-  labeled = _labels(parts, gallery) is not None
+  yield Figure('What the model sees', *_contact_sheet(experiment), photographic=True)
+  labeled = _labels(experiment, gallery) is not None
   caption = f't-SNE of features of {_split(gallery)}{", colored by label" if labeled else ""}.'
   if len(gallery.queries) >= _FEWEST_POINTS:
-    yield Figure('Embeddings', caption, _map(parts, gallery))
+    yield Figure('Embeddings', caption, _map(experiment, gallery))
   caption = f'Left: some {_split(gallery)}. Right: the most similar training images.'
-  if labeled and parts.dataset.train.labels is not None:
+  if labeled and experiment.dataset.train.labels is not None:
     caption += ' A solid blue frame is the same class, a dashed orange one another.'
-  yield Figure('Nearest neighbors', caption, _neighbors(parts, gallery), photographic=True)
+  yield Figure('Nearest neighbors', caption, _neighbors(experiment, gallery), photographic=True)
   if any('learning_rate' in row for row in rows):
     caption = 'Learning rate, gradient norm and images a second.'
     yield Figure('Optimization', caption, figures.optimizer_curves(rows))
 
 
-def _split(gallery: Gallery) -> str:
+def _split(gallery: ReportData) -> str:
   return 'test images' if gallery.held_out else 'training images'
 
 
-def _contact_sheet(parts: Assembly) -> tuple[str, bytes]:
-  images = jnp.asarray(parts.dataset.train[np.arange(min(_SHOWN_IMAGES, len(parts.dataset.train)))])
-  key = jax.random.key(parts.config.seed)
-  made = views.denormalize(parts.recipe, views.apply(parts.recipe, key, images))
+def _contact_sheet(experiment: Experiment) -> tuple[str, bytes]:
+  images = jnp.asarray(
+    experiment.dataset.train[np.arange(min(_SHOWN_IMAGES, len(experiment.dataset.train)))]
+  )
+  key = jax.random.key(experiment.config.seed)
+  made = views.denormalize(experiment.recipe, views.apply(experiment.recipe, key, images))
   caption = (
-    f'The recipe {parts.config.views.recipe}: each image above the views drawn of it, '
-    f'{parts.recipe.size} pixels wide.'
+    f'The recipe {experiment.config.views.recipe}: each image above the views drawn of it, '
+    f'{experiment.recipe.size} pixels wide.'
   )
   return caption, figures.contact_sheet(np.asarray(images), np.asarray(made))
 
 
-def _map(parts: Assembly, gallery: Gallery) -> bytes:
-  labels = _labels(parts, gallery)
-  return figures.tsne(gallery.query_features, labels, parts.dataset.class_names)
+def _map(experiment: Experiment, gallery: ReportData) -> bytes:
+  labels = _labels(experiment, gallery)
+  return figures.tsne(gallery.query_features, labels, experiment.dataset.class_names)
 
 
-def _neighbors(parts: Assembly, gallery: Gallery) -> bytes:
-  dataset = parts.dataset
-  shown = _shown(parts, gallery)
+def _neighbors(experiment: Experiment, gallery: ReportData) -> bytes:
+  dataset = experiment.dataset
+  shown = _shown(experiment, gallery)
   # Without a test split every image finds itself first; that one is left out.
   skip = 0 if gallery.held_out else 1
   count = min(_SHOWN_NEIGHBORS + skip, len(gallery.bank))
@@ -156,7 +158,7 @@ def _neighbors(parts: Assembly, gallery: Gallery) -> bytes:
     gallery.bank_features, gallery.query_features[chosen], count
   )
   rows = gallery.bank[found[:, skip:]]
-  labels = _labels(parts, gallery)
+  labels = _labels(experiment, gallery)
   hits = None
   if labels is not None and dataset.train.labels is not None:
     hits = dataset.train.labels[rows] == labels[chosen][:, None]
@@ -164,13 +166,13 @@ def _neighbors(parts: Assembly, gallery: Gallery) -> bytes:
   return figures.neighbor_grid(queries, dataset.train[rows], hits)
 
 
-def _labels(parts: Assembly, gallery: Gallery) -> np.ndarray | None:
-  labels = _shown(parts, gallery).labels
+def _labels(experiment: Experiment, gallery: ReportData) -> np.ndarray | None:
+  labels = _shown(experiment, gallery).labels
   return None if labels is None else labels[gallery.queries]
 
 
-def _shown(parts: Assembly, gallery: Gallery) -> data.ArraySource:
-  source = parts.dataset.test if gallery.held_out else parts.dataset.train
+def _shown(experiment: Experiment, gallery: ReportData) -> data.ArraySource:
+  source = experiment.dataset.test if gallery.held_out else experiment.dataset.train
   assert source is not None
   return source
 
@@ -183,7 +185,7 @@ _NAMES = {
 
 
 def summarize(
-  parts: Assembly,
+  experiment: Experiment,
   k: int,
   knn: dict[str, float],
   representation: dict[str, dict[str, float]],
@@ -193,23 +195,23 @@ def summarize(
   """The result of a run as plain numbers and words.
 
   Args:
-    parts: the run.
+    experiment: the run.
     k: neighbors that voted.
     knn: accuracies in [0, 1] by what they are of; empty without labels.
     representation: meters of test features by what they are of; empty without labels.
     seconds: where the time of this process went.
     metrics: the run's `metrics.jsonl`.
   """
-  config = parts.config
+  config = experiment.config
   rows = read_metrics(metrics)
   rates = [row['images_per_second'] for row in rows if 'images_per_second' in row]
   last = next((row for row in reversed(rows) if 'loss' in row), {})
   return {
     'method': config.method.name,
-    'data': parts.dataset.describe(),
+    'data': experiment.dataset.describe(),
     'seed': config.seed,
-    'steps': parts.total_steps,
-    'epochs': round(parts.total_steps / parts.steps_per_epoch, 3),
+    'steps': experiment.total_steps,
+    'epochs': round(experiment.total_steps / experiment.steps_per_epoch, 3),
     'knn': {**knn, 'k': k, 'temperature': config.knn.temperature} if knn else {},
     'representation': representation,
     'last_metrics': {name: last[name] for name in sorted(last) if name not in ('time', 'step')},

@@ -1,4 +1,4 @@
-"""The loop: dispatches compiled steps, never waits for one, and hands over at the boundaries that
+"""The loop: dispatches compiled steps, never waits for one, and hands over at the sync_points that
 the caller asked for."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ssl_jax.data import Order
+from ssl_jax.data import EpochSampler
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training import metrics as meter_lib
 from ssl_jax.training.metrics import Meter
@@ -35,21 +35,21 @@ class Interval:
 
 
 @dataclasses.dataclass(frozen=True)
-class Boundary:
+class SyncPoint:
   """A point at which the loop hands over.
 
   Attributes:
     step: optimizer steps done.
     state: valid until the loop is resumed, when its buffers are reused.
     intervals: the report intervals that became known since the last boundary.
-    settled: whether every dispatched step is known to be finite, as before a checkpoint it must be.
+    synced: whether every dispatched step is known to be finite, as before a checkpoint it must be.
     stopped: whether the loop ends here because it was asked to.
   """
 
   step: int
   state: TrainState
   intervals: list[Interval]
-  settled: bool
+  synced: bool
   stopped: bool = False
 
 
@@ -60,24 +60,24 @@ class Plan:
   Attributes:
     total: steps of the whole run.
     report: every so many steps, metrics are collected; read one interval later.
-    settle: every so many of these steps (0: never), all metrics are read and the state is handed
-      over, for evaluation or a checkpoint.
-    per_call: steps in one compiled call.
+    sync_every: every so many of these steps (0: never), all metrics are read and the state is
+      handed over, for evaluation or a checkpoint.
+    steps_per_call: steps in one compiled call.
   """
 
   total: int
   report: int
-  settle: tuple[int, ...] = ()
-  per_call: int = 1
+  sync_every: tuple[int, ...] = ()
+  steps_per_call: int = 1
 
   def next_boundary(self, step: int) -> int:
     """The first boundary after `step`."""
-    periods = [self.report, *[period for period in self.settle if period]]
+    periods = [self.report, *[period for period in self.sync_every if period]]
     return min(self.total, *[(step // period + 1) * period for period in periods])
 
   def settles(self, step: int) -> bool:
     """Whether everything must be known at `step`."""
-    return step == self.total or any(period and step % period == 0 for period in self.settle)
+    return step == self.total or any(period and step % period == 0 for period in self.sync_every)
 
 
 class _Meters:
@@ -119,14 +119,14 @@ def run(
   fresh_meter: Callable[[], Meter],
   state: TrainState,
   images: Any,
-  order: Order,
+  order: EpochSampler,
   plan: Plan,
   mesh: Mesh,
   *,
   accumulation_steps: int = 1,
   should_stop: Callable[[], bool] = lambda: False,
   feeding: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
-) -> Iterator[Boundary]:
+) -> Iterator[SyncPoint]:
   """Trains from `state` to the end of the plan and yields at every boundary.
 
   The images of optimizer step `s` are batches `s * accumulation_steps ...` of `order`, so a run
@@ -146,10 +146,10 @@ def run(
   while step < plan.total:
     boundary = plan.next_boundary(step)
     while step < boundary:
-      count = min(plan.per_call, boundary - step)
+      count = min(plan.steps_per_call, boundary - step)
       with feeding():
         indices = mesh_lib.put(
-          _indices(order, step, count, plan.per_call, accumulation_steps), rows
+          _indices(order, step, count, plan.steps_per_call, accumulation_steps), rows
         )
         calls = mesh_lib.put(np.int32(count), same)
       state, meter, done = step_function(state, meter, images, indices, calls)
@@ -160,25 +160,25 @@ def run(
       if jax.process_count() == 1 and should_stop():
         break
     stopped = should_stop()
-    settled = stopped or plan.settles(step)
+    synced = stopped or plan.settles(step)
     meters.push(step, meter)
     meter = fresh_meter()
-    if settled:
+    if synced:
       under_way.clear()
-    completed = step - len(under_way) * plan.per_call
-    intervals = meters.read(keep=0 if settled else 1, completed=completed)
-    yield Boundary(step, state, intervals, settled, stopped)
-    if settled:
+    completed = step - len(under_way) * plan.steps_per_call
+    intervals = meters.read(keep=0 if synced else 1, completed=completed)
+    yield SyncPoint(step, state, intervals, synced, stopped)
+    if synced:
       meters.restart_clock(step)
     if stopped:
       return
 
 
 def _indices(
-  order: Order, step: int, count: int, per_call: int, accumulation_steps: int
+  order: EpochSampler, step: int, count: int, steps_per_call: int, accumulation_steps: int
 ) -> np.ndarray:
-  """int32 [per_call, accumulation_steps, batch]; the rows behind `count` are not used."""
+  """int32 [steps_per_call, accumulation_steps, batch]; the rows behind `count` are not used."""
   first = step * accumulation_steps
   batches = [order.batch(first + i) for i in range(count * accumulation_steps)]
-  batches += [batches[-1]] * ((per_call - count) * accumulation_steps)
-  return np.stack(batches).reshape(per_call, accumulation_steps, -1).astype(np.int32)
+  batches += [batches[-1]] * ((steps_per_call - count) * accumulation_steps)
+  return np.stack(batches).reshape(steps_per_call, accumulation_steps, -1).astype(np.int32)

@@ -13,7 +13,7 @@ def any_process(flag: bool) -> bool:
   return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
-def first_process(value: int) -> int:
+def broadcast(value: int) -> int:
   """The `value` of process 0; an int32."""
   if jax.process_count() == 1:
     return value

@@ -74,7 +74,7 @@ def build(
     if not 0 < number < float('inf'):
       raise ValueError(f'{argument}: found {number}, must be above 0 and finite')
 
-  mask = lambda params: adapted(params, exclude)
+  mask = lambda params: weight_decay_mask(params, exclude)
   decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
   rate = optax.scale_by_learning_rate(schedule)
   adam = optax.scale_by_adam(beta1, beta2, eps)
@@ -96,7 +96,7 @@ def build(
   return optax.chain(*before, *rules[name](), *after)
 
 
-def adapted(params: chex.ArrayTree, exclude: str = 'norm_and_bias') -> Any:
+def weight_decay_mask(params: chex.ArrayTree, exclude: str = 'norm_and_bias') -> Any:
   """Which parameters have weight decay and LARS's ratio: a tree of bools like `params`.
 
   Args:
@@ -180,7 +180,7 @@ def _scale_each(
   ) -> tuple[chex.ArrayTree, optax.EmptyState]:
     if params is None:
       raise ValueError('params: found None, must be given: the ratios need their norms')
-    return jax.tree.map(scale, adapted(params, exclude), updates, params), state
+    return jax.tree.map(scale, weight_decay_mask(params, exclude), updates, params), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -25,25 +25,30 @@ class TrainState:
   Attributes:
     step: int32 scalar, optimizer steps done.
     params: float32 tree, one sub-tree a network.
-    stats: float32 tree, batch statistics of the online networks.
+    batch_stats: float32 tree, batch statistics of the online networks.
     target: float32 tree, the moving average of some sub-trees of `params`; empty without one.
-    extra: whatever else the method carries (a queue, a center).
+    method_state: whatever else the method carries (a queue, a center).
     opt_state: the optimizer's state.
     key: typed PRNG key, the root of every random number.
   """
 
   step: jax.Array
   params: Any
-  stats: Any
+  batch_stats: Any
   target: Any
-  extra: Any
+  method_state: Any
   opt_state: Any
   key: jax.Array
 
   @property
   def variables(self) -> dict[str, Any]:
     """What a method is applied with."""
-    return {'params': self.params, 'stats': self.stats, 'target': self.target, 'extra': self.extra}
+    return {
+      'params': self.params,
+      'batch_stats': self.batch_stats,
+      'target': self.target,
+      'method_state': self.method_state,
+    }
 
 
 def create(
@@ -67,9 +72,9 @@ def create(
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=variables['params'],
-      stats=variables['stats'],
+      batch_stats=variables['batch_stats'],
       target=variables['target'],
-      extra=variables['extra'],
+      method_state=variables['method_state'],
       opt_state=optimizer.init(variables['params']),
       key=key,
     )

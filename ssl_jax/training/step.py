@@ -46,17 +46,27 @@ def make_update(
   """
 
   def batch_loss(
-    params: Any, state: TrainState, stats: Any, extra: Any, batch: Any, index: jax.Array
+    params: Any,
+    state: TrainState,
+    batch_stats: Any,
+    method_state: Any,
+    batch: Any,
+    index: jax.Array,
   ) -> Any:
     stream = lambda number: jax.random.fold_in(jax.random.fold_in(state.key, number), index)
     views = augment(stream(VIEWS), batch)
-    variables = {'params': params, 'stats': stats, 'target': state.target, 'extra': extra}
+    variables = {
+      'params': params,
+      'batch_stats': batch_stats,
+      'target': state.target,
+      'method_state': method_state,
+    }
     return method.loss(variables, views, index, stream(METHOD))
 
   def update(
     state: TrainState, images: Any, indices: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
-    stats, extra = state.stats, state.extra
+    batch_stats, method_state = state.batch_stats, state.method_state
     gradients: Any = None
     totals: dict[str, jax.Array] = {}
     # Unrolled: inside a loop, convolution gradients are 10 to 20 times slower on XLA's CPU backend
@@ -71,9 +81,9 @@ def make_update(
       take = lambda array, rows=rows: array[rows]
       batch = jax.lax.with_sharding_constraint(jax.tree.map(take, images), mesh_lib.split(mesh))
       (loss, (new, metrics)), part_gradients = jax.value_and_grad(batch_loss, has_aux=True)(
-        state.params, state, stats, extra, batch, index
+        state.params, state, batch_stats, method_state, batch, index
       )
-      stats, extra = new['stats'], new['extra']
+      batch_stats, method_state = new['batch_stats'], new['method_state']
       gradients = (
         part_gradients if gradients is None else jax.tree.map(jnp.add, gradients, part_gradients)
       )
@@ -91,7 +101,9 @@ def make_update(
       average = lambda old, new: momentum * old + (1 - momentum) * new
       target = jax.tree.map(average, target, {name: params[name] for name in target})
       metrics['target_momentum'] = jnp.asarray(momentum, jnp.float32)
-    new_state = TrainState(state.step + 1, params, stats, target, extra, opt_state, state.key)
+    new_state = TrainState(
+      state.step + 1, params, batch_stats, target, method_state, opt_state, state.key
+    )
     return new_state, metrics
 
   return update

@@ -1,6 +1,6 @@
 """Augmentation on the device: uint8 batches to float views, inside the compiled step."""
 
-from ssl_jax.views.apply import apply, denormalize, plain, transform, whole
+from ssl_jax.views.apply import apply, denormalize, transform, unaugmented, whole
 from ssl_jax.views.blur import gaussian_blur
 from ssl_jax.views.color import (
   adjust_brightness,
@@ -36,10 +36,10 @@ __all__ = [
   'gaussian_blur',
   'grayscale',
   'permute_channels',
-  'plain',
   'recipe',
   'sample_boxes',
   'solarize',
   'transform',
+  'unaugmented',
   'whole',
 ]

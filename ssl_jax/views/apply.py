@@ -21,7 +21,8 @@ def apply(recipe: Recipe, key: jax.Array, images: jax.Array) -> jax.Array:
     images: uint8 [batch, height, width, 3].
 
   Returns:
-    float32 [batch, view, size, size, 3], normalized; the un-augmented image last if `recipe.plain`.
+    float32 [batch, view, size, size, 3], normalized; the un-augmented image last if
+    `recipe.unaugmented`.
 
   Raises:
     ValueError: for images of another dtype or shape.
@@ -30,12 +31,12 @@ def apply(recipe: Recipe, key: jax.Array, images: jax.Array) -> jax.Array:
   with jax.named_scope('views'):
     batch, height, width = images.shape[:3]
     views = transform(recipe, images, draw_parameters(recipe, key, batch, height, width))
-    if recipe.plain:
-      views = jnp.concatenate([views, plain(recipe, images)[:, None]], axis=1)
+    if recipe.unaugmented:
+      views = jnp.concatenate([views, unaugmented(recipe, images)[:, None]], axis=1)
     return views
 
 
-def plain(recipe: Recipe, images: jax.Array) -> jax.Array:
+def unaugmented(recipe: Recipe, images: jax.Array) -> jax.Array:
   """The un-augmented images: central square, resized (first view's interpolation), normalized.
 
   Args:

@@ -89,7 +89,7 @@ def recipe(
   interpolation: str | None = None,
   mean: Sequence[float] | None = None,
   std: Sequence[float] | None = None,
-  plain: bool = False,
+  unaugmented: bool = False,
   local_crops: int = 0,
   local_size: int = 0,
   local_scale: Sequence[float] = (0.05, 0.14),
@@ -117,7 +117,7 @@ def recipe(
     jitter_strength: multiplies brightness, contrast, saturation and hue.
     interpolation: 'bilinear' or 'bicubic'.
     mean, std: of the normalization, in [0, 1] units, one value a channel.
-    plain: append the un-augmented image as the last view.
+    unaugmented: append the un-augmented image as the last view.
     local_crops: smaller crops of every image, otherwise made as its first view; 0 for none.
     local_size: side of the local crops in pixels; 0 is half of `size`.
     local_scale: least and greatest share of the area in a local crop. In SwAV the views then have
@@ -160,7 +160,7 @@ def recipe(
     if not 0 < low <= high <= 1:
       raise ValueError(f'local_scale is {local_scale!r}; allowed: 0 < low <= high <= 1')
     local = dataclasses.replace(fields['views'][0], crop_scale=(low, high))
-    fields['local'] = Recipe(
+    fields['local_crops'] = Recipe(
       **{**fields, 'views': (local,) * local_crops}, size=local_size or max(size // 2, 1)
     )
-  return Recipe(size=size, plain=plain, **fields)
+  return Recipe(size=size, unaugmented=unaugmented, **fields)

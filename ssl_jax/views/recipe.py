@@ -94,9 +94,9 @@ class View:
 class Recipe:
   """The views of a batch, their common size in pixels, and the normalization.
 
-  With `plain`, the un-augmented image follows as the last view. With `color_first`, jitter and gray
-  level precede the crop, on the whole image at its own size. `local` is a recipe of further,
-  smaller crops of the same images (multi-crop), which come as an array of their own.
+  With `unaugmented`, the un-augmented image follows as the last view. With `color_first`, jitter
+  and gray level precede the crop, on the whole image at its own size. `local_crops` is a recipe of
+  further, smaller crops of the same images (multi-crop), which come as an array of their own.
 
   Raises:
     ValueError: naming the field, its value and what is allowed.
@@ -106,9 +106,9 @@ class Recipe:
   size: int
   mean: tuple[float, float, float] = IMAGENET_MEAN
   std: tuple[float, float, float] = IMAGENET_STD
-  plain: bool = False
+  unaugmented: bool = False
   color_first: bool = False
-  local: Recipe | None = None
+  local_crops: Recipe | None = None
 
   def __post_init__(self) -> None:
     object.__setattr__(self, 'views', tuple(self.views))

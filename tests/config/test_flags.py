@@ -34,7 +34,7 @@ class Steam:
 @dataclasses.dataclass(frozen=True)
 class Kitchen:
   seed: int = setting(0, 'of the oven')
-  note: str = setting('', 'decides nothing', decides=False)
+  note: str = setting('', 'decides nothing', affects_result=False)
   cake: Cake = Cake()
   oven: Fire | Steam = Fire()
 
@@ -73,7 +73,7 @@ class ParseTest(chex.TestCase):
     self.assertEqual(PARSER.parse(arguments), config)
 
   def test_deciding_flags(self):
-    names = PARSER.deciding(Kitchen())
+    names = PARSER.affecting_result(Kitchen())
     self.assertIn('cake.layers', names)
     self.assertIn('oven.name', names)
     self.assertNotIn('note', names)

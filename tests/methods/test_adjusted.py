@@ -30,9 +30,9 @@ class AdjustedTest(chex.TestCase):
   )
   def test_adds_the_adjuster_to_the_host(self, name, preset):
     method, state, _, found, _ = run(name, dsa_preset=preset)
-    loss, metrics = method.compare(found, state, 0)
+    loss, metrics = method.loss_from_embeddings(found, state, 0)
     host = tiny.method(name.partition('+')[0], 'float32')
-    expected, _ = host.compare(found, state, 0)
+    expected, _ = host.loss_from_embeddings(found, state, 0)
     np.testing.assert_allclose(metrics['host_loss'], expected, rtol=1e-6)
     settings = dataclasses.replace(losses.ADJUSTER_PRESETS[preset], num_neighbors=2)
     term, _ = losses.semantic_adjuster(
@@ -49,15 +49,15 @@ class AdjustedTest(chex.TestCase):
 
   def test_weights_override_the_preset(self):
     method, state, _, found, _ = run(dsa_arranging_weight=0.0, dsa_regularizer_weight=0.0)
-    loss, metrics = method.compare(found, state, 0)
+    loss, metrics = method.loss_from_embeddings(found, state, 0)
     np.testing.assert_allclose(loss, metrics['host_loss'], rtol=1e-6)
 
   def test_prior_of_the_moving_average_reads_running_statistics(self):
     method, state, batch, found, _ = run()
     self.assertEqual((method.target_network, method.averaged_networks), ('ema', ('encoder',)))
     self.assertEqual(float(method.target_momentum(3)), np.float32(0.99))
-    frozen = {'params': state['target']['encoder'], 'stats': state['stats']['encoder']}
-    plain, _ = method.encoder.apply(frozen, batch.plain, train=False)
+    frozen = {'params': state['target']['encoder'], 'batch_stats': state['batch_stats']['encoder']}
+    plain, _ = method.encoder.apply(frozen, batch.unaugmented, train=False)
     np.testing.assert_allclose(found.context['dsa_plain'], plain, rtol=2e-5, atol=1e-6)
 
   def test_the_host_keeps_its_own_moving_average(self):
@@ -70,7 +70,7 @@ class AdjustedTest(chex.TestCase):
   def test_prior_of_pixels(self):
     _, state, batch, found, _ = run(dsa_prior='pixel')
     self.assertNotIn('encoder', state['target'])
-    rows = dsa.coarse_pixels(batch.plain)
+    rows = dsa.coarse_pixels(batch.unaugmented)
     self.assertEqual(rows.shape, (8, 8 * 8 * 3))
     np.testing.assert_allclose(
       found.context['dsa_plain'] - found.context['dsa_plain'][0], rows - rows[0], atol=1e-5
@@ -82,23 +82,27 @@ class AdjustedTest(chex.TestCase):
 
   def test_frozen_priors_lie_in_the_state(self):
     method, state, _, _, new = run(dsa_prior='random')
-    chex.assert_trees_all_equal(new['extra']['dsa_prior'], state['extra']['dsa_prior'])
-    lent = method.lend(state['extra'], state['params']['encoder'], state['stats']['encoder'])
+    chex.assert_trees_all_equal(
+      new['method_state']['dsa_prior'], state['method_state']['dsa_prior']
+    )
+    lent = method.lend(
+      state['method_state'], state['params']['encoder'], state['batch_stats']['encoder']
+    )
     chex.assert_trees_all_equal(lent['dsa_prior']['params'], state['params']['encoder'])
     borrowing = methods.create('simclr+dsa', dsa_prior='checkpoint', dsa_prior_run='runs/a')
     self.assertEqual(borrowing.borrows_from, 'runs/a')
 
   def test_calibrated_temperature_is_averaged_over_steps(self):
     method, state, batch, found, new = run()
-    first = new['extra']['dsa_temperature']
+    first = new['method_state']['dsa_temperature']
     np.testing.assert_allclose(
       first, losses.calibrated_temperature(found.context['dsa_plain'], group_size=4), rtol=1e-6
     )
-    later = {**state, 'extra': {'dsa_temperature': 2 * first}}
+    later = {**state, 'method_state': {'dsa_temperature': 2 * first}}
     _, again = jax.jit(method.embed)(later, batch, 0, jax.random.key(1))
-    np.testing.assert_allclose(again['extra']['dsa_temperature'], 1.99 * first, rtol=1e-5)
+    np.testing.assert_allclose(again['method_state']['dsa_temperature'], 1.99 * first, rtol=1e-5)
     _, fixed, *_ = run(dsa_preset='paper')
-    self.assertNotIn('dsa_temperature', fixed['extra'])
+    self.assertNotIn('dsa_temperature', fixed['method_state'])
 
   @parameterized.parameters(
     ({'dsa_prior': 'checkpoint'}, 'dsa_prior_run: found , must be the folder of a run'),
@@ -113,9 +117,9 @@ class AdjustedTest(chex.TestCase):
 
   def test_groups_divide_the_batch_and_hold_the_neighbors(self):
     with self.assertRaisesRegex(ValueError, 'method.dsa_group_size: found 3, must be a divisor'):
-      tiny.method('simclr+dsa', dsa_group_size=3).check_batch(8, 8)
+      tiny.method('simclr+dsa', dsa_group_size=3).validate_batch(8, 8)
     with self.assertRaisesRegex(ValueError, 'method.dsa_neighbors: found 4, must be at most 3'):
-      tiny.method('simclr+dsa', dsa_neighbors=4).check_batch(8, 8)
+      tiny.method('simclr+dsa', dsa_neighbors=4).validate_batch(8, 8)
 
   def test_needs_the_plain_images(self):
     with self.assertRaisesRegex(ValueError, 'plain: found None'):

@@ -24,7 +24,7 @@ def embeddings(*local, online=(P1, P2), target=(T1, T2), **context):
 
 def compare(name, found=None, variables=None, step=0, **hyperparameters):
   method = tiny.method(name, 'float32', **hyperparameters)
-  return method.compare(found or embeddings(), variables or {}, step)
+  return method.loss_from_embeddings(found or embeddings(), variables or {}, step)
 
 
 def cosine(a, b):
@@ -62,7 +62,7 @@ class TwoViewsTest(chex.TestCase):
 
   def test_moco_v2_has_the_queue_alone_for_negatives(self):
     rows = RANDOM.normal(size=(20, DIM)).astype(np.float32)
-    found, _ = compare('moco_v2', variables={'extra': {'queue': rows}})
+    found, _ = compare('moco_v2', variables={'method_state': {'queue': rows}})
     pairs = ((P1, T2), (P2, T1))
     expected = [losses.info_nce(p, t, negatives=rows, temperature=0.2)[0] for p, t in pairs]
     np.testing.assert_allclose(found, np.mean(expected), rtol=1e-6)
@@ -111,7 +111,7 @@ class TwoViewsTest(chex.TestCase):
     method = tiny.method('balanced', 'float32', class_prior_weights=True)
     self.assertTrue(method.needs_labels)
     method = dataclasses.replace(method, class_counts=(30, 10))
-    found, _ = method.compare(embeddings(labels=LABELS), {}, 0)
+    found, _ = method.loss_from_embeddings(embeddings(labels=LABELS), {}, 0)
     weights = losses.class_balancing_weights(LABELS, np.array([30, 10]))
     expected, _ = losses.balanced_contrastive(P1, P2, repel_weight=0.7, negative_weights=weights)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -166,7 +166,7 @@ class LocalCropsTest(chex.TestCase):
     method, state, batch = tiny.method(name), tiny.variables(name), tiny.batch()
     local = np.random.default_rng(1).normal(size=(tiny.BATCH, 3, 4, 4, 3))
     with jax.enable_x64(True):
-      cropped = dataclasses.replace(batch, local=jnp.asarray(local))
+      cropped = dataclasses.replace(batch, local_crops=jnp.asarray(local))
       found, _ = jax.jit(method.embed)(state, cropped, 0, jax.random.key(0))
       plain, _ = tiny.embed(name)(state, batch, 0, jax.random.key(0))
     self.assertLen(found.online, 5)
@@ -175,11 +175,11 @@ class LocalCropsTest(chex.TestCase):
 
   def test_refused_where_there_is_no_use_for_them(self):
     local = jnp.zeros((tiny.BATCH, 1, 4, 4, 3))
-    batch = dataclasses.replace(tiny.batch(), local=local)
+    batch = dataclasses.replace(tiny.batch(), local_crops=local)
     with self.assertRaisesRegex(ValueError, 'method.name: found iccl, which has no use for views'):
       tiny.method('iccl').embed(tiny.variables('iccl'), batch, 0, jax.random.key(0))
     with self.assertRaisesRegex(ValueError, r'local: found shape \(3, 1, 4, 4, 3\), must be \[8'):
-      wrong = dataclasses.replace(batch, local=local[:3])
+      wrong = dataclasses.replace(batch, local_crops=local[:3])
       tiny.method('simclr').embed(tiny.variables('simclr'), wrong, 0, jax.random.key(0))
 
 
@@ -196,26 +196,26 @@ class QueueTest(chex.TestCase):
     state = tiny.variables('moco_v2')
     with jax.enable_x64(True):
       found, new = tiny.embed('moco_v2')(state, tiny.batch(), 0, jax.random.key(0))
-      kept = np.asarray(new['extra']['queue'])
+      kept = np.asarray(new['method_state']['queue'])
     first, second = (np.asarray(losses.l2_normalize(view)) for view in found.target)
     np.testing.assert_allclose(kept[0:16:2], first, rtol=1e-6)
     np.testing.assert_allclose(kept[1:16:2], second, rtol=1e-6)
-    np.testing.assert_array_equal(kept[16:], state['extra']['queue'][:4])
+    np.testing.assert_array_equal(kept[16:], state['method_state']['queue'][:4])
 
   def test_nnclr_looks_neighbors_up_before_it_pushes(self):
     state = tiny.variables('nnclr')
     with jax.enable_x64(True):
       found, new = tiny.embed('nnclr')(state, tiny.batch(), 0, jax.random.key(0))
-    rows = np.asarray(state['extra']['queue'])
+    rows = np.asarray(state['method_state']['queue'])
     for neighbor in np.concatenate([np.asarray(view) for view in found.target]):
       self.assertTrue((rows == neighbor).all(axis=1).any())
-    np.testing.assert_array_equal(new['extra']['queue'][8:], rows[:12])
+    np.testing.assert_array_equal(new['method_state']['queue'][8:], rows[:12])
 
   @parameterized.parameters(('moco_v2', 15, 16), ('nnclr', 7, 8))
   def test_holds_a_batch(self, name, size, least):
     with self.assertRaisesRegex(ValueError, f'method.queue_size: found {size}, must be at least'):
-      tiny.method(name, queue_size=size).check_batch(8, 8)
-    tiny.method(name, queue_size=least).check_batch(8, 8)
+      tiny.method(name, queue_size=size).validate_batch(8, 8)
+    tiny.method(name, queue_size=least).validate_batch(8, 8)
 
 
 class LabelsTest(chex.TestCase):
@@ -226,5 +226,5 @@ class LabelsTest(chex.TestCase):
     method = methods.create(name, **hyperparameters)
     self.assertTrue(method.needs_labels)
     with self.assertRaisesRegex(ValueError, f'method.name: found {name}, which needs labels'):
-      method.bind(encoder=tiny.small('float32'), total_steps=1)
+      method.setup(encoder=tiny.small('float32'), total_steps=1)
     self.assertFalse(methods.create('simclr').needs_labels)

@@ -18,9 +18,9 @@ class EveryMethodTest(chex.TestCase):
   def test_init(self, name):
     method = tiny.method(name, 'float32')
     drawn = method.init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
-    assert set(drawn) == {'params', 'stats', 'target', 'extra'}
+    assert set(drawn) == {'params', 'batch_stats', 'target', 'method_state'}
     assert next(iter(drawn['params'])) == 'encoder'
-    assert set(drawn['stats']) == set(method.networks()) == set(drawn['params']) - {'dsa'}
+    assert set(drawn['batch_stats']) == set(method.networks()) == set(drawn['params']) - {'dsa'}
     chex.assert_tree_all_finite(drawn)
     assert {x.dtype for x in jax.tree.leaves(drawn)} == {jnp.dtype('float32')}
     again = method.init(jax.random.key(0), jnp.zeros((5, 8, 8, 3)))
@@ -50,7 +50,7 @@ class EveryMethodTest(chex.TestCase):
       assert scalar.shape == () and scalar.dtype == jnp.float32
     assert {'positive_similarity', 'feature_std'} <= set(metrics)
     chex.assert_trees_all_equal_shapes_and_dtypes(
-      new, {'stats': drawn['stats'], 'extra': drawn['extra']}
+      new, {'batch_stats': drawn['batch_stats'], 'method_state': drawn['method_state']}
     )
     features = jax.eval_shape(method.features, drawn, images)
     assert features.shape == (2, method.encoder.out_features) and features.dtype == jnp.float32
@@ -97,7 +97,7 @@ class EveryMethodTest(chex.TestCase):
       views = jax.device_put(tiny.batch(), NamedSharding(mesh, PartitionSpec('data')))
       same = NamedSharding(mesh, PartitionSpec())
       state = jax.device_put(tiny.variables(name), same)
-      rest = {'stats': state['stats'], 'extra': state['extra']}
+      rest = {'batch_stats': state['batch_stats'], 'method_state': state['method_state']}
       found = tiny.compiled(name)(state['params'], state['target'], rest, views)
       chex.assert_trees_all_close(
         jax.device_get(found), jax.device_get(expected), rtol=1e-8, atol=1e-11

@@ -9,8 +9,8 @@ from ssl_jax import losses
 from tests.methods import tiny
 
 
-def _apply(method, name, params, stats, x):
-  variables = {'params': params[name], 'stats': stats[name]}
+def _apply(method, name, params, batch_stats, x):
+  variables = {'params': params[name], 'batch_stats': batch_stats[name]}
   return method.networks()[name].apply(variables, x, train=True)
 
 
@@ -23,22 +23,22 @@ class ViewStatisticsTest(chex.TestCase):
 
       @jax.jit
       def by_hand(state, views):
-        params, target, stats = state['params'], state['target'], dict(state['stats'])
+        params, target, batch_stats = state['params'], state['target'], dict(state['batch_stats'])
         online, projections = [], []
         for view in (views[:, 0], views[:, 1]):
           x = y = view
           for name in ('encoder', 'projector', 'predictor'):
-            x, stats[name] = _apply(method, name, params, stats, x)
+            x, batch_stats[name] = _apply(method, name, params, batch_stats, x)
           for name in ('encoder', 'projector'):
-            y, _ = _apply(method, name, target, state['stats'], y)
+            y, _ = _apply(method, name, target, state['batch_stats'], y)
           online.append(x)
           projections.append(y)
-        return tuple(online), tuple(projections), stats
+        return tuple(online), tuple(projections), batch_stats
 
-      online, projections, stats = by_hand(state, views)
+      online, projections, batch_stats = by_hand(state, views)
       chex.assert_trees_all_close(embeddings.online, online, rtol=1e-10)
       chex.assert_trees_all_close(embeddings.target, projections, rtol=1e-10)
-      chex.assert_trees_all_close(new['stats'], stats, rtol=1e-9, atol=1e-12)
+      chex.assert_trees_all_close(new['batch_stats'], batch_stats, rtol=1e-9, atol=1e-12)
       assert np.abs(embeddings.target[0] - embeddings.target[1]).max() > 1e-3
       loss, metrics = method.objective(embeddings, state, 0)
       pairs = [(online[0], projections[1]), (online[1], projections[0])]
@@ -53,7 +53,7 @@ class ViewStatisticsTest(chex.TestCase):
       _, new = tiny.embed('byol')(state, views, 0, jax.random.key(0))
       kernel = np.array(state['params']['encoder']['linear1']['kernel'])
       mean1, mean2 = ((tiny.quarters(views[:, v]) @ kernel).mean(0) for v in (0, 1))
-      found = new['stats']['encoder']['norm1']['mean']
+      found = new['batch_stats']['encoder']['norm1']['mean']
       np.testing.assert_allclose(found, 0.9 * (0.1 * mean1) + 0.1 * mean2, rtol=1e-9)
 
   def test_simclr_merges_views(self):
@@ -63,16 +63,16 @@ class ViewStatisticsTest(chex.TestCase):
 
       @jax.jit
       def by_hand(state, views):
-        stats = dict(state['stats'])
+        batch_stats = dict(state['batch_stats'])
         x = jnp.concatenate([views[:, 0], views[:, 1]])
         for name in ('encoder', 'projector'):
-          x, stats[name] = _apply(method, name, state['params'], stats, x)
-        return (x[: tiny.BATCH], x[tiny.BATCH :]), stats
+          x, batch_stats[name] = _apply(method, name, state['params'], batch_stats, x)
+        return (x[: tiny.BATCH], x[tiny.BATCH :]), batch_stats
 
-      online, stats = by_hand(state, views)
+      online, batch_stats = by_hand(state, views)
       chex.assert_trees_all_close(embeddings.online, online, rtol=1e-9)
       chex.assert_trees_all_equal(embeddings.target, embeddings.online)
-      chex.assert_trees_all_close(new['stats'], stats, rtol=1e-9, atol=1e-12)
+      chex.assert_trees_all_close(new['batch_stats'], batch_stats, rtol=1e-9, atol=1e-12)
       loss, _ = method.objective(embeddings, state, 0)
       np.testing.assert_allclose(loss, losses.nt_xent(*online, temperature=0.5)[0], rtol=1e-9)
 

@@ -95,7 +95,7 @@ def resnet(dtype: str) -> models.Network:
 
 
 def method(name: str, dtype: str = 'float64', encoder=small, **hyperparameters) -> methods.Method:
-  return methods.create(name, **{**heads(name), **hyperparameters}).bind(
+  return methods.create(name, **{**heads(name), **hyperparameters}).setup(
     encoder=encoder(dtype), total_steps=TOTAL_STEPS, class_counts=CLASS_COUNTS
   )
 
@@ -112,7 +112,7 @@ def batch(given: np.ndarray | None = None) -> methods.Batch:
   given = views() if given is None else given
   return methods.Batch(
     jnp.asarray(given),
-    plain=jnp.asarray(given).mean(axis=1),
+    unaugmented=jnp.asarray(given).mean(axis=1),
     labels=jnp.arange(BATCH, dtype=jnp.int32) % len(CLASS_COUNTS),
   )
 
@@ -149,5 +149,5 @@ def compiled(name: str):
 
 def value_and_grads(name: str, batch, params=None):
   state = variables(name)
-  rest = {'stats': state['stats'], 'extra': state['extra']}
+  rest = {'batch_stats': state['batch_stats'], 'method_state': state['method_state']}
   return compiled(name)(params or state['params'], state['target'], rest, batch)

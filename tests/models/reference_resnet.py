@@ -22,24 +22,27 @@ def max_pool(x):
   return windows[:, ::2, ::2].max(axis=(-2, -1))
 
 
-def norm(x, params, stats, train):
+def norm(x, params, batch_stats, train):
   """Batch norm; returns the new running statistics too."""
   axes = tuple(range(x.ndim - 1))
   if train:
     mean, var = x.mean(axes), x.var(axes)
-    new = {'mean': 0.9 * stats['mean'] + 0.1 * mean, 'var': 0.9 * stats['var'] + 0.1 * var}
+    new = {
+      'mean': 0.9 * batch_stats['mean'] + 0.1 * mean,
+      'var': 0.9 * batch_stats['var'] + 0.1 * var,
+    }
   else:
-    mean, var, new = stats['mean'], stats['var'], stats
+    mean, var, new = batch_stats['mean'], batch_stats['var'], batch_stats
   y = (x - mean) / np.sqrt(var + 1e-5)
   return y * params.get('scale', 1.0) + params.get('bias', 0.0), new
 
 
 def resnet(name, stem, variables, x, train):
   """Features and new statistics."""
-  params, stats, new = variables['params'], variables['stats'], {}
+  params, batch_stats, new = variables['params'], variables['batch_stats'], {}
 
   def block(scope, x, stride, bottleneck):
-    p, s, n = params[scope], stats[scope], new.setdefault(scope, {})
+    p, s, n = params[scope], batch_stats[scope], new.setdefault(scope, {})
 
     def layer(suffix, x, stride):
       kernel = p[f'conv{suffix}']['kernel']
@@ -59,7 +62,7 @@ def resnet(name, stem, variables, x, train):
 
   imagenet = stem == 'imagenet'
   x = conv(x, params['stem_conv']['kernel'], 2 if imagenet else 1, 3 if imagenet else 1)
-  x, new['stem_norm'] = norm(x, params['stem_norm'], stats['stem_norm'], train)
+  x, new['stem_norm'] = norm(x, params['stem_norm'], batch_stats['stem_norm'], train)
   x = np.maximum(x, 0)
   x = max_pool(x) if imagenet else x
   counts, bottleneck = STAGES[name]

@@ -58,14 +58,14 @@ def _features(*shape, dtype=jnp.float32):
 
 
 def _reference(network, variables, x, train):
-  params, stats, new = variables['params'], variables['stats'], {}
+  params, batch_stats, new = variables['params'], variables['batch_stats'], {}
   count = len(network.module.layers)
   for index in range(1, count + 1):
     linear = params[f'linear{index}']
     x = x @ linear['kernel'] + linear.get('bias', 0.0)
     name = f'norm{index}'
-    if name in stats:
-      x, new[name] = reference_resnet.norm(x, params.get(name, {}), stats[name], train)
+    if name in batch_stats:
+      x, new[name] = reference_resnet.norm(x, params.get(name, {}), batch_stats[name], train)
     x = np.maximum(x, 0) if index < count else x
   return x, new
 
@@ -91,16 +91,16 @@ class MlpTest(chex.TestCase):
       x = _features(12, 6, dtype=jnp.float64)
       variables = network.init(jax.random.key(0), x)
       host = jax.device_get(variables)
-      out, stats = _apply(network, variables, x, True)
+      out, batch_stats = _apply(network, variables, x, True)
       expected, expected_stats = _reference(network, host, np.array(x), True)
       np.testing.assert_allclose(out, expected, rtol=1e-9, atol=1e-12)
-      chex.assert_trees_all_close(stats, expected_stats, rtol=1e-9, atol=1e-12)
-      host['stats'] = jax.device_get(stats)
+      chex.assert_trees_all_close(batch_stats, expected_stats, rtol=1e-9, atol=1e-12)
+      host['batch_stats'] = jax.device_get(batch_stats)
       out, unchanged = _apply(network, host, x, False)
       np.testing.assert_allclose(
         out, _reference(network, host, np.array(x), False)[0], rtol=1e-9, atol=1e-12
       )
-      chex.assert_trees_all_equal(unchanged, host['stats'])
+      chex.assert_trees_all_equal(unchanged, host['batch_stats'])
 
   @parameterized.parameters(
     ('kaiming_normal', (2 / 256) ** 0.5, None),
@@ -127,11 +127,11 @@ class MlpTest(chex.TestCase):
     variables = full.init(jax.random.key(0), x)
     chex.assert_trees_all_equal(variables, half.init(jax.random.key(0), x))
     expected, expected_stats = _apply(full, variables, x, True)
-    out, stats = _apply(half, variables, x, True)
-    chex.assert_type([out, *jax.tree.leaves(stats)], jnp.float32)
+    out, batch_stats = _apply(half, variables, x, True)
+    chex.assert_type([out, *jax.tree.leaves(batch_stats)], jnp.float32)
     error = jnp.linalg.norm(out - expected) / jnp.linalg.norm(expected)
     self.assertBetween(float(error), 1e-5, 2e-2)
-    chex.assert_trees_all_close(stats, expected_stats, rtol=2e-2, atol=2e-3)
+    chex.assert_trees_all_close(batch_stats, expected_stats, rtol=2e-2, atol=2e-3)
 
   @parameterized.parameters(
     ({'layers': ()}, 'layers: found (), must be at least one width'),

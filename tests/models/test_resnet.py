@@ -51,7 +51,7 @@ class ArchitectureTest(chex.TestCase):
     self.assertEqual(network.out_features, out_features)
     # One mean and one variance for each gain and bias.
     norms = [leaf for leaf in jax.tree.leaves(variables['params']) if leaf.ndim == 1]
-    self.assertEqual(_count(variables['stats']), _count(norms))
+    self.assertEqual(_count(variables['batch_stats']), _count(norms))
 
   @parameterized.parameters(
     ('resnet50', 'imagenet', 224, (56, 28, 14, 7)),
@@ -67,7 +67,7 @@ class ArchitectureTest(chex.TestCase):
       functools.partial(
         network.module.apply, train=False, capture_intermediates=True, mutable=['intermediates']
       ),
-      {'params': variables['params'], 'batch_stats': variables['stats']},
+      {'params': variables['params'], 'batch_stats': variables['batch_stats']},
       jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
     )[1]['intermediates']
     for stage, side in enumerate(sides, 1):
@@ -84,18 +84,18 @@ class ArchitectureTest(chex.TestCase):
       images = _images(6, size, size, 3, dtype=jnp.float64)
       variables = network.init(jax.random.key(0), images)
       host = jax.device_get(variables)
-      features, stats = _apply(network, variables, images, True)
+      features, batch_stats = _apply(network, variables, images, True)
       expected, expected_stats = reference_resnet.resnet(name, stem, host, np.array(images), True)
       np.testing.assert_allclose(features, expected, rtol=1e-8, atol=1e-10)
-      chex.assert_trees_all_close(stats, expected_stats, rtol=1e-8, atol=1e-12)
+      chex.assert_trees_all_close(batch_stats, expected_stats, rtol=1e-8, atol=1e-12)
       if name == 'resnet50':
         return  # its evaluation compiles for long, and differs from the others in nothing
 
-      host['stats'] = jax.device_get(stats)
+      host['batch_stats'] = jax.device_get(batch_stats)
       features, unchanged = _apply(network, host, images, False)
       expected, _ = reference_resnet.resnet(name, stem, host, np.array(images), False)
       np.testing.assert_allclose(features, expected, rtol=1e-8, atol=1e-10)
-      chex.assert_trees_all_equal(unchanged, host['stats'])
+      chex.assert_trees_all_equal(unchanged, host['batch_stats'])
 
   def test_the_padded_stem_is_the_other_one_on_a_framed_image(self):
     images = _images(2, 12, 12, 3)
@@ -199,7 +199,7 @@ class ApplyTest(chex.TestCase):
   def test_training_moves_the_statistics_and_evaluation_only_reads_them(self):
     network, images = _tiny(), 3 * _images(16, 8, 8, 3) + 1
     variables = network.init(jax.random.key(0), images)
-    _, stats = _apply(network, variables, images, True)
+    _, batch_stats = _apply(network, variables, images, True)
     convolved = jax.lax.conv_general_dilated(
       images,
       variables['params']['stem_conv']['kernel'],
@@ -208,15 +208,15 @@ class ApplyTest(chex.TestCase):
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )
     np.testing.assert_allclose(
-      stats['stem_norm']['mean'], 0.1 * convolved.mean((0, 1, 2)), rtol=1e-4, atol=1e-6
+      batch_stats['stem_norm']['mean'], 0.1 * convolved.mean((0, 1, 2)), rtol=1e-4, atol=1e-6
     )
     np.testing.assert_allclose(
-      stats['stem_norm']['var'], 0.9 + 0.1 * convolved.var((0, 1, 2)), rtol=1e-4
+      batch_stats['stem_norm']['var'], 0.9 + 0.1 * convolved.var((0, 1, 2)), rtol=1e-4
     )
-    features, same = _apply(network, {**variables, 'stats': stats}, images, False)
-    chex.assert_trees_all_equal(same, stats)
+    features, same = _apply(network, {**variables, 'batch_stats': batch_stats}, images, False)
+    chex.assert_trees_all_equal(same, batch_stats)
     # With running statistics the images do not see each other; with those of the batch they do.
-    alone, _ = _apply(network, {**variables, 'stats': stats}, images[:4], False)
+    alone, _ = _apply(network, {**variables, 'batch_stats': batch_stats}, images[:4], False)
     np.testing.assert_allclose(alone, features[:4], rtol=1e-5, atol=1e-6)
     together, _ = _apply(network, variables, images, True)
     apart, _ = _apply(network, variables, images[:4], True)
@@ -230,8 +230,8 @@ class ApplyTest(chex.TestCase):
       @jax.jit
       def step(params, images):
         def loss(params):
-          features, stats = network.apply({**variables, 'params': params}, images, train=True)
-          return jnp.sum(jnp.sin(features)), (features, stats)
+          features, batch_stats = network.apply({**variables, 'params': params}, images, train=True)
+          return jnp.sum(jnp.sin(features)), (features, batch_stats)
 
         return jax.grad(loss, has_aux=True)(params)
 
@@ -249,12 +249,12 @@ class ApplyTest(chex.TestCase):
     variables = full.init(jax.random.key(0), images)
     chex.assert_trees_all_equal(variables, half.init(jax.random.key(0), images))
     expected, expected_stats = _apply(full, variables, images, True)
-    features, stats = _apply(half, variables, images, True)
-    chex.assert_trees_all_equal_shapes_and_dtypes(stats, expected_stats)
+    features, batch_stats = _apply(half, variables, images, True)
+    chex.assert_trees_all_equal_shapes_and_dtypes(batch_stats, expected_stats)
     chex.assert_type([features, *jax.tree.leaves(variables)], jnp.float32)
     error = jnp.linalg.norm(features - expected) / jnp.linalg.norm(expected)
     self.assertBetween(float(error), 1e-5, 2e-2)
-    chex.assert_trees_all_close(stats, expected_stats, rtol=2e-2, atol=2e-3)
+    chex.assert_trees_all_close(batch_stats, expected_stats, rtol=2e-2, atol=2e-3)
 
   @parameterized.parameters(jnp.float16, jnp.bfloat16)
   def test_any_float_image_gives_float32_features(self, dtype):
@@ -300,7 +300,7 @@ class RefusalTest(chex.TestCase):
     network = _tiny()
     for call in (
       lambda x: network.init(jax.random.key(0), x),
-      lambda x: network.apply({'params': {}, 'stats': {}}, x, train=True),
+      lambda x: network.apply({'params': {}, 'batch_stats': {}}, x, train=True),
     ):
       with self.assertRaises(ValueError) as caught:
         call(jnp.zeros(shape, dtype))

@@ -70,7 +70,12 @@ class WeightsTest(chex.TestCase):
       found,
       [
         *(f'params/linear{i}/{what}' for i in (1, 2) for what in ('kernel', 'bias')),
-        *('params/norm1/scale', 'params/norm1/bias', 'stats/norm1/mean', 'stats/norm1/var'),
+        *(
+          'params/norm1/scale',
+          'params/norm1/bias',
+          'batch_stats/norm1/mean',
+          'batch_stats/norm1/var',
+        ),
       ],
     )
     kernel = found['params/linear1/kernel']
@@ -113,16 +118,16 @@ class WeightsTest(chex.TestCase):
         'message': r'params/linear1/bias: found shape \(4, 1\), must be \(4,\)',
       },
       {
-        'change': {'stats/norm1/var': np.array([1, np.nan, 1, 1], np.float32)},
-        'message': 'stats/norm1/var: found NaN or infinite values, must be finite',
+        'change': {'batch_stats/norm1/var': np.array([1, np.nan, 1, 1], np.float32)},
+        'message': 'batch_stats/norm1/var: found NaN or infinite values, must be finite',
       },
       {
-        'change': {'stats/norm1/mean': np.full(4, -np.inf, np.float16)},
-        'message': 'stats/norm1/mean: found NaN or infinite',
+        'change': {'batch_stats/norm1/mean': np.full(4, -np.inf, np.float16)},
+        'message': 'batch_stats/norm1/mean: found NaN or infinite',
       },
       {
-        'change': {'stats/norm1/mean': np.full(4, 1e300)},
-        'message': 'stats/norm1/mean: found NaN or infinite',
+        'change': {'batch_stats/norm1/mean': np.full(4, 1e300)},
+        'message': 'batch_stats/norm1/mean: found NaN or infinite',
       },
       {
         'change': {'params/norm1/scale': np.ones(4, np.int32)},
@@ -187,7 +192,7 @@ class WeightsTest(chex.TestCase):
         models.save_weights(self.folder / 'none' / f'x{ending}', drawn('mlp'))
     with self.assertRaisesRegex(ValueError, "found the ending '', must be"):
       models.save_weights(self.folder / 'weights', drawn('mlp'))
-    with self.assertRaisesRegex(ValueError, '^variables: found params, must have stats$'):
+    with self.assertRaisesRegex(ValueError, '^variables: found params, must have batch_stats$'):
       models.save_weights(self.folder / 'weights.npz', {'params': {}})
     self.assertFalse((self.folder / 'weights.npz').exists())
 

@@ -177,7 +177,7 @@ class WeightsTest(EvaluateTest):
   def export(self, name='encoder.npz', change=lambda variables: variables):
     kept = Checkpoints(self.run_dir / 'checkpoints', read_only=True)
     state, _ = kept.read()
-    variables = {part: state[part]['encoder'] for part in ('params', 'stats')}
+    variables = {part: state[part]['encoder'] for part in ('params', 'batch_stats')}
     path = self.folder / name
     models.save_weights(path, change(variables))
     return path
@@ -254,10 +254,10 @@ class BadInputTest(EvaluateTest):
     # Finite weights whose features overflow.
     kept = Checkpoints(self.run_dir / 'checkpoints', read_only=True)
     state, _ = kept.read()
-    variables = {part: state[part]['encoder'] for part in ('params', 'stats')}
+    variables = {part: state[part]['encoder'] for part in ('params', 'batch_stats')}
     huge = jax.tree.map(lambda x: np.full_like(x, 3e38), variables['params'])
     path = self.folder / 'huge.npz'
-    models.save_weights(path, {'params': huge, 'stats': variables['stats']})
+    models.save_weights(path, {'params': huge, 'batch_stats': variables['batch_stats']})
     flags = WeightsTest.ARCHITECTURE
     status, _, err = self.call(
       '--protocols=knn,crowding',

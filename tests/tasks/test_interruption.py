@@ -14,7 +14,7 @@ from absl.testing import parameterized
 
 from ssl_jax import config as config_lib
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.assembly import assemble
+from ssl_jax.tasks.run.experiment import build_experiment
 from ssl_jax.training import Checkpoints, state
 from tests.tasks import small_runs
 
@@ -22,7 +22,7 @@ from tests.tasks import small_runs
 def final_state(run_dir: pathlib.Path) -> dict:
   """The newest checkpoint of a run as NumPy arrays, and its step."""
   config = config_lib.parse([f'--flagfile={run_dir / folder.CONFIG}'])
-  parts = assemble(config)
+  parts = build_experiment(config)
   template = state.create(parts.method, parts.optimizer, 0, config.view_size, parts.mesh)
   kept = Checkpoints(run_dir / folder.CHECKPOINTS, read_only=True)
   restored, step = kept.restore(template)

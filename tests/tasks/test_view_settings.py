@@ -4,13 +4,13 @@ import chex
 from absl.testing import parameterized
 
 from ssl_jax import config, views
-from ssl_jax.tasks.run import assembly
+from ssl_jax.tasks.run import experiment
 
 
 def _recipe(*flags):
   data = ('--data.source=digits', '--data.image_size=8', '--data.train_limit=16')
   parsed = config.parse([*data, '--data.batch_size=8', *flags])
-  return assembly.assemble(parsed, report=lambda line: None).recipe
+  return experiment.build_experiment(parsed, log=lambda line: None).recipe
 
 
 class NormalizationTest(chex.TestCase):

@@ -30,7 +30,7 @@ def assert_same_run(found, expected, atol=2e-5):
     # The accuracy counts winners, and near a tie rounding decides who wins.
     for name in row.keys() - {'images_per_second', 'contrast_accuracy'}:
       np.testing.assert_allclose(found_row[name], row[name], rtol=2e-4, atol=2e-6, err_msg=name)
-  for part in ('params', 'stats', 'target'):
+  for part in ('params', 'batch_stats', 'target'):
     chex.assert_trees_all_close(
       getattr(found[0], part), getattr(expected[0], part), rtol=1e-3, atol=atol
     )
@@ -59,8 +59,8 @@ class DeviceCountTest(chex.TestCase):
 class OneProgramTest(chex.TestCase):
   def test_one_trace_serves_the_whole_run(self):
     # A compiled program is all the loop is given, so calls of any length cannot trace again.
-    run = tiny_run.build('simclr', per_call=3)
-    for _ in run.boundaries(9, report=2, settle=(3, 4)):
+    run = tiny_run.build('simclr', steps_per_call=3)
+    for _ in run.sync_points(9, report=2, sync_every=(3, 4)):
       pass
     self.assertLen(run.traces, 2)  # for the metrics' names, and for the program
 
@@ -68,30 +68,30 @@ class OneProgramTest(chex.TestCase):
   def test_no_implicit_transfer_in_a_step(self, name):
     run = tiny_run.build(name)
     with jax.transfer_guard('disallow'):
-      steps = [at.step for at in run.boundaries(6, report=2)]
+      steps = [at.step for at in run.sync_points(6, report=2)]
     self.assertEqual(steps, [2, 4, 6])
 
   def test_metrics_are_read_one_interval_late(self):
     run = tiny_run.build('simclr')
-    known = [[i.step for i in at.intervals] for at in run.boundaries(8, report=2)]
+    known = [[i.step for i in at.intervals] for at in run.sync_points(8, report=2)]
     self.assertEqual(known, [[], [2], [4], [6, 8]])
 
   def test_everything_is_known_where_the_state_is_kept(self):
     run = tiny_run.build('simclr')
-    seen = {at.step: at.settled for at in run.boundaries(8, report=2, settle=(3,))}
+    seen = {at.step: at.synced for at in run.sync_points(8, report=2, sync_every=(3,))}
     self.assertEqual(seen, {2: False, 3: True, 4: False, 6: True, 8: True})
 
   def test_state_is_donated(self):
     run = tiny_run.build('simclr')
     leaf = jax.tree.leaves(run.state.params)[0]
-    for _ in run.boundaries(1):
+    for _ in run.sync_points(1):
       pass
     self.assertTrue(leaf.is_deleted())
 
   def test_stops_when_asked(self):
     run = tiny_run.build('simclr')
     asked = iter([False, False, True, True])
-    boundaries = list(
+    sync_points = list(
       loop.run(
         run.train_step,
         run.fresh_meter,
@@ -103,18 +103,18 @@ class OneProgramTest(chex.TestCase):
         should_stop=lambda: next(asked),
       )
     )
-    self.assertEqual([(at.step, at.stopped) for at in boundaries], [(3, True)])
-    self.assertEqual(int(boundaries[0].state.step), 3)
+    self.assertEqual([(at.step, at.stopped) for at in sync_points], [(3, True)])
+    self.assertEqual(int(sync_points[0].state.step), 3)
 
 
 class StepsPerCallTest(chex.TestCase):
   def test_a_loop_of_steps_is_the_same_run(self):
     # 3 steps in calls of 2: the last call is cut short by the same program.
-    assert_same_run(tiny_run.build('simclr', per_call=2).train(STEPS), reference('simclr'))
+    assert_same_run(tiny_run.build('simclr', steps_per_call=2).train(STEPS), reference('simclr'))
 
   def test_means_over_an_interval(self):
-    run = tiny_run.build('simclr', per_call=2)
-    intervals = [i for at in run.boundaries(STEPS) for i in at.intervals]
+    run = tiny_run.build('simclr', steps_per_call=2)
+    intervals = [i for at in run.sync_points(STEPS) for i in at.intervals]
     losses = [row['loss'] for row in reference('simclr')[1]]
     self.assertLen(intervals, 1)
     np.testing.assert_allclose(intervals[0].metrics['loss'], np.mean(losses), rtol=1e-4)
@@ -149,7 +149,7 @@ class AccumulationTest(chex.TestCase):
     single = tiny_run.build('simclr', batch=8)
     first, _ = jax.jit(single.update)(single.state, single.pixels, rows[:1])
     # The second batch alone, at the same position of the run and with the statistics of the first.
-    late = dataclasses.replace(single.state, step=np.int32(1), stats=first.stats)
+    late = dataclasses.replace(single.state, step=np.int32(1), batch_stats=first.batch_stats)
     second, _ = jax.jit(single.update)(late, single.pixels, rows[1:])
     step_of = lambda after: jax.tree.map(
       lambda a, b: np.asarray(a) - b, after.params, before.params
@@ -161,7 +161,7 @@ class AccumulationTest(chex.TestCase):
     )
     found = jax.tree.map(lambda a: a / window(0), step_of(both))
     chex.assert_trees_all_close(found, mean, rtol=2e-3, atol=2e-4)
-    chex.assert_trees_all_close(both.stats, second.stats, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(both.batch_stats, second.batch_stats, rtol=1e-4, atol=1e-5)
     self.assertEqual(int(both.step), 1)
     self.assertTrue(np.isfinite(metrics['loss']))
 
@@ -204,7 +204,7 @@ class NonFiniteTest(chex.TestCase):
   def test_stops_with_the_step_and_the_parts_of_the_loss(self):
     run = tiny_run.build('simclr', learning_rate=1e30)
     with pytest.raises(NonFiniteLossError, match='not finite at step') as stop:
-      for _ in run.boundaries(40, report=5):
+      for _ in run.sync_points(40, report=5):
         pass
     self.assertIn('gradient_norm', stop.value.metrics)
     self.assertLess(stop.value.step, 10)
@@ -212,7 +212,7 @@ class NonFiniteTest(chex.TestCase):
 
 class PlanTest(chex.TestCase):
   def test_boundaries(self):
-    plan = loop.Plan(total=10, report=4, settle=(0, 5))
+    plan = loop.Plan(total=10, report=4, sync_every=(0, 5))
     self.assertEqual([plan.next_boundary(s) for s in (0, 4, 5, 8)], [4, 5, 8, 10])
     self.assertEqual([plan.settles(s) for s in (4, 5, 8, 10)], [False, True, False, True])
 

@@ -153,7 +153,7 @@ class LarcTest(chex.TestCase):
       weight_decay=0.1,
       exclude='legacy_downsample_gamma',
     )
-    decays = optimizers.adapted(params, 'legacy_downsample_gamma')
+    decays = optimizers.weight_decay_mask(params, 'legacy_downsample_gamma')
     expected = jax.tree.map(np.array, params)
     buffer = jax.tree.map(np.zeros_like, expected)
     for rate, gradient, found in zip(
@@ -238,7 +238,7 @@ class UpdateRuleTest(chex.TestCase):
     )[-1]
     expected = jax.tree.map(
       lambda stays, start, end: end if stays else start + scale * (end - start),
-      optimizers.adapted(params, 'legacy_regex'),
+      optimizers.weight_decay_mask(params, 'legacy_regex'),
       params,
       plain,
     )
@@ -283,10 +283,10 @@ class UpdateRuleTest(chex.TestCase):
 
 class AdaptedTest(chex.TestCase):
   def test_none_leaves_nothing_out(self):
-    self.assertEmpty(_paths(optimizers.adapted(_tree(), 'none'), False))
+    self.assertEmpty(_paths(optimizers.weight_decay_mask(_tree(), 'none'), False))
 
   def test_norm_and_bias_keeps_the_kernels_alone(self):
-    kept = _paths(optimizers.adapted(_tree(), 'norm_and_bias'), True)
+    kept = _paths(optimizers.weight_decay_mask(_tree(), 'norm_and_bias'), True)
     self.assertLen(kept, 5)
     self.assertTrue(all(path.endswith('/kernel') for path in kept))
 
@@ -294,8 +294,8 @@ class AdaptedTest(chex.TestCase):
     ('legacy_downsample_gamma', SHORTCUT_GAIN), ('legacy_regex', SHORTCUT_GAIN | HEAD_GAINS)
   )
   def test_legacy_lists_keep_some_gains(self, exclude, gains):
-    clean = _paths(optimizers.adapted(_tree(), 'norm_and_bias'), True)
-    legacy = _paths(optimizers.adapted(_tree(), exclude), True)
+    clean = _paths(optimizers.weight_decay_mask(_tree(), 'norm_and_bias'), True)
+    legacy = _paths(optimizers.weight_decay_mask(_tree(), exclude), True)
     self.assertEqual(legacy - clean, gains)
     self.assertContainsSubset(clean, legacy)
 
@@ -307,4 +307,4 @@ class AdaptedTest(chex.TestCase):
       params = jax.tree.map(jnp.ones_like, _tree())
       (after,) = _run(optimizer, params, [jax.tree.map(jnp.zeros_like, params)])
       moved = jax.tree.map(lambda leaf: bool(leaf.ravel()[0] < 1), after)
-      self.assertEqual(moved, optimizers.adapted(params, exclude))
+      self.assertEqual(moved, optimizers.weight_decay_mask(params, exclude))

@@ -15,7 +15,7 @@ from absl.testing import parameterized
 from ssl_jax import config
 from ssl_jax.config.flags import UsageError
 from ssl_jax.methods.base.online_target import cosine_momentum
-from ssl_jax.tasks.run import assembly
+from ssl_jax.tasks.run import experiment
 from ssl_jax.training import schedules
 
 # Ge et al. (IEEE TIP 2023): 300 epochs of 626 batches, counted from 1.
@@ -64,8 +64,8 @@ ADJUSTER_STEP_RATES = {
 def _assemble(*flags):
   """A run of 30 batches an epoch."""
   data = ('--data.source=digits', '--data.image_size=8', '--data.train_limit=240')
-  return assembly.assemble(
-    config.parse([*data, '--data.batch_size=8', *flags]), report=lambda line: None
+  return experiment.build_experiment(
+    config.parse([*data, '--data.batch_size=8', *flags]), log=lambda line: None
   )
 
 

@@ -43,13 +43,13 @@ class Tiny:
   fresh_meter: object
   state: state.TrainState
   pixels: dict[str, jax.Array]
-  order: data.Order
+  order: data.EpochSampler
   mesh: jax.sharding.Mesh
   accumulation: int
-  per_call: int
+  steps_per_call: int
   traces: list[int]
 
-  def boundaries(self, total, start=None, **plan):
+  def sync_points(self, total, start=None, **plan):
     """Runs to step `total`."""
     report = plan.pop('report', total)
     return loop.run(
@@ -58,7 +58,7 @@ class Tiny:
       self.state if start is None else start,
       self.pixels,
       self.order,
-      loop.Plan(total=total, report=report, per_call=self.per_call, **plan),
+      loop.Plan(total=total, log=report, steps_per_call=self.steps_per_call, **plan),
       self.mesh,
       accumulation_steps=self.accumulation,
     )
@@ -66,7 +66,7 @@ class Tiny:
   def train(self, total, start=None):
     """Host copies of the state and of the metrics of every step."""
     metrics = []
-    for at in self.boundaries(total, start, report=1):
+    for at in self.sync_points(total, start, report=1):
       metrics += [interval.metrics for interval in at.intervals]
       final = at.state
     return host(final), metrics
@@ -82,7 +82,7 @@ def build(
   name='simclr',
   devices=1,
   accumulation=1,
-  per_call=1,
+  steps_per_call=1,
   batch=BATCH,
   learning_rate=0.05,
   pixels=None,
@@ -95,7 +95,7 @@ def build(
   heads = tiny.heads(name)
   queue = {'queue_size': 40} if 'queue_size' in heads else {}
   method = methods.create(name.partition(',')[0], **{**heads, **queue, **hyperparameters})
-  method = method.bind(encoder=ENCODERS[encoder](), total_steps=100, class_counts=(32, 32))
+  method = method.setup(encoder=ENCODERS[encoder](), total_steps=100, class_counts=(32, 32))
   schedule = schedules.warmup_cosine(learning_rate, total_steps=100, steps_per_update=accumulation)
   optimizer = optimizers.build('sgd', schedule=schedule, momentum=0.9, weight_decay=1e-4)
   recipe = recipe or views.recipe('cifar_simclr', size=SIZE)
@@ -107,9 +107,9 @@ def build(
   traces: list[int] = []
 
   def augment(key, stored):
-    plain = views.plain(recipe, stored['images']) if method.needs_plain else None
+    plain = views.unaugmented(recipe, stored['images']) if method.needs_unaugmented else None
     return methods.Batch(
-      views.apply(recipe, key, stored['images']), plain=plain, labels=stored.get('labels')
+      views.apply(recipe, key, stored['images']), unaugmented=plain, labels=stored.get('labels')
     )
 
   inner = step.make_update(method, optimizer, schedule, augment, on, accumulation)
@@ -118,8 +118,10 @@ def build(
     traces.append(1)
     return inner(*arguments)
 
-  compiled, fresh = step.compile_step(update, start, resident, on, (per_call, accumulation, batch))
-  order = data.Order(seed=0, length=IMAGES, batch_size=batch)
+  compiled, fresh = step.compile_step(
+    update, start, resident, on, (steps_per_call, accumulation, batch)
+  )
+  order = data.EpochSampler(seed=0, length=IMAGES, batch_size=batch)
   return Tiny(
-    method, inner, compiled, fresh, start, resident, order, on, accumulation, per_call, traces
+    method, inner, compiled, fresh, start, resident, order, on, accumulation, steps_per_call, traces
   )

@@ -85,13 +85,13 @@ class PresetTest(chex.TestCase):
       interpolation='bilinear',
       mean=[0.5, 0.5, 0.5],
       std=[0.2, 0.2, 0.2],
-      plain=True,
+      unaugmented=True,
     )
     for view in recipe.views:
       self.assertEqual(view.crop_scale, (0.3, 1.0))
       self.assertEqual((view.brightness, view.saturation, view.hue), (0.8, 0.4, 0.2))
       self.assertEqual(view.interpolation, 'bilinear')
-    self.assertEqual((recipe.mean, recipe.std, recipe.plain), ((0.5,) * 3, (0.2,) * 3, True))
+    self.assertEqual((recipe.mean, recipe.std, recipe.unaugmented), ((0.5,) * 3, (0.2,) * 3, True))
     hash(recipe)
     self.assertEqual(views.recipe('byol', size=16, jitter_strength=1.0).views[1].blur_prob, 0.1)
 
@@ -155,14 +155,16 @@ class ViewTest(chex.TestCase):
 class LocalCropsTest(chex.TestCase):
   def test_smaller_crops_made_as_the_first_view(self):
     recipe = views.recipe('byol', size=32, local_crops=3, local_scale=(0.1, 0.2))
-    local = recipe.local
-    self.assertEqual((local.size, len(local.views), local.local), (16, 3, None))
+    local = recipe.local_crops
+    self.assertEqual((local.size, len(local.views), local.local_crops), (16, 3, None))
     for view in local.views:
       self.assertEqual(view.crop_scale, (0.1, 0.2))
       self.assertEqual(dataclasses.replace(view, crop_scale=(0.08, 1.0)), recipe.views[0])
     self.assertEqual((local.mean, local.std), (recipe.mean, recipe.std))
-    self.assertEqual(views.recipe('byol', size=32, local_crops=1, local_size=12).local.size, 12)
-    self.assertIsNone(views.recipe('byol', size=32).local)
+    self.assertEqual(
+      views.recipe('byol', size=32, local_crops=1, local_size=12).local_crops.size, 12
+    )
+    self.assertIsNone(views.recipe('byol', size=32).local_crops)
 
   @parameterized.parameters(
     ({'local_crops': -1}, 'local_crops is -1; allowed: an integer of 0 or more'),

@@ -33,7 +33,7 @@ def compiled(recipe):
   return jax.jit(functools.partial(views.apply, recipe))
 
 
-plain_view = jax.jit(views.plain, static_argnums=0)
+plain_view = jax.jit(views.unaugmented, static_argnums=0)
 
 
 def pillow_view(view, size, image, p):
@@ -117,7 +117,7 @@ class PipelineTest(chex.TestCase):
 
   def test_local_crops_follow_the_order_of_their_views(self):
     recipe = views.recipe('cifar_dsa', size=16, local_crops=2)
-    self.assertTrue(recipe.local.color_first)
+    self.assertTrue(recipe.local_crops.color_first)
 
   @parameterized.parameters((32, 32, 32), (8, 9, 16), (44, 30, 24))
   def test_without_augmentation_it_is_the_plain_image(self, height, width, size):
@@ -140,7 +140,7 @@ class PipelineTest(chex.TestCase):
 
   def test_plain_is_the_central_square_normalized(self):
     images = smooth_images(2, 20, 26)
-    recipe = views.recipe('cifar_simclr', size=20, plain=True)
+    recipe = views.recipe('cifar_simclr', size=20, unaugmented=True)
     expected = images[:, :, 3:23] / np.float32(255)
     expected = (expected - np.array(recipe.mean)) / np.array(recipe.std)
     plain = plain_view(recipe, images)
@@ -148,7 +148,7 @@ class PipelineTest(chex.TestCase):
     ours = compiled(recipe)(KEY, images)
     chex.assert_shape(ours, (2, 3, 20, 20, 3))
     chex.assert_trees_all_close(ours[:, -1], plain, atol=1e-5)
-    without = compiled(dataclasses.replace(recipe, plain=False))(KEY, images)
+    without = compiled(dataclasses.replace(recipe, unaugmented=False))(KEY, images)
     chex.assert_trees_all_close(ours[:, :-1], without, atol=1e-5)
 
   @parameterized.parameters('bilinear', 'bicubic')
@@ -246,7 +246,7 @@ class ArgumentTest(chex.TestCase):
     recipe = views.recipe('none', size=8)
     for function in (
       functools.partial(views.apply, recipe, KEY),
-      functools.partial(views.plain, recipe),
+      functools.partial(views.unaugmented, recipe),
       functools.partial(views.whole, recipe),
     ):
       with self.assertRaisesRegex(ValueError, f'images are {found}; allowed: uint8'):

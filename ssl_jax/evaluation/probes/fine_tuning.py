@@ -132,8 +132,8 @@ def fine_tune(
   inherits; choosing on held-out images is ours.
 
   Args:
-    apply: from (params, stats, images, train) to features `[batch, dim]` and new stats.
-    variables: `params` and `stats` of the encoder at the start; left as they are.
+    apply: from (params, batch_stats, images, train) to features `[batch, dim]` and new batch_stats.
+    variables: `params` and `batch_stats` of the encoder at the start; left as they are.
     train_images: `uint8 [n, height, width, 3]`, or a source whose `source[indices]` is such.
     train_labels: `int [n]`, from 0.
     test_images: as `train_images`.
@@ -215,17 +215,17 @@ class _Tuner:
   ) -> None:
     self._recipe, self._classes, self._seed = recipe, classes, seed
     # On the host: a member starts from a copy, whose memory its steps may reuse.
-    self._start = jax.device_get((variables['params'], variables['stats']))
+    self._start = jax.device_get((variables['params'], variables['batch_stats']))
     self._key = jax.random.key(seed)
     momentum = optax.trace(recipe.momentum)
     self._momentum = momentum
 
     def step(state: Any, images: jax.Array, labels: jax.Array, key: jax.Array, rates: jax.Array):
-      params, stats, moments = state
+      params, batch_stats, moments = state
       views = plain(images) if augment is None else augment(key, images)
 
       def loss(params: Any) -> tuple[jax.Array, Any]:
-        features, new_stats = apply(params['encoder'], stats, views, True)
+        features, new_stats = apply(params['encoder'], batch_stats, views, True)
         scores = _classify(params['head'], features)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores, labels)), new_stats
 
@@ -239,13 +239,15 @@ class _Tuner:
       return moved, new_stats, moments
 
     def scores(state: Any, images: jax.Array) -> jax.Array:
-      params, stats, _ = state
-      features, _ = apply(params['encoder'], stats, plain(images), False)
+      params, batch_stats, _ = state
+      features, _ = apply(params['encoder'], batch_stats, plain(images), False)
       return _classify(params['head'], features)
 
     self._step = jax.jit(step, donate_argnums=0)
     self._scores = jax.jit(scores)
-    self._features = lambda params, stats, images: apply(params, stats, plain(images), False)[0]
+    self._features = lambda params, batch_stats, images: apply(
+      params, batch_stats, plain(images), False
+    )[0]
 
   def train(
     self, member: tuple[float, float], images: Any, labels: np.ndarray, rows: np.ndarray
@@ -271,14 +273,14 @@ class _Tuner:
     return extract(lambda batch: self._scores(state, batch), _Rows(images, rows), batch_size=size)
 
   def _initial(self, image: np.ndarray) -> Any:
-    params, stats = jax.tree.map(jnp.array, self._start)
-    width = jax.eval_shape(self._features, params, stats, image).shape[-1]
+    params, batch_stats = jax.tree.map(jnp.array, self._start)
+    width = jax.eval_shape(self._features, params, batch_stats, image).shape[-1]
     # One past the steps' keys.
     key = jax.random.fold_in(self._key, 2**31 - 1)
     weights = 0.01 * jax.random.normal(key, (width, self._classes), jnp.float32)
     head = {'weights': weights, 'bias': jnp.zeros(self._classes, jnp.float32)}
     params = {'encoder': params, 'head': head}
-    return params, stats, self._momentum.init(params)
+    return params, batch_stats, self._momentum.init(params)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ssl_jax.losses.normalize import dot_products
 from ssl_jax.losses.triplet.ranks import Deputy
 from ssl_jax.losses.triplet.top_k import top_k
 
-NOBODY = -1  # the index of padding, and of a place in a list not yet taken
+NO_INDEX = -1  # the index of padding, and of a place in a list not yet taken
 
 
 def deputy_keys(
@@ -108,13 +108,13 @@ def _blocks(embeddings: jax.Array, rows: jax.Array, most: int) -> tuple[jax.Arra
   """`[group, position, dim]` and `[position]`, cut into blocks of at most `most` positions.
 
   Returns:
-    `[block, group, position, dim]`, and `[block, position]` with padding marked as `NOBODY`.
+    `[block, group, position, dim]`, and `[block, position]` with padding marked as `NO_INDEX`.
   """
   by_position = jnp.swapaxes(embeddings, 0, 1), rows
   num_blocks = row_blocks.count(rows.shape[0], most)
   (embeddings, rows), valid = row_blocks.split(by_position, num_blocks)
   if valid is not None:
-    rows = jnp.where(valid, rows, NOBODY)
+    rows = jnp.where(valid, rows, NO_INDEX)
   return jnp.swapaxes(embeddings, 1, 2), rows
 
 
@@ -149,7 +149,7 @@ def _hardest(
 
   blocks = _blocks(keys, key_rows, width)
   shape = (*queries.shape[:2], high)
-  nobody = jnp.full(shape, -jnp.inf, queries.dtype), jnp.full(shape, NOBODY, key_rows.dtype)
+  nobody = jnp.full(shape, -jnp.inf, queries.dtype), jnp.full(shape, NO_INDEX, key_rows.dtype)
   carry = collectives.varying_as(nobody, queries), blocks
   (best, _), _ = jax.lax.scan(visit_device, carry, length=collectives.axis_size(axis_name))
   return best[1]

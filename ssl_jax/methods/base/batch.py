@@ -22,14 +22,14 @@ class Batch:
 
   Attributes:
     views: float32 `[batch, 2, height, width, 3]`, normalized; both are targets and predictions.
-    local: `[batch, crop, h, w, 3]`, smaller crops that are predictions only (multi-crop).
-    plain: `[batch, height, width, 3]`, the un-augmented images.
+    local_crops: `[batch, crop, h, w, 3]`, smaller crops that are predictions only (multi-crop).
+    unaugmented: `[batch, height, width, 3]`, the un-augmented images.
     labels: int32 `[batch]`, for methods that use them as an oracle.
   """
 
   views: jax.Array
-  local: jax.Array | None = None
-  plain: jax.Array | None = None
+  local_crops: jax.Array | None = None
+  unaugmented: jax.Array | None = None
   labels: jax.Array | None = None
 
   @property
@@ -48,11 +48,11 @@ def as_batch(batch: Batch | chex.Array) -> Batch:
   shape = jnp.shape(batch.views)
   if len(shape) != 5 or shape[1] != 2:
     raise ValueError(f'views: found shape {shape}, must be [batch, 2, height, width, channel]')
-  if batch.local is not None:
-    local = jnp.shape(batch.local)
+  if batch.local_crops is not None:
+    local = jnp.shape(batch.local_crops)
     if len(local) != 5 or local[0] != shape[0]:
       raise ValueError(
-        f'local: found shape {local}, must be [{shape[0]}, crop, height, width, channel]'
+        f'local_crops: found shape {local}, must be [{shape[0]}, crop, height, width, channel]'
       )
   return batch
 

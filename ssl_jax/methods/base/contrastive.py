@@ -19,13 +19,13 @@ class ContrastiveMethod(ProjectedMethod):
     0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
   )
 
-  def check(self) -> None:
-    super().check()
+  def validate(self) -> None:
+    super().validate()
     self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
     self.require('group_size', self.group_size >= 0, '>= 0')
     self.require('block_size', self.block_size >= 0, '>= 0')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
     size = self.group_size or batch_size
     self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
 

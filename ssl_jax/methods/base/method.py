@@ -35,12 +35,13 @@ def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = N
 class Method(abc.ABC):
   """A self-supervised method; hashable, so it can be a static argument of `jit`.
 
-  Sub-classes give `name`, `check` (of their fields), `networks`, `embed` and `compare`.
+  Sub-classes give `name`, `check` (of their fields), `networks`, `embed` and
+  `loss_from_embeddings`.
 
   Attributes:
-    encoder: the network that is trained; set by `bind`.
-    total_steps: forward batches of the run, for schedules; set by `bind`.
-    class_counts: training images of each class; empty without labels; set by `bind`.
+    encoder: the network that is trained; set by `setup`.
+    total_steps: forward batches of the run, for schedules; set by `setup`.
+    class_counts: training images of each class; empty without labels; set by `setup`.
   """
 
   name: ClassVar[str]
@@ -50,7 +51,7 @@ class Method(abc.ABC):
   averaged_networks: ClassVar[tuple[str, ...]] = ()
   # What a batch must bring besides views.
   needs_labels: ClassVar[bool] = False
-  needs_plain: ClassVar[bool] = False
+  needs_unaugmented: ClassVar[bool] = False
 
   encoder: Network | None = dataclasses.field(
     default=None, kw_only=True, repr=False, metadata={'flag': False}
@@ -64,13 +65,13 @@ class Method(abc.ABC):
     for field in dataclasses.fields(self):
       if field.metadata.get('flag', True):
         self._check_declaration(field)
-    self.check()
+    self.validate()
 
   @abc.abstractmethod
-  def check(self) -> None:
+  def validate(self) -> None:
     """Raises a ValueError, by `require`, for a hyper-parameter outside its range."""
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
     """Raises a ValueError, by `require`, for what does not fit a batch of views of this side."""
     del batch_size, view_size
 
@@ -91,19 +92,19 @@ class Method(abc.ABC):
       key: typed PRNG key of this batch.
 
     Returns:
-      The embeddings, and `{'stats': ..., 'extra': ...}` after the batch.
+      The embeddings, and `{'batch_stats': ..., 'method_state': ...}` after the batch.
 
     Raises:
       ValueError: the views have another shape.
     """
 
   @abc.abstractmethod
-  def compare(
+  def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     """The loss of embeddings and its parts, float32 scalars."""
 
-  def bind(self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()) -> Self:
+  def setup(self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()) -> Self:
     """The method with its encoder, the forward batches of the run and the images of each class.
 
     Raises:
@@ -122,18 +123,18 @@ class Method(abc.ABC):
       images: float32 `[batch, height, width, 3]`; only the shape is looked at.
 
     Returns:
-      `params` and `stats`, each with one sub-tree a network; `target`, copies of the sub-trees of
-      `params` that are averaged; and `extra`, whatever else decides the future.
+      `params` and `batch_stats`, each with one sub-tree a network; `target`, copies of the
+      sub-trees of `params` that are averaged; and `method_state`, whatever else decides the future.
     """
-    params, stats = {}, {}
+    params, batch_stats = {}, {}
     inputs = jnp.asarray(images)
     for index, (name, network) in enumerate(self.networks().items()):
       drawn = network.init(jax.random.fold_in(key, index), inputs)
-      params[name], stats[name] = drawn['params'], drawn['stats']
+      params[name], batch_stats[name] = drawn['params'], drawn['batch_stats']
       inputs = jnp.zeros((inputs.shape[0], network.out_features), network.out_dtype)
     # Copies: a training state that is donated must not hold one buffer twice.
     target = {name: jax.tree.map(jnp.copy, params[name]) for name in self.averaged_networks}
-    return {'params': params, 'stats': stats, 'target': target, 'extra': {}}
+    return {'params': params, 'batch_stats': batch_stats, 'target': target, 'method_state': {}}
 
   def objective(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
@@ -144,7 +145,7 @@ class Method(abc.ABC):
       The loss, and metrics as float32 scalars: those of the method, and `feature_std`, the spread
       of the normalized online embeddings: about 1 when they fill the sphere, 0 when they collapse.
     """
-    loss, metrics = self.compare(embeddings, variables, step)
+    loss, metrics = self.loss_from_embeddings(embeddings, variables, step)
     return loss, {**metrics, 'feature_std': feature_std(embeddings.online)}
 
   def loss(
@@ -168,16 +169,16 @@ class Method(abc.ABC):
     """The folder of a run whose encoder this method uses, frozen; empty for none."""
     return ''
 
-  def lend(self, extra: dict[str, Any], params: Any, stats: Any) -> dict[str, Any]:
-    """`extra` with the encoder of that run in it.
+  def lend(self, method_state: dict[str, Any], params: Any, batch_stats: Any) -> dict[str, Any]:
+    """`method_state` with the encoder of that run in it.
 
     Args:
-      extra: of `init`.
+      method_state: of `init`.
       params: of the other run's encoder, an encoder of this one's architecture.
-      stats: its batch statistics.
+      batch_stats: its batch statistics.
     """
-    del params, stats
-    return extra
+    del params, batch_stats
+    return method_state
 
   def features(self, variables: Variables, images: chex.Array) -> jax.Array:
     """The encoder's output with running statistics, for evaluation.
@@ -190,24 +191,24 @@ class Method(abc.ABC):
       Float32 `[batch, encoder.out_features]`.
     """
     features, _ = self.run(
-      ('encoder',), variables['params'], variables['stats'], images, train=False
+      ('encoder',), variables['params'], variables['batch_stats'], images, train=False
     )
     return features
 
   def run(
-    self, names: Iterable[str], params: Any, stats: Any, x: chex.Array, *, train: bool = True
+    self, names: Iterable[str], params: Any, batch_stats: Any, x: chex.Array, *, train: bool = True
   ) -> tuple[jax.Array, dict[str, Any]]:
     """Feeds `x` through the named networks; returns the output and all statistics after it."""
-    networks, stats = self.networks(), dict(stats)
+    networks, batch_stats = self.networks(), dict(batch_stats)
     for name in names:
-      variables = {'params': params[name], 'stats': stats[name]}
-      x, stats[name] = networks[name].apply(variables, x, train=train)
-    return jnp.asarray(x), stats
+      variables = {'params': params[name], 'batch_stats': batch_stats[name]}
+      x, batch_stats[name] = networks[name].apply(variables, x, train=train)
+    return jnp.asarray(x), batch_stats
 
   def bound_encoder(self) -> Network:
     """The encoder; ValueError where there is none yet."""
     if self.encoder is None:
-      raise ValueError('method.encoder: found None, must be set by bind(encoder=..., ...)')
+      raise ValueError('method.encoder: found None, must be set by setup(encoder=..., ...)')
     return self.encoder
 
   def run_progress(self, step: chex.Numeric) -> jax.Array:
@@ -221,7 +222,7 @@ class Method(abc.ABC):
   def bound_steps(self) -> int:
     """The forward batches of the run; ValueError where they are not known yet."""
     if self.total_steps < 1:
-      raise ValueError(f'total_steps: found {self.total_steps}, must be >= 1; set it by bind(...)')
+      raise ValueError(f'total_steps: found {self.total_steps}, must be >= 1; set it by setup(...)')
     return self.total_steps
 
   def require(self, field: str, condition: bool, allowed: str) -> None:

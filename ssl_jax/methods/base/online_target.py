@@ -80,7 +80,7 @@ class OnlineTargetMethod(Method):
   online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
   target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
 
-  def check(self) -> None:
+  def validate(self) -> None:
     for field in ('projector_layers', 'projector_hidden', 'projector_out', 'predictor_hidden'):
       self.require(field, getattr(self, field) >= 1, '>= 1')
     self.require('predictor_layers', self.predictor_layers >= 0, '>= 0')
@@ -89,7 +89,7 @@ class OnlineTargetMethod(Method):
       whole = all(isinstance(side, int) and side >= 1 for side in getattr(self, field))
       self.require(field, whole, 'whole numbers >= 1')
 
-  def check_batch(self, batch_size: int, view_size: int) -> None:
+  def validate_batch(self, batch_size: int, view_size: int) -> None:
     del batch_size
     self._check_sides(view_size)
 
@@ -139,34 +139,34 @@ class OnlineTargetMethod(Method):
     del step
     batch = as_batch(batch)
     self._check_sides(min(batch.views.shape[2:4]))
-    params, stats = variables['params'], variables['stats']
+    params, batch_stats = variables['params'], variables['batch_stats']
     averages = jax.lax.stop_gradient(variables['target'])
     predictor = tuple(name for name in self.networks() if name == 'predictor')
 
-    def predict(images: jax.Array, stats: Any) -> tuple[jax.Array, jax.Array, Any]:
-      projection, stats = self.run(_PROJECTING, params, stats, images)
-      prediction, stats = self.run(predictor, params, stats, projection)
-      return prediction, projection, stats
+    def predict(images: jax.Array, batch_stats: Any) -> tuple[jax.Array, jax.Array, Any]:
+      projection, batch_stats = self.run(_PROJECTING, params, batch_stats, images)
+      prediction, batch_stats = self.run(predictor, params, batch_stats, projection)
+      return prediction, projection, batch_stats
 
     def project(images: jax.Array) -> jax.Array:
       # In training mode the statistics given are not read, and the new ones are of no use.
-      return self.run(_PROJECTING, averages, variables['stats'], images)[0]
+      return self.run(_PROJECTING, averages, variables['batch_stats'], images)[0]
 
     online, target = [], []
     for index, view in enumerate(split(merge(batch.views), batch.views.shape[1])):
       draw = jax.random.fold_in(key, index)
-      forward = lambda images, stats=stats: predict(images, stats)
-      prediction, projection, stats = at_random_side(
+      forward = lambda images, batch_stats=batch_stats: predict(images, batch_stats)
+      prediction, projection, batch_stats = at_random_side(
         forward, view, self.online_resize, jax.random.fold_in(draw, 0)
       )
       if self.target_network == 'ema' and 'projector' in variables['target']:
         projection = at_random_side(project, view, self.target_resize, jax.random.fold_in(draw, 1))
       online.append(prediction)
       target.append(jax.lax.stop_gradient(projection))
-    if batch.local is not None:
-      predictions, _, stats = predict(merge(batch.local), stats)
-      online += split(predictions, batch.local.shape[1])
-    new_state = {'stats': stats, 'extra': variables['extra']}
+    if batch.local_crops is not None:
+      predictions, _, batch_stats = predict(merge(batch.local_crops), batch_stats)
+      online += split(predictions, batch.local_crops.shape[1])
+    new_state = {'batch_stats': batch_stats, 'method_state': variables['method_state']}
     return Embeddings(tuple(online), tuple(target)), new_state
 
   def target_momentum(self, step: chex.Numeric) -> jax.Array:

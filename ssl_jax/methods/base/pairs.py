@@ -20,7 +20,7 @@ _LOSS_PARTS = ('attract', 'repel', 'offset_free')
 PairLoss = Callable[[jax.Array, jax.Array], tuple[jax.Array, Metrics]]
 
 
-def directed(loss: PairLoss, embeddings: Embeddings) -> tuple[jax.Array, Metrics]:
+def cross_view_sum(loss: PairLoss, embeddings: Embeddings) -> tuple[jax.Array, Metrics]:
   """`loss(prediction, target)` summed over both directions of a pair of views.
 
   With local crops, twice the mean over all (view, target of another view). Parts of the loss are
@@ -38,7 +38,7 @@ def directed(loss: PairLoss, embeddings: Embeddings) -> tuple[jax.Array, Metrics
   }
 
 
-def symmetric(loss: PairLoss, embeddings: Embeddings) -> tuple[jax.Array, Metrics]:
+def all_pairs_mean(loss: PairLoss, embeddings: Embeddings) -> tuple[jax.Array, Metrics]:
   """`loss(view1, view2)`; with local crops the mean over all pairs with at least one of the two."""
   num_global = len(embeddings.target)
   return _mean(

@@ -34,7 +34,7 @@ class ProjectedMethod(Method):
   )
   batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
 
-  def check(self) -> None:
+  def validate(self) -> None:
     self.require('projector_layers', self.projector_layers >= 1, '>= 1')
     self.require('projector_hidden', self.projector_hidden >= 0, '>= 0')
     self.require('projector_out', self.projector_out >= 1, '>= 1')
@@ -58,23 +58,27 @@ class ProjectedMethod(Method):
   ) -> tuple[Embeddings, dict[str, Any]]:
     del step
     batch = as_batch(batch)
-    params, stats, names = variables['params'], variables['stats'], ('encoder', 'projector')
+    params, batch_stats, names = (
+      variables['params'],
+      variables['batch_stats'],
+      ('encoder', 'projector'),
+    )
     num_views = batch.views.shape[1]
     online: list[jax.Array] = []
     if self.batch_norm_per_view:
       for index in range(num_views):
-        projection, stats = self.run(names, params, stats, batch.views[:, index])
+        projection, batch_stats = self.run(names, params, batch_stats, batch.views[:, index])
         online.append(projection)
     else:
-      projections, stats = self.run(names, params, stats, merge(batch.views))
+      projections, batch_stats = self.run(names, params, batch_stats, merge(batch.views))
       online += split(projections, num_views)
     target = tuple(online)
-    if batch.local is not None:
-      projections, stats = self.run(names, params, stats, merge(batch.local))
-      online += split(projections, batch.local.shape[1])
+    if batch.local_crops is not None:
+      projections, batch_stats = self.run(names, params, batch_stats, merge(batch.local_crops))
+      online += split(projections, batch.local_crops.shape[1])
     context = {} if batch.labels is None else {'labels': batch.labels}
     embeddings = Embeddings(tuple(online), target, {**context, 'key': key})
-    return embeddings, {'stats': stats, 'extra': variables['extra']}
+    return embeddings, {'batch_stats': batch_stats, 'method_state': variables['method_state']}
 
 
 def head(

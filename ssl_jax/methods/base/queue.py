@@ -34,6 +34,6 @@ def push(queue: jax.Array, rows: jax.Array) -> jax.Array:
 def with_queue(
   variables: dict[str, Any], key: chex.PRNGKey, size: int, network: Network
 ) -> dict[str, Any]:
-  """Variables of a method with a fresh `queue` of outputs of `network` in their `extra`."""
+  """Variables of a method with a fresh `queue` of outputs of `network` in their `method_state`."""
   queue = random_queue(jax.random.fold_in(key, 1000), size, network.out_features, network.out_dtype)
-  return {**variables, 'extra': {**variables['extra'], 'queue': queue}}
+  return {**variables, 'method_state': {**variables['method_state'], 'queue': queue}}

@@ -36,7 +36,7 @@ from ssl_jax.tasks.negatives.study import (
   upper_table,
 )
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.assembly import refusals_are_the_users
+from ssl_jax.tasks.run.experiment import refusals_are_the_users
 from ssl_jax.tasks.run.stored import StoredRun, open_run
 from ssl_jax.training import mesh as mesh_lib
 
@@ -52,15 +52,15 @@ def analyze(config: Config) -> int:
   """
   if jax.process_count() > 1:
     raise UsageError('--devices.processes: found more than 1, must be 1 for --task=analyze')
-  say = lambda line: print(line, flush=True)
+  log = lambda line: print(line, flush=True)
   if config.class_counts:
-    return _plan(config, say)
+    return _plan(config, log)
   if not config.run_dir:
     raise UsageError(
       '--run_dir: found nothing, must be the folder of a run; or plan without one by --class_counts'
     )
   runs = _runs_below(pathlib.Path(config.run_dir))
-  return _sweep(config, runs, say) if runs else _study(config, say)
+  return _sweep(config, runs, log) if runs else _study(config, log)
 
 
 def _runs_below(path: pathlib.Path) -> list[pathlib.Path]:
@@ -70,7 +70,7 @@ def _runs_below(path: pathlib.Path) -> list[pathlib.Path]:
   return sorted(below.parent for below in path.glob(f'*/{folder.CONFIG}'))
 
 
-def _plan(config: Config, say: Callable[[str], None]) -> int:
+def _plan(config: Config, log: Callable[[str], None]) -> int:
   """Which batch, queue and deputy suit the classes, from their sizes alone."""
   sizes = theory.ClassSizes('the training images', class_counts.read(config.class_counts))
   if sizes.classes < 2:
@@ -101,7 +101,7 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
     shown,
     words,
     drawn if config.report.html else None,
-    say,
+    log,
     title=f'Negatives for {sizes.classes:,} classes',
     summary={
       'classes': f'{sizes.classes:,}',
@@ -113,29 +113,30 @@ def _plan(config: Config, say: Callable[[str], None]) -> int:
   )
 
 
-def _study(config: Config, say: Callable[[str], None]) -> int:
+def _study(config: Config, log: Callable[[str], None]) -> int:
   """The terms of the bounds, measured with the encoder of a run."""
-  run = open_run(config, report=say)
-  study, timings = _measure(run, say)
+  run = open_run(config, log=log)
+  own = run.experiment.config
+  study, timings = _measure(run, log)
   return _publish(
     run.path / FOLDER,
     _study_tables(study),
     [theory.in_words(study.sizes, study.marked)],
     figures.measured(study) if config.report.html else None,
-    say,
-    title=f'Negatives of {run.parts.config.method.name} on {run.parts.config.source_name}',
+    log,
+    title=f'Negatives of {own.method.name} on {own.source_name}',
     summary={'run': run.path, 'step': f'{run.step:,}', **_facts(run, study)},
-    config_text=config_lib.to_flags(run.parts.config),
+    config_text=config_lib.to_flags(own),
     timings=timings,
   )
 
 
-def _sweep(config: Config, runs: Sequence[pathlib.Path], say: Callable[[str], None]) -> int:
+def _sweep(config: Config, runs: Sequence[pathlib.Path], log: Callable[[str], None]) -> int:
   """The terms of the bounds of several runs, each with the K that it was trained with."""
   studies, timings = {}, dict.fromkeys(('features', 'bounds'), 0.0)
   for path in runs:
-    run = open_run(dataclasses.replace(config, run_dir=str(path)), report=say)
-    studies[path.name], spent = _measure(run, say, own_batch=True)
+    run = open_run(dataclasses.replace(config, run_dir=str(path)), log=log)
+    studies[path.name], spent = _measure(run, log, own_batch=True)
     timings = {name: timings[name] + spent[name] for name in timings}
   with refusals_are_the_users():
     study = joined(studies)
@@ -144,21 +145,21 @@ def _sweep(config: Config, runs: Sequence[pathlib.Path], say: Callable[[str], No
     _study_tables(study),
     [theory.in_words(study.sizes, batch) for batch in study.batches],
     figures.measured(study) if config.report.html else None,
-    say,
-    title=f'Negatives of {len(runs)} runs on {run.parts.config.source_name}',
+    log,
+    title=f'Negatives of {len(runs)} runs on {run.experiment.config.source_name}',
     summary={'runs': ', '.join(study.names), **_facts(run, study)},
     timings=timings,
   )
 
 
 def _measure(
-  run: StoredRun, say: Callable[[str], None], *, own_batch: bool = False
+  run: StoredRun, log: Callable[[str], None], *, own_batch: bool = False
 ) -> tuple[Study, dict[str, float]]:
   """The study of one run and its seconds; with `own_batch` only for the batch it trained with."""
-  config, dataset = run.parts.config, run.parts.dataset
-  method, settings = run.parts.method, config.negatives
-  say(f'run       {run.path}, step {run.step:,}')
-  say(f'data      {dataset.describe()}')
+  config, dataset = run.experiment.config, run.experiment.dataset
+  method, settings = run.experiment.method, config.negatives
+  log(f'run       {run.path}, step {run.step:,}')
+  log(f'data      {dataset.describe()}')
   train_labels, test_labels = _labels(run)
   name = f'the test images of {config.source_name}'
   sizes = theory.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
@@ -188,7 +189,7 @@ def _measure(
   target.mkdir(exist_ok=True)
   start = time.perf_counter()
   with refusals_are_the_users():
-    behind_head = HeadFeatures(run, settings.mean_passes, say)
+    behind_head = HeadFeatures(run, settings.mean_passes, log)
     features = behind_head.of_views(settings.epochs)
     linear = behind_head.linear_accuracies() if settings.linear else ()
   known = time.perf_counter()
@@ -206,10 +207,10 @@ def _measure(
       seed=config.seed,
       knn=_knn(run.path),
       linear=linear,
-      sharding=mesh_lib.split(run.parts.mesh) if run.parts.mesh.size > 1 else None,
+      sharding=mesh_lib.split(run.experiment.mesh) if run.experiment.mesh.size > 1 else None,
     )
   end = time.perf_counter()
-  say(f'time      features {known - start:.1f} s, bounds {end - known:.1f} s')
+  log(f'time      features {known - start:.1f} s, bounds {end - known:.1f} s')
   return study, {'features': known - start, 'bounds': end - known}
 
 
@@ -225,9 +226,9 @@ def _study_tables(study: Study) -> list[Table]:
 
 def _facts(run: StoredRun, study: Study) -> dict[str, Any]:
   return {
-    'data': run.parts.dataset.describe(),
+    'data': run.experiment.dataset.describe(),
     'temperature': study.bounds[0].temperature,
-    'views behind a mean': 2 * run.parts.config.negatives.mean_passes,
+    'views behind a mean': 2 * run.experiment.config.negatives.mean_passes,
     'epochs': study.epochs,
   }
 
@@ -237,29 +238,29 @@ def _publish(
   shown: Sequence[Table],
   words: Sequence[str],
   drawn: Callable[[], list[Figure]] | None,
-  say: Callable[[str], None],
+  log: Callable[[str], None],
   **page: Any,
 ) -> int:
   """Prints the tables, and writes them as CSV and, with the plots drawn, as a page."""
   for table in shown:
-    say('\n' + tables.as_text(table))
-  say('')
+    log('\n' + tables.as_text(table))
+  log('')
   for line in words:
-    say(textwrap.fill(line, 100))
+    log(textwrap.fill(line, 100))
   try:
     target.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UsageError(f'--run_dir: {target} cannot be made ({error.strerror})') from error
-  say('')
+  log('')
   for table in shown:
     short = table.heading.partition('.')[0].lower()
-    say(f'table     {tables.write_csv(target / f"{short}.csv", table)}')
+    log(f'table     {tables.write_csv(target / f"{short}.csv", table)}')
   if drawn is None:
     return 0
   try:
     pictures = drawn()
   except ModuleNotFoundError as error:
-    say(f'plots     left out: {error.name} is not installed')
+    log(f'plots     left out: {error.name} is not installed')
     pictures = []
   path = write_report(
     target / 'negatives.html',
@@ -270,7 +271,7 @@ def _publish(
     devices=describe_devices(),
     **page,
   )
-  say(f'report    {path}')
+  log(f'report    {path}')
   return 0
 
 
@@ -287,7 +288,7 @@ def _batches(config: Config, sizes: theory.ClassSizes, marked: int, limit: str) 
 
 def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
   """Training and test labels, of the same classes without a gap."""
-  dataset, source = run.parts.dataset, run.parts.config.data.source
+  dataset, source = run.experiment.dataset, run.experiment.config.data.source
   if dataset.train.labels is None or dataset.test.labels is None or not len(dataset.test):
     lacking = 'no labels' if dataset.train.labels is None else 'no labeled test images'
     raise UsageError(

@@ -9,8 +9,8 @@ import numpy as np
 
 from ssl_jax.evaluation import PRESETS, LinearProbeResult, linear_probe, mean_classifier
 from ssl_jax.tasks.protocols import feature_cache
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
-from ssl_jax.tasks.protocols.subject import Subject
 from ssl_jax.tasks.run import frozen_encoder
 from ssl_jax.tasks.run.stored import StoredRun
 
@@ -47,21 +47,21 @@ class HeadFeatures:
   Args:
     run: whose encoder and head are frozen, with running statistics.
     passes: of two views each behind the means.
-    say: takes a line about each set of features.
+    log: takes a line about each set of features.
   """
 
-  def __init__(self, run: StoredRun, passes: int, say: Callable[[str], None]) -> None:
+  def __init__(self, run: StoredRun, passes: int, log: Callable[[str], None]) -> None:
     encoder = frozen_encoder.of_run(run)
     # What lies behind the head, a predictor or prototypes, is part of the loss.
     self._layer, self._passes = list(encoder.networks)[-1], passes
-    self._subject = Subject(
+    self._context = EvalContext(
       'trained',
       encoder,
-      run.parts.dataset,
-      run.parts.config.evaluate,
-      FeatureCache(run.path / feature_cache.FOLDER, say),
-      seed=run.parts.config.seed,
-      batch_size=run.parts.config.data.batch_size,
+      run.experiment.dataset,
+      run.experiment.config.evaluate,
+      FeatureCache(run.path / feature_cache.FOLDER, log),
+      seed=run.experiment.config.seed,
+      batch_size=run.experiment.config.data.batch_size,
     )
 
   def of_views(self, epochs: int) -> ViewFeatures:
@@ -79,38 +79,38 @@ class HeadFeatures:
       train.mean(axis=1, dtype=np.float32),
       test[:, :behind].mean(axis=1, dtype=np.float32),
       np.ascontiguousarray(by_epoch),
-      _unit(self._subject.features('test', layer=self._layer)),
+      _unit(self._context.features('test', layer=self._layer)),
     )
 
   def linear_accuracies(self) -> tuple[LinearProbeResult, LinearProbeResult]:
     """The paper's linear probes: with head on augmented views, without it on the images as they are
     (the paper: both on augmented images)."""
-    subject = self._subject
-    labels = subject.labels('train'), subject.labels('test')
+    context = self._context
+    labels = context.labels('train'), context.labels('test')
     probe = lambda train, test, recipe: linear_probe(
       train,
       labels[0],
       test,
       labels[1],
       recipe=PRESETS[recipe],
-      num_classes=subject.classes,
-      seed=subject.seed,
+      num_classes=context.classes,
+      seed=context.seed,
     )
     return (
       probe(
         self._views('train', 2 * self._passes),
-        subject.features('test', layer=self._layer),
+        context.features('test', layer=self._layer),
         'negatives',
       ),
       probe(
-        subject.features('train', layer='encoder'),
-        subject.features('test', layer='encoder'),
+        context.features('train', layer='encoder'),
+        context.features('test', layer='encoder'),
         'negatives_backbone',
       ),
     )
 
   def _views(self, split: str, count: int) -> np.ndarray:
-    return self._subject.view_features(split, count, layer=self._layer)
+    return self._context.view_features(split, count, layer=self._layer)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

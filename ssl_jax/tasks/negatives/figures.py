@@ -16,7 +16,7 @@ from ssl_jax.tasks.negatives.study import Study, upper_table
 def planned(
   sizes: theory.ClassSizes, batches: list[int], shown: Sequence[Table], marked: int
 ) -> Callable[[], list[Figure]]:
-  """Draws what class sizes alone say; `shown` are the planner's three tables."""
+  """Draws what class sizes alone log; `shown` are the planner's three tables."""
   bounds = {name: values for name, *values in shown[2].rows}
   number = lambda values: [float('nan') if value is None else float(value) for value in values]
   # Between the columns too: coverage rises within one doubling.
@@ -124,7 +124,7 @@ def measured(study: Study) -> Callable[[], list[Figure]]:
         0,
         _figure(
           'Accuracy against K',
-          'Batch, learning rate and updates change with K unless the flags say otherwise.',
+          'Batch, learning rate and updates change with K unless the flags log otherwise.',
           batches,
           accuracies,
           'accuracy',

@@ -204,7 +204,7 @@ def _linear_rows(study: Study) -> list[tuple]:
 
 
 def upper_table(study: Study) -> Table:
-  """T3: what the terms say about the supervised loss, as log10."""
+  """T3: what the terms log about the supervised loss, as log10."""
   coverage = study.exact('coverage_probability', without=True)
   joint = study.exact('no_collision_coverage_probability', without=True)
   log10 = lambda values: [_log10(value) for value in values]

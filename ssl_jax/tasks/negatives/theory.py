@@ -1,4 +1,4 @@
-"""What class sizes alone say about a number of negatives: the tables of the planner."""
+"""What class sizes alone log about a number of negatives: the tables of the planner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocols of `--task=evaluate` by name: each a function of a subject."""
+"""The protocols of `--task=evaluate` by name: each a function of a context."""
 
 from ssl_jax.tasks.protocols import (
   clusters,

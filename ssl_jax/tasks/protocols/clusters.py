@@ -1,4 +1,4 @@
-"""What clusters say without labels, and how they relate to classes."""
+"""What clusters log without labels, and how they relate to classes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from ssl_jax import analysis, evaluation
 from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
-from ssl_jax.tasks.protocols.subject import Subject
 
 _MOST_ROWS = 20_000
 _FEWEST_AUDITED = 3
 _AUDITED_ANCHORS = 25_600
 
 
-def clustering(subject: Subject) -> Measurement:
+def clustering(context: EvalContext) -> Measurement:
   """k-means with as many clusters as classes, of normalized test features."""
   found = evaluation.clustering(
-    np.asarray(subject.features('test')[:_MOST_ROWS]),
-    subject.labels('test')[:_MOST_ROWS],
-    restarts=subject.settings.restarts,
-    seed=subject.seed,
+    np.asarray(context.features('test')[:_MOST_ROWS]),
+    context.labels('test')[:_MOST_ROWS],
+    restarts=context.settings.restarts,
+    seed=context.seed,
   )
   return Measurement(
     {
@@ -35,13 +35,13 @@ def clustering(subject: Subject) -> Measurement:
   )
 
 
-def granularity(subject: Subject) -> Measurement:
+def granularity(context: EvalContext) -> Measurement:
   """Under- and over-clustering: from half as many clusters as classes to ten times as many."""
   found = analysis.cluster_granularity(
-    np.asarray(subject.features('test')[:_MOST_ROWS]),
-    subject.labels('test')[:_MOST_ROWS],
-    restarts=subject.settings.restarts,
-    seed=subject.seed,
+    np.asarray(context.features('test')[:_MOST_ROWS]),
+    context.labels('test')[:_MOST_ROWS],
+    restarts=context.settings.restarts,
+    seed=context.seed,
   )
   scores = {}
   for row in found.rows:
@@ -52,25 +52,25 @@ def granularity(subject: Subject) -> Measurement:
   return Measurement(scores, {}, {'rows': [dataclasses.asdict(row) for row in found.rows]})
 
 
-def false_negatives(subject: Subject) -> Measurement:
+def false_negatives(context: EvalContext) -> Measurement:
   """P(same class | rank of the negative), two views of test images in batches of the run's size."""
-  labels = subject.labels('test')
-  wanted = subject.settings.rank_batch or subject.batch_size
-  if subject.settings.rank_batch and wanted > len(labels):
+  labels = context.labels('test')
+  wanted = context.settings.rank_batch or context.batch_size
+  if context.settings.rank_batch and wanted > len(labels):
     raise ValueError(
       f'evaluate.rank_batch: found {wanted}, must be at most {len(labels)}, the test images'
     )
   batch = min(wanted, len(labels), _MOST_ROWS)
   if batch < _FEWEST_AUDITED:
     raise ValueError(f'test images: found {batch}, must be at least {_FEWEST_AUDITED}')
-  views = subject.view_features('test', 2)[:_MOST_ROWS]
+  views = context.view_features('test', 2)[:_MOST_ROWS]
   found = analysis.false_negative_audit(
     views[:, 0],
     views[:, 1],
     labels[:_MOST_ROWS],
     batch_size=batch,
     batches=max(2, min(100, _AUDITED_ANCHORS // batch)),
-    seed=subject.seed,
+    seed=context.seed,
   )
   ranks = {rank: at for at, rank in enumerate(found.ranks.tolist())}
   shown = [rank for rank in (1, 2, 5, 10, 20, 50, 100, 200) if rank in ranks]
@@ -84,7 +84,7 @@ def draw_false_negatives(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   """The curves of all encoders in one picture."""
   curves = {}
   for who, one in taken.items():
-    audit = one.measurement.material['audit']
+    audit = one.measurement.plot_data['audit']
     curves[who] = figures.RankCurve(
       audit.ranks, audit.same_class, audit.standard_error, audit.chance, audit.exact_bound
     )

@@ -8,26 +8,26 @@ import numpy as np
 
 from ssl_jax import evaluation
 from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken
-from ssl_jax.tasks.protocols.subject import Subject
 
 _POINTS = 1000
 _FEWEST = 3
 _QUERIES, _NEIGHBORS, _MOST_BANK = 8, 8, 10_000
 
 
-def embedding(subject: Subject) -> Measurement:
+def embedding(context: EvalContext) -> Measurement:
   """Nothing but pictures: t-SNE of test features, and neighbors among training images."""
-  source, train = subject.source('test'), subject.source('train')
+  source, train = context.source('test'), context.source('train')
   rng = np.random.default_rng(0)
   rows = np.sort(rng.permutation(len(source))[:_POINTS])
-  features = np.asarray(subject.features('test')[rows])
+  features = np.asarray(context.features('test')[rows])
   if len(rows) < _FEWEST:
     raise ValueError(f'test images: found {len(rows)}, must be at least {_FEWEST}')
   bank_rows = np.sort(rng.permutation(len(train))[:_MOST_BANK])
   shown = rng.permutation(len(rows))[:_QUERIES]
   nearest, _ = evaluation.nearest_neighbors(
-    np.asarray(subject.features('train')[bank_rows]),
+    np.asarray(context.features('train')[bank_rows]),
     features[shown],
     min(_NEIGHBORS, len(bank_rows)),
   )
@@ -37,45 +37,45 @@ def embedding(subject: Subject) -> Measurement:
     hits = train.labels[found] == source.labels[rows[shown]][:, None]
   images = train[found.ravel()].reshape(*found.shape, *train.images.shape[1:])
   labels = None if source.labels is None else source.labels[rows]
-  material = {
+  plot_data = {
     'features': features,
     'labels': labels,
     'queries': source[rows[shown]],
     'found': images,
     'hits': hits,
   }
-  return Measurement({}, material)
+  return Measurement({}, plot_data)
 
 
 def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   """The maps side by side, then the neighbors of each."""
-  labels = [one.measurement.material['labels'] for one in taken.values()]
+  labels = [one.measurement.plot_data['labels'] for one in taken.values()]
   same = all(np.array_equal(one, labels[0]) for one in labels)
   # One legend for all, unless they are of different images.
   groups = [taken] if same else [{who: one} for who, one in taken.items()]
   for group in groups:
     who, first = next(iter(group.items()))
-    of = first.measurement.material['labels']
+    of = first.measurement.plot_data['labels']
     yield Figure(
       'Maps of test features' if same else f'Map of test features, {who}',
       't-SNE, started from PCA with a fixed seed'
       + ('; colors are classes.' if of is not None else '.'),
       figures.tsne_panels(
-        {name: one.measurement.material['features'] for name, one in group.items()},
+        {name: one.measurement.plot_data['features'] for name, one in group.items()},
         of,
-        first.subject.dataset.class_names,
+        first.context.dataset.class_names,
       ),
     )
   for who, one in taken.items():
-    material = one.measurement.material
+    plot_data = one.measurement.plot_data
     caption = 'Left: test images. Right: the most similar training images.'
-    if material['hits'] is not None:
+    if plot_data['hits'] is not None:
       caption += ' A solid blue frame is the same class, a dashed orange one another.'
     yield Figure(
       f'Neighbors, {who}',
       caption,
       figures.neighbor_grid(
-        material['queries'], material['found'], material['hits'], half=len(taken) > 1
+        plot_data['queries'], plot_data['found'], plot_data['hits'], half=len(taken) > 1
       ),
       photographic=True,
       half=len(taken) > 1,

@@ -33,8 +33,8 @@ class FeatureCache:
   at are deleted by `tidy`.
   """
 
-  def __init__(self, folder: pathlib.Path, say: Callable[[str], None]) -> None:
-    self._folder, self._say = folder, say
+  def __init__(self, folder: pathlib.Path, log: Callable[[str], None]) -> None:
+    self._folder, self._say = folder, log
     self._owners: set[str] = set()
     self._open: dict[str, np.ndarray] = {}
 

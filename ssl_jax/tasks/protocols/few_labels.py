@@ -10,28 +10,28 @@ import jax
 import numpy as np
 
 from ssl_jax import evaluation, views
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, plain, share
 from ssl_jax.tasks.protocols.probes import recipe_of
-from ssl_jax.tasks.protocols.subject import Subject
 
 
-def few_labels(subject: Subject) -> Measurement:
+def few_labels(context: EvalContext) -> Measurement:
   """Linear and ridge probes on a stratified part of the labels, or on lists of image names."""
   scores, details = {}, {}
-  train, labels = subject.features('train'), subject.labels('train')
-  test, wanted = subject.features('test'), subject.labels('test')
-  for name, rows in _subsets(subject):
+  train, labels = context.features('train'), context.labels('train')
+  test, wanted = context.features('test'), context.labels('test')
+  for name, rows in _subsets(context):
     linear = evaluation.linear_probe(
       train[rows],
       labels[rows],
       test,
       wanted,
-      recipe=recipe_of(subject),
-      num_classes=subject.classes,
-      seed=subject.seed,
+      recipe=recipe_of(context),
+      num_classes=context.classes,
+      seed=context.seed,
     )
     closed = evaluation.ridge_probe(
-      train[rows], labels[rows], test, wanted, num_classes=subject.classes
+      train[rows], labels[rows], test, wanted, num_classes=context.classes
     )
     scores[f'linear, {name}'] = share(linear.accuracy)
     scores[f'ridge, {name}'] = share(closed.accuracy)
@@ -39,34 +39,36 @@ def few_labels(subject: Subject) -> Measurement:
   return Measurement(scores, {}, details)
 
 
-def fine_tuning(subject: Subject) -> Measurement:
+def fine_tuning(context: EvalContext) -> Measurement:
   """All of the encoder trained on few labels by the 1 % protocol of OpenSelfSup."""
-  encoder, recipe = subject.encoder, subject.encoder.recipe
-  train, labels = subject.source('train'), subject.labels('train')
-  test, wanted = subject.source('test'), subject.labels('test')
+  encoder, recipe = context.encoder, context.encoder.recipe
+  train, labels = context.source('train'), context.labels('train')
+  test, wanted = context.source('test'), context.labels('test')
   tuning = dataclasses.replace(
-    evaluation.FineTuneRecipe(), epochs=subject.settings.fine_tuning_epochs
+    evaluation.FineTuneRecipe(), epochs=context.settings.fine_tuning_epochs
   )
   network = encoder.networks['encoder']
   crop_and_flip = _crop_and_flip(recipe)
 
   scores, details = {}, {}
-  for name, rows in _subsets(subject):
+  for name, rows in _subsets(context):
     found = evaluation.fine_tune(
-      lambda params, stats, images, train: network.apply(
-        {'params': params, 'stats': stats}, images, train
+      lambda params, batch_stats, images, train: network.apply(
+        {'params': params, 'batch_stats': batch_stats}, images, train
       ),
       # On the host: one device trains, whatever shares the extraction of features.
-      jax.device_get({part: encoder.variables[part]['encoder'] for part in ('params', 'stats')}),
+      jax.device_get(
+        {part: encoder.variables[part]['encoder'] for part in ('params', 'batch_stats')}
+      ),
       train.images[rows],
       labels[rows],
       test.images,
       wanted,
       recipe=tuning,
       augment=lambda key, images: views.apply(crop_and_flip, key, images)[:, 0],
-      plain=lambda images: views.plain(recipe, images),
-      num_classes=subject.classes,
-      seed=subject.seed,
+      plain=lambda images: views.unaugmented(recipe, images),
+      num_classes=context.classes,
+      seed=context.seed,
     )
     scores[f'accuracy, {name}'] = share(found.accuracy)
     scores[f'learning rate, {name}'] = plain(found.learning_rate)
@@ -74,17 +76,17 @@ def fine_tuning(subject: Subject) -> Measurement:
   return Measurement(scores, {}, details)
 
 
-def episodes(subject: Subject) -> Measurement:
+def episodes(context: EvalContext) -> Measurement:
   """Few-shot episodes of the test classes; the protocol is reconstructed after DSA."""
-  settings = subject.settings
+  settings = context.settings
   found = evaluation.few_shot_episodes(
-    subject.features('test'),
-    subject.labels('test'),
+    context.features('test'),
+    context.labels('test'),
     ways=settings.ways,
     shots=settings.shots,
     queries=settings.queries,
     episodes=settings.episodes,
-    seed=subject.seed,
+    seed=context.seed,
   )
   name = f'{settings.ways}-way {settings.shots}-shot'
   return Measurement(
@@ -98,18 +100,18 @@ def _half(interval: float):
   return plain(interval)._replace(percent=True)
 
 
-def _subsets(subject: Subject) -> Iterator[tuple[str, np.ndarray]]:
+def _subsets(context: EvalContext) -> Iterator[tuple[str, np.ndarray]]:
   """Names and rows of the parts of the training images whose labels may be used."""
-  settings, source = subject.settings, subject.source('train')
+  settings, source = context.settings, context.source('train')
   for path in settings.label_lists:
     if not source.names:
       raise ValueError('evaluate.label_lists: found data without file names, must be a folder:PATH')
     yield path, evaluation.read_subset(path, source.names)
   if settings.label_lists:
     return
-  labels = subject.labels('train')
+  labels = context.labels('train')
   for fraction in settings.fractions:
-    rows = evaluation.stratified_subset(labels, fraction, seed=subject.seed)
+    rows = evaluation.stratified_subset(labels, fraction, seed=context.seed)
     yield f'{100 * fraction:g} % of labels', rows
 
 
@@ -122,4 +124,4 @@ def _crop_and_flip(recipe: views.Recipe) -> views.Recipe:
     flip_prob=0.5,
     interpolation=recipe.views[0].interpolation,
   )
-  return dataclasses.replace(recipe, views=(first,), plain=False, local=None)
+  return dataclasses.replace(recipe, views=(first,), unaugmented=False, local_crops=None)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, lower, plain
-from ssl_jax.tasks.protocols.subject import Subject
 
 _MOST_ROWS = 20_000
 _LOWER = (
@@ -24,9 +24,9 @@ _HIGHER = ('five_nn_accuracy', 'silhouette')
 _DRAWN = ('crowding_ratio', 'scatter_ratio', 'distance_ratio', 'nearest_neighbor_error')
 
 
-def crowding(subject: Subject) -> Measurement:
+def crowding(context: EvalContext) -> Measurement:
   """The crowding problem of DSA, of normalized test features; first of all the crowding ratio."""
-  features, labels = _some(subject)
+  features, labels = _some(context)
   found = dataclasses.asdict(analysis.crowding(features, labels, normalize=True))
   raw = dataclasses.asdict(analysis.crowding(features, labels))
   scores = {
@@ -41,7 +41,7 @@ def draw_crowding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   """Bars, one panel a meter."""
   meters = {
     name.replace('_', ' '): {
-      who: one.measurement.material['drawn'][name] for who, one in taken.items()
+      who: one.measurement.plot_data['drawn'][name] for who, one in taken.items()
     }
     for name in _DRAWN
   }
@@ -53,10 +53,10 @@ def draw_crowding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   )
 
 
-def spectrum(subject: Subject) -> Measurement:
+def spectrum(context: EvalContext) -> Measurement:
   """How many directions the features use."""
-  source = subject.source('test')
-  features = np.asarray(subject.features('test')[: min(len(source), _MOST_ROWS)])
+  source = context.source('test')
+  features = np.asarray(context.features('test')[: min(len(source), _MOST_ROWS)])
   found = analysis.spectrum(features)
   return Measurement(
     {
@@ -69,10 +69,10 @@ def spectrum(subject: Subject) -> Measurement:
   )
 
 
-def hypersphere(subject: Subject) -> Measurement:
+def hypersphere(context: EvalContext) -> Measurement:
   """Wang and Isola's alignment and uniformity of augmented views; both lower is better."""
-  settings = subject.settings
-  views = subject.view_features('test', settings.views, most=settings.view_images)
+  settings = context.settings
+  views = context.view_features('test', settings.views, most=settings.view_images)
   by_view = [analysis.uniformity(views[:, view]) for view in range(views.shape[1])]
   uniformity = float(np.mean(by_view))
   return Measurement(
@@ -80,7 +80,7 @@ def hypersphere(subject: Subject) -> Measurement:
   )
 
 
-def _some(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+def _some(context: EvalContext) -> tuple[np.ndarray, np.ndarray]:
   """Test features that all pairs can be compared of."""
-  features, labels = subject.features('test'), subject.labels('test')
+  features, labels = context.features('test'), context.labels('test')
   return np.asarray(features[:_MOST_ROWS]), labels[:_MOST_ROWS]

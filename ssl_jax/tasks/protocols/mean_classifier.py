@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from ssl_jax import evaluation
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, lower, plain, share
 from ssl_jax.tasks.protocols.probes import chosen_probe
-from ssl_jax.tasks.protocols.subject import Subject
 
 
-def class_means(subject: Subject) -> Measurement:
+def class_means(context: EvalContext) -> Measurement:
   """Nozawa and Sato: class weights from one augmented pass, un-augmented test images."""
   found = evaluation.mean_classifier(
-    subject.view_features('train', 2)[:, 0],
-    subject.labels('train'),
-    subject.features('test'),
-    subject.labels('test'),
+    context.view_features('train', 2)[:, 0],
+    context.labels('train'),
+    context.features('test'),
+    context.labels('test'),
   )
   return Measurement(
     {
@@ -27,16 +27,16 @@ def class_means(subject: Subject) -> Measurement:
   )
 
 
-def long_tail(subject: Subject) -> Measurement:
+def long_tail(context: EvalContext) -> Measurement:
   """The linear probe's accuracy on classes with many, medium and few training images."""
-  probe = chosen_probe(subject)
-  labels = subject.labels('train')
-  counts = np.bincount(labels, minlength=subject.classes)
-  rule = subject.settings.long_tail_rule
+  probe = chosen_probe(context)
+  labels = context.labels('train')
+  counts = np.bincount(labels, minlength=context.classes)
+  rule = context.settings.long_tail_rule
   if rule == 'auto':
-    rule = 'imagenet_lt' if subject.classes > 100 and counts.max() > 100 else 'thirds'
+    rule = 'imagenet_lt' if context.classes > 100 and counts.max() > 100 else 'thirds'
   found = evaluation.class_report(
-    probe.predictions, subject.labels('test'), train_counts=counts, rule=rule
+    probe.predictions, context.labels('test'), train_counts=counts, rule=rule
   )
   scores = {
     'accuracy': share(found.accuracy),

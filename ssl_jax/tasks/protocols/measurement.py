@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ssl_jax.reporting import Figure
-from ssl_jax.tasks.protocols.subject import Subject
+from ssl_jax.tasks.protocols.context import EvalContext
 
 # What the encoder of a run, and the one it started from, are called in tables.
 TRAINED, UNTRAINED = 'trained', 'untrained'
@@ -47,19 +47,19 @@ class Measurement:
 
   Attributes:
     scores: by name, in the order of the table.
-    material: arrays that pictures are drawn of.
+    plot_data: arrays that pictures are drawn of.
     details: what evaluation.json keeps besides the scores.
   """
 
   scores: dict[str, Score]
-  material: dict[str, Any] = dataclasses.field(default_factory=dict)
+  plot_data: dict[str, Any] = dataclasses.field(default_factory=dict)
   details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Taken(NamedTuple):
   """A measurement and what it was taken of."""
 
-  subject: Subject
+  context: EvalContext
   measurement: Measurement
 
 
@@ -75,6 +75,6 @@ class Protocol(NamedTuple):
     baseline: whether the untrained encoder is worth the time.
   """
 
-  measure: Callable[[Subject], Measurement]
+  measure: Callable[[EvalContext], Measurement]
   draw: Draw | None = None
   baseline: bool = True

@@ -1,4 +1,4 @@
-"""What views of images say about class prototypes: bias, the chain of bounds, similarities."""
+"""What views of images log about class prototypes: bias, the chain of bounds, similarities."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, lower, plain
-from ssl_jax.tasks.protocols.subject import Subject
 
 # The balanced contrastive loss at temperature 0.5, as the chain is recommended to be logged.
 SHARPNESS = 2.0
 
 
-def bias(subject: Subject) -> Measurement:
+def bias(context: EvalContext) -> Measurement:
   """Prototype representation bias: four norms, an unbiased estimate, and the share that collapse
   cannot lower."""
-  found = dataclasses.asdict(analysis.prototype_bias(*subject.seen_views()))
+  found = dataclasses.asdict(analysis.prototype_bias(*context.augmented_features()))
   macro = found.pop('macro')
   alone = found.pop('single_image_classes')
   judged = ('squared', 'l2', 'unit_l2', 'cosine', 'squared_unbiased', 'share')
@@ -26,15 +26,15 @@ def bias(subject: Subject) -> Measurement:
   return Measurement(scores, {}, {'macro': macro, 'single_image_classes': alone})
 
 
-def bound_chain(subject: Subject) -> Measurement:
+def bound_chain(context: EvalContext) -> Measurement:
   """Every step from the supervised objective to the balanced contrastive loss."""
-  found = dataclasses.asdict(analysis.bound_chain(*subject.seen_views(), SHARPNESS))
+  found = dataclasses.asdict(analysis.bound_chain(*context.augmented_features(), SHARPNESS))
   return Measurement({name: plain(value) for name, value in found.items()})
 
 
-def similarities(subject: Subject) -> Measurement:
+def similarities(context: EvalContext) -> Measurement:
   """Cosines of views of one image, of images of one class, and of different classes."""
-  views, labels = subject.seen_views()
+  views, labels = context.augmented_features()
   found = analysis.similarity_histograms(views, labels)
   kinds = ('same_image', 'same_class', 'other_class')
   densities = found.densities()
@@ -47,8 +47,8 @@ def similarities(subject: Subject) -> Measurement:
 
 def draw_similarities(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   """Histograms, a panel an encoder."""
-  edges = next(iter(taken.values())).measurement.material['edges']
-  runs = {who: one.measurement.material['densities'] for who, one in taken.items()}
+  edges = next(iter(taken.values())).measurement.plot_data['edges']
+  runs = {who: one.measurement.plot_data['densities'] for who, one in taken.items()}
   yield Figure(
     'Similarities',
     'Cosine of two views of the same image, of two images of the same class, and of images of '

@@ -9,41 +9,41 @@ import numpy as np
 
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
+from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
-from ssl_jax.tasks.protocols.subject import Subject
 
 _SHOWN = 8
 _NEIGHBORS = 9
 _MOST_GALLERY = 20_000
 
 
-def retrieval(subject: Subject) -> Measurement:
+def retrieval(context: EvalContext) -> Measurement:
   """Rank-1/5/10 and mAP: of persons with `--evaluate.persons` (SYSU-30k, Market-1501), else each
   test image asks for the others of its class."""
-  return _persons(subject) if subject.settings.persons else _test_images(subject)
+  return _persons(context) if context.settings.persons else _test_images(context)
 
 
 def draw_retrieval(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   """A grid of queries and what they found, for the first encoder."""
   who, one = next(iter(taken.items()))
-  material = one.measurement.material
-  if not material:
+  plot_data = one.measurement.plot_data
+  if not plot_data:
     return
   yield Figure(
     'Retrieval',
     f'Left: queries, drawn at random. Right: what {who} ranks first. A solid blue frame is a hit, '
     'a dashed orange one a miss.',
-    figures.neighbor_grid(material['queries'], material['found'], material['hits']),
+    figures.neighbor_grid(plot_data['queries'], plot_data['found'], plot_data['hits']),
     photographic=True,
   )
 
 
-def _test_images(subject: Subject) -> Measurement:
-  features = np.asarray(subject.features('test')[:_MOST_GALLERY])
-  labels = subject.labels('test')[: len(features)]
+def _test_images(context: EvalContext) -> Measurement:
+  features = np.asarray(context.features('test')[:_MOST_GALLERY])
+  labels = context.labels('test')[: len(features)]
   rows = np.arange(len(features))
   found = evaluation.retrieval_scores(features, labels, features, labels, query_rows=rows)
-  source = subject.source('test')
+  source = context.source('test')
   shown = np.sort(np.random.default_rng(1).permutation(len(features))[:_SHOWN])
   nearest, _ = evaluation.nearest_neighbors(
     features, features[shown], min(_NEIGHBORS + 1, len(features))
@@ -52,12 +52,12 @@ def _test_images(subject: Subject) -> Measurement:
   others = np.stack(
     [_without(row, own)[:_NEIGHBORS] for row, own in zip(nearest, shown, strict=True)]
   )
-  material = {
+  plot_data = {
     'queries': source[shown],
     'found': source[others.ravel()].reshape(*others.shape, *source.images.shape[1:]),
     'hits': labels[others] == labels[shown][:, None],
   }
-  return Measurement(_scores(found), material if others.size else {}, _details(found))
+  return Measurement(_scores(found), plot_data if others.size else {}, _details(found))
 
 
 def _without(row: np.ndarray, own: int) -> np.ndarray:
@@ -65,14 +65,14 @@ def _without(row: np.ndarray, own: int) -> np.ndarray:
   return kept if len(kept) < len(row) else row[:-1]
 
 
-def _persons(subject: Subject) -> Measurement:
-  persons = _read_persons(subject.settings.persons)
-  released = subject.settings.released_flip
+def _persons(context: EvalContext) -> Measurement:
+  persons = _read_persons(context.settings.persons)
+  released = context.settings.released_flip
 
   def embed(images: np.ndarray, name: str) -> np.ndarray:
     mirrored = data.ArraySource(np.ascontiguousarray(images[:, :, ::-1]))
     both = [
-      subject.features_of(source, f'persons-{name}{suffix}', whole=True)
+      context.features_of(source, f'persons-{name}{suffix}', whole=True)
       for source, suffix in ((data.ArraySource(images), ''), (mirrored, '-flipped'))
     ]
     return evaluation.flip_ensemble(*both, released=released)
@@ -88,17 +88,17 @@ def _persons(subject: Subject) -> Measurement:
   )
   shown = np.sort(np.random.default_rng(1).permutation(len(queries))[:_SHOWN])
   nearest, _ = evaluation.nearest_neighbors(gallery, queries[shown], min(_NEIGHBORS, len(gallery)))
-  material = {
+  plot_data = {
     'queries': persons.query[shown],
     'found': persons.gallery[nearest.ravel()].reshape(*nearest.shape, *persons.gallery.shape[1:]),
     'hits': persons.gallery_ids[nearest] == persons.query_ids[shown][:, None],
   }
-  return Measurement(_scores(found), material, _details(found))
+  return Measurement(_scores(found), plot_data, _details(found))
 
 
 @functools.lru_cache(maxsize=1)
-def _read_persons(source: str) -> data.Persons:
-  return data.load_persons(source)
+def _read_persons(source: str) -> data.Reid:
+  return data.load_reid(source)
 
 
 def _scores(found: evaluation.RetrievalScores) -> dict:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from ssl_jax import evaluation, models, views
 from ssl_jax.config.flags import UsageError
 from ssl_jax.data import Source
-from ssl_jax.tasks.run.assembly import Assembly
+from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.tasks.run.stored import StoredRun
 from ssl_jax.training import TrainState, state
 from ssl_jax.training import mesh as mesh_lib
@@ -38,7 +38,7 @@ class FrozenEncoder:
 
   Attributes:
     networks: by layer, `encoder` and perhaps `projector`.
-    variables: `{'params': {layer: tree}, 'stats': {layer: tree}}` on every device.
+    variables: `{'params': {layer: tree}, 'batch_stats': {layer: tree}}` on every device.
     recipe: of views, and of how an image is resized and normalized.
     mesh: the devices that share a batch.
     seed: of the views.
@@ -61,7 +61,7 @@ class FrozenEncoder:
     digest = hashlib.sha256(repr((self._chain(layer), self.recipe, self.seed)).encode())
     chosen = {
       part: {name: self.variables[part][name] for name in self._up_to(layer)}
-      for part in ('params', 'stats')
+      for part in ('params', 'batch_stats')
     }
     for name, leaf in models.flatten(chosen).items():
       array = np.asarray(leaf)
@@ -103,12 +103,12 @@ class FrozenEncoder:
   def _extract(self, program: Callable, source: Source, store: Store | None) -> np.ndarray:
     # Batches of one size for any number of devices, since the views depend on it; what the devices
     # cannot share evenly is filled up for them alone.
-    extra = -_BATCH % self.mesh.size
+    padding = -_BATCH % self.mesh.size
 
     def apply(images: np.ndarray) -> jax.Array:
-      filled = np.concatenate([images, images[:1].repeat(extra, axis=0)]) if extra else images
+      filled = np.concatenate([images, images[:1].repeat(padding, axis=0)]) if padding else images
       features = program(self.variables, mesh_lib.put(filled, mesh_lib.split(self.mesh)))
-      return features[:_BATCH] if extra else features
+      return features[:_BATCH] if padding else features
 
     return evaluation.extract(apply, source, batch_size=_BATCH, store=store)
 
@@ -129,7 +129,7 @@ class FrozenEncoder:
 # state that is looked at during training.
 @functools.lru_cache(maxsize=8)
 def _plain_program(chain: Chain, recipe: views.Recipe, mesh: Mesh, whole: bool) -> Callable:
-  prepare = views.whole if whole else views.plain
+  prepare = views.whole if whole else views.unaugmented
   embed = lambda variables, images: _embed(chain, variables, prepare(recipe, images))
   return jax.jit(embed, out_shardings=_gathered(mesh))
 
@@ -151,7 +151,7 @@ def _views_program(chain: Chain, recipe: views.Recipe, mesh: Mesh, count: int) -
 
 def _embed(chain: Chain, variables: dict[str, Any], images: jax.Array) -> jax.Array:
   for name, network in chain:
-    own = {'params': variables['params'][name], 'stats': variables['stats'][name]}
+    own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
     images, _ = network.apply(own, images, train=False)
   return images
 
@@ -164,41 +164,49 @@ def _gathered(mesh: Mesh) -> NamedSharding:
 
 def of_run(run: StoredRun) -> FrozenEncoder:
   """The online encoder and projection head of a run's checkpoint."""
-  return of_state(run.parts, run.state)
+  return of_state(run.experiment, run.state)
 
 
-def untrained(parts: Assembly) -> FrozenEncoder:
+def untrained(experiment: Experiment) -> FrozenEncoder:
   """What the run started from."""
   initial = state.create(
-    parts.method, parts.optimizer, parts.config.seed, parts.config.view_size, parts.mesh
+    experiment.method,
+    experiment.optimizer,
+    experiment.config.seed,
+    experiment.config.view_size,
+    experiment.mesh,
   )
-  return of_state(parts, initial)
+  return of_state(experiment, initial)
 
 
-def of_weights(parts: Assembly) -> FrozenEncoder:
+def of_weights(experiment: Experiment) -> FrozenEncoder:
   """The encoder in the file `--weights`, of the architecture that the flags describe.
 
   Raises:
     UsageError: the file holds another architecture.
     OSError: it cannot be read.
   """
-  encoder = parts.method.bound_encoder()
+  encoder = experiment.method.bound_encoder()
   try:
-    variables = models.load_weights(parts.config.weights, encoder)
+    variables = models.load_weights(experiment.config.weights, encoder)
   except ValueError as error:
-    raise UsageError(f'--weights: {error}; --model.* say which architecture') from error
+    raise UsageError(f'--weights: {error}; --model.* log which architecture') from error
   nested = {part: {'encoder': tree} for part, tree in variables.items()}
-  same = mesh_lib.replicated(parts.mesh)
+  same = mesh_lib.replicated(experiment.mesh)
   placed = jax.tree.map(lambda x: mesh_lib.put(x, same), nested)
-  return FrozenEncoder({'encoder': encoder}, placed, parts.recipe, parts.mesh, parts.config.seed)
+  return FrozenEncoder(
+    {'encoder': encoder}, placed, experiment.recipe, experiment.mesh, experiment.config.seed
+  )
 
 
-def of_state(parts: Assembly, of: TrainState) -> FrozenEncoder:
+def of_state(experiment: Experiment, of: TrainState) -> FrozenEncoder:
   """The online encoder and projection head at any point of a run."""
   # What lies behind the head, a predictor or prototypes, is part of the loss.
-  networks = {name: net for name, net in parts.method.networks().items() if name in LAYERS}
+  networks = {name: net for name, net in experiment.method.networks().items() if name in LAYERS}
   variables = {
     'params': {name: of.params[name] for name in networks},
-    'stats': {name: of.stats[name] for name in networks},
+    'batch_stats': {name: of.batch_stats[name] for name in networks},
   }
-  return FrozenEncoder(networks, variables, parts.recipe, parts.mesh, parts.config.seed)
+  return FrozenEncoder(
+    networks, variables, experiment.recipe, experiment.mesh, experiment.config.seed
+  )

@@ -1,4 +1,4 @@
-"""A finished or running run, opened to look at: its configuration, its parts, its newest state."""
+"""A run opened read-only: its configuration, its experiment, its newest state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flags import UsageError
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.assembly import Assembly, assemble, refusals_are_the_users
+from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
 from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
 
@@ -22,12 +22,12 @@ class StoredRun(NamedTuple):
   """What was trained: `state` after `step` optimizer steps of the run in `path`."""
 
   path: pathlib.Path
-  parts: Assembly
+  experiment: Experiment
   state: TrainState
   step: int
 
 
-def open_run(config: Config, report: Callable[[str], None] = print) -> StoredRun:
+def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   """The run in `config.run_dir` with the state of its newest checkpoint, or its best one.
 
   The run's own flags count. Those of `config` that decide an outcome must agree or be left out,
@@ -44,15 +44,17 @@ def open_run(config: Config, report: Callable[[str], None] = print) -> StoredRun
     raise UsageError(f'--run_dir: found {found}, must be the folder of a run')
   own = config_lib.parse([f'--flagfile={stored}'])
   own = _with_flags_of(own, config)
-  parts = assemble(own, report=report)
+  experiment = build_experiment(own, log=log)
   with refusals_are_the_users():
-    template = state.create(parts.method, parts.optimizer, own.seed, own.view_size, parts.mesh)
-    kept = Checkpoints(path / folder.CHECKPOINTS, report=report, read_only=True)
+    template = state.create(
+      experiment.method, experiment.optimizer, own.seed, own.view_size, experiment.mesh
+    )
+    kept = Checkpoints(path / folder.CHECKPOINTS, log=log, read_only=True)
     best = kept.best_step() if config.evaluate.checkpoint == 'best' else None
     restored = kept.restore(template, best)
   if restored is None:
     raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
-  return StoredRun(path, parts, *restored)
+  return StoredRun(path, experiment, *restored)
 
 
 def _with_flags_of(own: Config, config: Config) -> Config:
@@ -62,7 +64,7 @@ def _with_flags_of(own: Config, config: Config) -> Config:
   # A flag at its default counts as left out.
   defaults = parser.render(dataclasses.replace(Config(), method=type(config.method)()))
   defaults['method.name'] = config_lib.DEFAULT_METHOD['method']
-  for name in parser.deciding(config) - {'task', 'protocols', 'data.source'}:
+  for name in parser.affecting_result(config) - {'task', 'protocols', 'data.source'}:
     if given[name] not in (defaults[name], stored.get(name)):
       raise UsageError(
         f'--{name}: found {given[name]}, must be left out: the run in {config.run_dir} has '
@@ -84,32 +86,34 @@ def _with_flags_of(own: Config, config: Config) -> Config:
 
 
 def with_borrowed_encoder(
-  parts: Assembly, state: TrainState, say: Callable[[str], None]
+  experiment: Experiment, state: TrainState, log: Callable[[str], None]
 ) -> TrainState:
-  """`state` with the newest encoder of the run that the method borrows from in its `extra`.
+  """`state` with the newest encoder of the run that the method borrows from in its `method_state`.
 
   Raises:
     UsageError: there is no such run, it has no checkpoint, or its encoder is another one.
     OSError: its files cannot be read.
   """
-  run = pathlib.Path(parts.method.borrows_from)
+  run = pathlib.Path(experiment.method.borrows_from)
   kept = run / folder.CHECKPOINTS
   if not kept.is_dir():
     raise UsageError(f'--method: {run} is not the folder of a run, it has no {folder.CHECKPOINTS}/')
-  found = Checkpoints(kept, read_only=True, report=say).read()
+  found = Checkpoints(kept, read_only=True, log=log).read()
   if found is None:
     raise UsageError(f'--method: {run} has no checkpoint that can be used')
   stored, step = found
-  same = mesh_lib.replicated(parts.mesh)
+  same = mesh_lib.replicated(experiment.mesh)
   borrowed = []
-  for part, own in (('params', state.params), ('stats', state.stats)):
+  for part, own in (('params', state.params), ('batch_stats', state.batch_stats)):
     theirs = stored.get(part, {}).get('encoder')
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
     if shapes(theirs) != shapes(own['encoder']):
       raise UsageError(
         f'--method: the encoder of {run} is not the one of this run '
-        f'({parts.config.model.name}, width {parts.config.model.width})'
+        f'({experiment.config.model.name}, width {experiment.config.model.width})'
       )
     borrowed.append(jax.tree.map(lambda x: mesh_lib.put(x, same), theirs))
-  say(f'prior     the encoder of {run} at step {step}, frozen')
-  return dataclasses.replace(state, extra=parts.method.lend(state.extra, *borrowed))
+  log(f'prior     the encoder of {run} at step {step}, frozen')
+  return dataclasses.replace(
+    state, method_state=experiment.method.lend(state.method_state, *borrowed)
+  )

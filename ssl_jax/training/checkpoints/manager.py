@@ -29,7 +29,7 @@ class Checkpoints:
     folder: where to keep them; created if missing.
     keep_last: how many of the newest are kept, at least 1.
     keep_best: how many of those with the highest scores are kept besides, at least 0.
-    report: called with one line about each checkpoint that cannot be used.
+    log: called with one line about each checkpoint that cannot be used.
     read_only: neither create nor tidy the folder: for looking into the run of another process.
 
   Raises:
@@ -43,7 +43,7 @@ class Checkpoints:
     *,
     keep_last: int = 2,
     keep_best: int = 1,
-    report: Callable[[str], Any] = print,
+    log: Callable[[str], Any] = print,
     read_only: bool = False,
   ):
     if keep_last < 1:
@@ -54,7 +54,7 @@ class Checkpoints:
     self.keep_last = keep_last
     self.keep_best = keep_best
     self.read_only = read_only
-    self._report = report
+    self._log = log
     self._storage = storage.ArrayStorage()
     self._thread: threading.Thread | None = None
     self._failure: CheckpointError | None = None
@@ -72,7 +72,8 @@ class Checkpoints:
     Args:
       step: number of the step, at least 0.
       state: pytree of arrays, typed PRNG keys and Python numbers.
-      score: decides which checkpoint is the best, higher being better; not finite counts as None.
+      score: affects_result which checkpoint is the best, higher being better; not finite counts as
+        None.
 
     Raises:
       ValueError: `step` is negative, a leaf is no array, or the folder was opened read-only.
@@ -88,7 +89,7 @@ class Checkpoints:
     self.finish()
     path = self.folder / str(step)
     saved = self._listed().get(step)
-    if multihost.first_process(saved is not None):
+    if multihost.broadcast(saved is not None):
       if saved is not None and score is not None and jax.process_index() == 0:
         record = manifests.Manifest(step, float(score), saved.arrays, saved.files)
         self._guarded(step, leaves, lambda: manifests.write(path, record))
@@ -162,7 +163,7 @@ class Checkpoints:
     """
     self.finish()
     found = self._newest_verified() if step is None else self._verified(step)
-    chosen = multihost.first_process(-1 if found is None else found)
+    chosen = multihost.broadcast(-1 if found is None else found)
     if chosen < 0:
       return None
     path = self.folder / str(chosen)
@@ -185,12 +186,12 @@ class Checkpoints:
     """
     self.finish()
     newest = self._newest_verified()
-    chosen = multihost.first_process(-1 if newest is None else newest)
+    chosen = multihost.broadcast(-1 if newest is None else newest)
     if chosen < 0:
       return None
     path = self.folder / str(chosen)
     try:
-      stored = state_tree.stand_ins(manifests.read(path).arrays)
+      stored = state_tree.abstract_tree(manifests.read(path).arrays)
       return self._storage.restore(path, stored), chosen
     except Exception as error:
       reason = checkpoint_folder.one_line(error)
@@ -229,9 +230,9 @@ class Checkpoints:
       try:
         manifests.verify(path)
         return step
-      except manifests.DamagedError as error:
+      except manifests.CorruptCheckpointError as error:
         self._damaged.add(step)
-        self._report(f'{path}: checkpoint not used: {error}')
+        self._log(f'{path}: checkpoint not used: {error}')
     return None
 
   def _verified(self, step: int) -> int:
@@ -240,7 +241,7 @@ class Checkpoints:
       raise ValueError(f'step: {step} has no checkpoint in {self.folder}; found {self.steps()}')
     try:
       manifests.verify(path)
-    except manifests.DamagedError as error:
+    except manifests.CorruptCheckpointError as error:
       self._damaged.add(step)
       raise CheckpointError(f'{path}: checkpoint not used: {error}') from error
     return step
@@ -251,7 +252,7 @@ class Checkpoints:
       if step not in self._damaged:
         try:
           listed[step] = manifests.read(self.folder / str(step))
-        except (manifests.DamagedError, OSError):
+        except (manifests.CorruptCheckpointError, OSError):
           continue
     return listed
 

@@ -40,7 +40,7 @@ class Manifest:
   files: Mapping[str, FileRecord]
 
 
-class DamagedError(Exception):
+class CorruptCheckpointError(Exception):
   """A checkpoint that must not be used; the message says what is wrong with it."""
 
 
@@ -79,29 +79,30 @@ def read(folder: pathlib.Path) -> Manifest:
   """Reads the manifest and compares names and sizes of the files with it, not their content.
 
   Raises:
-    DamagedError: there is no readable manifest, or a file is missing, extra or of another size.
+    CorruptCheckpointError: there is no readable manifest, or a file is missing, extra or of another
+      size.
   """
   try:
     content = json.loads((folder / FILE_NAME).read_bytes())
   except FileNotFoundError:
-    raise DamagedError('it has no manifest (its save was interrupted)') from None
+    raise CorruptCheckpointError('it has no manifest (its save was interrupted)') from None
   except (OSError, ValueError) as error:
-    raise DamagedError(f'{FILE_NAME} is unreadable ({type(error).__name__})') from error
+    raise CorruptCheckpointError(f'{FILE_NAME} is unreadable ({type(error).__name__})') from error
   manifest = _parse(content)
   if str(manifest.step) != folder.name:
-    raise DamagedError(f'{FILE_NAME} belongs to step {manifest.step}')
+    raise CorruptCheckpointError(f'{FILE_NAME} belongs to step {manifest.step}')
   try:
     sizes = {name: path.stat().st_size for name, path in _files(folder)}
   except OSError as error:
-    raise DamagedError(f'its files cannot be listed ({error.strerror})') from error
+    raise CorruptCheckpointError(f'its files cannot be listed ({error.strerror})') from error
   for name, record in manifest.files.items():
     if name not in sizes:
-      raise DamagedError(f'file {name} is missing')
+      raise CorruptCheckpointError(f'file {name} is missing')
     if sizes[name] != record.bytes:
-      raise DamagedError(f'file {name} has {sizes[name]} bytes instead of {record.bytes}')
+      raise CorruptCheckpointError(f'file {name} has {sizes[name]} bytes instead of {record.bytes}')
   for name in sizes:
     if name not in manifest.files:
-      raise DamagedError(f'file {name} is not in {FILE_NAME}')
+      raise CorruptCheckpointError(f'file {name} is not in {FILE_NAME}')
   return manifest
 
 
@@ -109,16 +110,16 @@ def verify(folder: pathlib.Path) -> Manifest:
   """As `read`, and compares the SHA-256 of every file.
 
   Raises:
-    DamagedError: the checkpoint is not, byte for byte, the one that was written.
+    CorruptCheckpointError: the checkpoint is not, byte for byte, the one that was written.
   """
   manifest = read(folder)
   for name, record in manifest.files.items():
     try:
       found = _record(folder / name)
     except OSError as error:
-      raise DamagedError(f'file {name} is unreadable ({error.strerror})') from error
+      raise CorruptCheckpointError(f'file {name} is unreadable ({error.strerror})') from error
     if found != record:
-      raise DamagedError(f'file {name} was altered (its SHA-256 differs)')
+      raise CorruptCheckpointError(f'file {name} was altered (its SHA-256 differs)')
   return manifest
 
 
@@ -126,7 +127,9 @@ def _parse(content: Any) -> Manifest:
   try:
     version = content['version']
     if version != _VERSION:
-      raise DamagedError(f'{FILE_NAME} has version {version!r}; this release reads {_VERSION}')
+      raise CorruptCheckpointError(
+        f'{FILE_NAME} has version {version!r}; this release reads {_VERSION}'
+      )
     score = content['score']
     return Manifest(
       step=int(content['step']),
@@ -141,7 +144,7 @@ def _parse(content: Any) -> Manifest:
       },
     )
   except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise DamagedError(f'{FILE_NAME} is malformed ({type(error).__name__})') from error
+    raise CorruptCheckpointError(f'{FILE_NAME} is malformed ({type(error).__name__})') from error
 
 
 def _files(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:

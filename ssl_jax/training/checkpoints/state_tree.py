@@ -76,7 +76,7 @@ def targets(template: PyTree) -> dict[str, Any]:
   return _nest({name: _target(value) for name, value in _named(template)})
 
 
-def stand_ins(saved: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, Any]:
+def abstract_tree(saved: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, Any]:
   """Nested dict to restore all that was stored into NumPy arrays, without the state it was."""
   targets = {}
   for name, (shape, dtype) in saved.items():

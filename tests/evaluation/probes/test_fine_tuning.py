@@ -26,24 +26,24 @@ def plain(images):
   return images.astype(jnp.float32) / 127.5 - 1
 
 
-def linear(params, stats, images, train):
+def linear(params, batch_stats, images, train):
   """One layer, and statistics that count the training batches."""
   features = images.reshape(len(images), -1) @ params['kernel']
-  return features, {'batches': stats['batches'] + train}
+  return features, {'batches': batch_stats['batches'] + train}
 
 
-def convolutional(params, stats, images, train):
+def convolutional(params, batch_stats, images, train):
   features = jax.lax.conv_general_dilated(
     images, params['kernel'], (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
   )
-  mean = jnp.mean(features, axis=(0, 1, 2)) if train else stats['mean']
-  new_mean = 0.9 * stats['mean'] + 0.1 * mean if train else stats['mean']
+  mean = jnp.mean(features, axis=(0, 1, 2)) if train else batch_stats['mean']
+  new_mean = 0.9 * batch_stats['mean'] + 0.1 * mean if train else batch_stats['mean']
   return jnp.mean(jax.nn.relu(features - mean), axis=(1, 2)), {'mean': new_mean}
 
 
 def linear_variables():
   kernel = np.random.default_rng(1).normal(0, 0.1, (48, 8)).astype(np.float32)
-  return {'params': {'kernel': kernel}, 'stats': {'batches': np.int32(0)}}
+  return {'params': {'kernel': kernel}, 'batch_stats': {'batches': np.int32(0)}}
 
 
 ONE = FineTuneRecipe(learning_rates=(0.02,), head_multipliers=(10.0,), epochs=5, batch_size=8)
@@ -80,10 +80,10 @@ class FineTuneTest(chex.TestCase):
           part - rate * scale * moment
           for part, moment, scale in zip(weights, moments, (1, 10, 10), strict=True)
         ]
-    params, stats, _ = tuner.train((0.02, 10.0), train, labels, np.arange(30))
+    params, batch_stats, _ = tuner.train((0.02, 10.0), train, labels, np.arange(30))
     np.testing.assert_allclose(params['encoder']['kernel'], weights[0], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(params['head']['weights'], weights[1], rtol=1e-3, atol=1e-5)
-    self.assertEqual(stats['batches'], 20)
+    self.assertEqual(batch_stats['batches'], 20)
 
     found = fine_tune(
       linear, variables, train, labels, test, test_labels, recipe=ONE, plain=plain, seed=2
@@ -96,13 +96,13 @@ class FineTuneTest(chex.TestCase):
   def test_convolutions_and_statistics(self):
     train, labels, test, test_labels = problem()
     kernel = np.random.default_rng(0).normal(0, 0.3, (3, 3, 3, 8)).astype(np.float32)
-    variables = {'params': {'kernel': kernel}, 'stats': {'mean': np.zeros(8, np.float32)}}
+    variables = {'params': {'kernel': kernel}, 'batch_stats': {'mean': np.zeros(8, np.float32)}}
     recipe = dataclasses.replace(ONE, epochs=20)
     found = fine_tune(
       convolutional, variables, train, labels, test, test_labels, recipe=recipe, plain=plain
     )
     self.assertGreater(found.accuracy, 0.8)
-    np.testing.assert_array_equal(variables['stats']['mean'], np.zeros(8))
+    np.testing.assert_array_equal(variables['batch_stats']['mean'], np.zeros(8))
 
   def test_chooses_on_held_out_images(self):
     train, labels, test, test_labels = problem()
@@ -153,10 +153,10 @@ class FineTuneTest(chex.TestCase):
     train, labels, test, test_labels = problem()
     traced = []
 
-    def counted(params, stats, images, train):
+    def counted(params, batch_stats, images, train):
       if train:
         traced.append(images.shape)
-      return linear(params, stats, images, train)
+      return linear(params, batch_stats, images, train)
 
     recipe = dataclasses.replace(ONE, learning_rates=(0.01, 0.02), epochs=3)
     fine_tune(

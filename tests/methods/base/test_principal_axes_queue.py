@@ -32,8 +32,8 @@ def compiled():
   """Embeddings, and loss with its gradients by the parameters and by the queue."""
   settings = method()
 
-  def loss(params, extra, rest, views):
-    variables = {**rest, 'params': params, 'extra': extra}
+  def loss(params, method_state, rest, views):
+    variables = {**rest, 'params': params, 'method_state': method_state}
     embeddings, new = settings.embed(variables, views, jnp.int32(50), jax.random.key(1))
     value, metrics = settings.objective(embeddings, variables, jnp.int32(50))
     return value, (embeddings, new, metrics)
@@ -46,9 +46,9 @@ def run(place_state, place_views):
   state, found = place_state(start()), []
   for index in range(STEPS):
     views = place_views(tiny.views() + 0.5 * np.sin(index + np.arange(3)))
-    rest = {name: state[name] for name in ('stats', 'target')}
+    rest = {name: state[name] for name in ('batch_stats', 'target')}
     (loss, (embeddings, new, metrics)), grads = compiled()(
-      state['params'], state['extra'], rest, views
+      state['params'], state['method_state'], rest, views
     )
     found.append(jax.device_get(((loss, (embeddings, new, metrics)), grads)))
     state = {**state, **new}
@@ -67,32 +67,32 @@ def unit(rows):
 
 class QueueTest(chex.TestCase):
   def test_starts_as_random_directions(self):
-    queue = np.asarray(start()['extra']['queue'])
+    queue = np.asarray(start()['method_state']['queue'])
     chex.assert_shape(queue, (SIZE, 6))
     np.testing.assert_allclose(np.linalg.norm(queue, axis=1), 1, rtol=1e-12)
     self.assertLess(np.abs(np.mean(queue, axis=0)).max(), 0.3)
 
   def test_holds_the_targets_of_both_views_newest_first(self):
-    queue = np.asarray(start()['extra']['queue'])
+    queue = np.asarray(start()['method_state']['queue'])
     for (_, (embeddings, new, _)), _ in on_one_device():
       # An image's two views lie side by side: the order of the global batch.
       rows = np.stack([unit(view) for view in embeddings.target], axis=1).reshape(PUSHED, -1)
       queue = np.concatenate([rows, queue])[:SIZE]
-      np.testing.assert_allclose(new['extra']['queue'], queue, rtol=1e-10)
+      np.testing.assert_allclose(new['method_state']['queue'], queue, rtol=1e-10)
 
   def test_the_axes_are_those_of_the_queue_with_this_batch_in_it(self):
-    before = start()['extra']['queue']
+    before = start()['method_state']['queue']
     for (loss, (embeddings, new, _)), _ in on_one_device():
       by_hand = functools.partial(
         losses.similarity_clustering, embeddings.online, embeddings.target, fade=50 / 60,
         partition=False, uniformity_weight=0.0, similarity='simsiam', pca_dim=4,
       )  # fmt: skip
       with jax.enable_x64(True):
-        expected, _ = by_hand(pca_rows=new['extra']['queue'])
+        expected, _ = by_hand(pca_rows=new['method_state']['queue'])
         self.assertGreater(abs(by_hand(pca_rows=before)[0] - expected), 1e-3)
         self.assertGreater(abs(by_hand()[0] - expected), 1e-3)
       np.testing.assert_allclose(loss, expected, rtol=1e-9)
-      before = new['extra']['queue']
+      before = new['method_state']['queue']
 
   def test_carries_no_gradient(self):
     for _, (by_params, by_extra) in on_one_device():
@@ -117,7 +117,7 @@ class QueueTest(chex.TestCase):
     key = jax.eval_shape(lambda: jax.random.key(0))
     loss, (new, _) = jax.eval_shape(settings.loss, drawn, views, 0, key)
     self.assertEqual(loss.dtype, jnp.float32)
-    chex.assert_trees_all_equal_shapes_and_dtypes(new['extra'], drawn['extra'])
+    chex.assert_trees_all_equal_shapes_and_dtypes(new['method_state'], drawn['method_state'])
 
 
 class HyperparameterTest(chex.TestCase):
@@ -132,11 +132,11 @@ class HyperparameterTest(chex.TestCase):
 
   def test_holds_a_batch(self):
     with self.assertRaisesRegex(ValueError, 'method.pca_queue: found 15, must be at least 16, bot'):
-      method(pca_queue=15).check_batch(8, 8)
+      method(pca_queue=15).validate_batch(8, 8)
     for size in (0, 16):
-      method(pca_queue=size).check_batch(8, 8)
+      method(pca_queue=size).validate_batch(8, 8)
 
   def test_without_one_the_state_is_as_it_was(self):
     settings = method('float32', pca_queue=0)
     drawn = jax.eval_shape(settings.init, jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
-    self.assertEmpty(drawn['extra'])
+    self.assertEmpty(drawn['method_state'])

@@ -34,7 +34,7 @@ class SideNetwork:
 
   def apply(self, variables, x, train):
     out = jnp.full((x.shape[0], 4), x.shape[1], jnp.float32) if x.ndim == 4 else x
-    return out, variables['stats']
+    return out, variables['batch_stats']
 
 
 class SideMethod(methods.TruncatedTriplet):
@@ -64,7 +64,7 @@ class RandomSideTest(chex.TestCase):
     """Sides of (online 1, online 2, target 1, target 2) for each of `count` keys."""
     method = SideMethod(online_resize=online, target_resize=target)
     trees = {name: {} for name in ('encoder', 'projector', 'predictor')}
-    variables = {'params': trees, 'stats': trees, 'target': trees, 'extra': {}}
+    variables = {'params': trees, 'batch_stats': trees, 'target': trees, 'method_state': {}}
     views = jnp.zeros((2, 2, 8, 8, 3))
 
     @jax.jit

@@ -37,14 +37,16 @@ PLAIN = dataclasses.replace(RECIPE, views=(views.View(),))
 
 @functools.cache
 def drawn():
-  found = {'params': {}, 'stats': {}}
+  found = {'params': {}, 'batch_stats': {}}
   for index, (name, network) in enumerate(NETWORKS.items()):
     shape = (1, *(8 if size is None else size for size in network.in_shape))
     one = network.init(jax.random.key(index), jnp.zeros(shape))
     # Statistics that are not those at the start, of batches of another size.
     rng = np.random.default_rng(index)
-    moved = jax.tree.map(lambda x, rng=rng: rng.uniform(0.3, 1, x.shape).astype('f4'), one['stats'])
-    found['params'][name], found['stats'][name] = jax.device_get(one['params']), moved
+    moved = jax.tree.map(
+      lambda x, rng=rng: rng.uniform(0.3, 1, x.shape).astype('f4'), one['batch_stats']
+    )
+    found['params'][name], found['batch_stats'][name] = jax.device_get(one['params']), moved
   return found
 
 
@@ -63,7 +65,7 @@ def source(count, height=8, width=8):
 def embed(images, layer):
   """By the networks themselves, without jit and without batches."""
   for name in list(NETWORKS)[: 1 + list(NETWORKS).index(layer)]:
-    own = {part: drawn()[part][name] for part in ('params', 'stats')}
+    own = {part: drawn()[part][name] for part in ('params', 'batch_stats')}
     images, _ = NETWORKS[name].apply(own, images, train=False)
   return np.asarray(images)
 
@@ -81,7 +83,7 @@ class FeaturesTest(chex.TestCase):
     images = source(5)
     found = frozen().features(images, layer)
     self.assertEqual(found.dtype, np.float32)
-    assert_close(found, embed(views.plain(RECIPE, jnp.asarray(images.images)), layer))
+    assert_close(found, embed(views.unaugmented(RECIPE, jnp.asarray(images.images)), layer))
 
   def test_whole_images_of_any_shape(self):
     images = source(4, 12, 6)
@@ -139,7 +141,7 @@ class ViewFeaturesTest(chex.TestCase):
     # A recipe that changes nothing, with one view a draw.
     assert_close(without.view_features(images, 'projector', 3), np.tile(plain, 3))
     # The un-augmented image that a recipe may add is none of the views.
-    added = dataclasses.replace(RECIPE, plain=True)
+    added = dataclasses.replace(RECIPE, unaugmented=True)
     found = frozen(recipe=added).view_features(images, 'projector', 3)
     assert_close(found, frozen().view_features(images, 'projector', 3))
 

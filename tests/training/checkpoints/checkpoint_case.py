@@ -29,7 +29,7 @@ class CheckpointsTestCase(chex.TestCase):
     self.lines = []
 
   def open(self, **options):
-    return Checkpoints(self.folder, report=self.lines.append, **options)
+    return Checkpoints(self.folder, log=self.lines.append, **options)
 
   def filled(self, *steps, **options):
     checkpoints = self.open(**options)

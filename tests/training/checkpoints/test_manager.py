@@ -127,7 +127,7 @@ class RoundTripTest(CheckpointsTestCase):
     ('shape', {'a': {'b': np.zeros((2, 3), np.float32)}}, r"'a/b' is \[2, 2\] .*, \[2, 3\]"),
     ('dtype', {'a': {'b': np.zeros((2, 2), np.float16)}}, r"'a/b' is .*float32 .* float16"),
     ('missing', {'a': {'c': np.zeros(())}}, r"the state has 'a/c' \[\] float64"),
-    ('extra', {'a': {}}, r"the checkpoint has 'a/b' \[2, 2\] float32"),
+    ('method_state', {'a': {}}, r"the checkpoint has 'a/b' \[2, 2\] float32"),
     ('key', {'a': {'b': jax.random.key(0)}}, r"'a/b' is \[2, 2\] float32 .*key<fry>"),
   )
   def test_other_structure_names_the_path(self, template, words):

@@ -74,10 +74,10 @@ class ManifestTest(chex.TestCase):
   )
   def test_damage(self, damage, words, seen_by_read):
     damage(self.folder)
-    with self.assertRaisesRegex(manifest.DamagedError, words):
+    with self.assertRaisesRegex(manifest.CorruptCheckpointError, words):
       manifest.verify(self.folder)
     if seen_by_read:
-      with self.assertRaisesRegex(manifest.DamagedError, words):
+      with self.assertRaisesRegex(manifest.CorruptCheckpointError, words):
         manifest.read(self.folder)
     else:
       self.assertEqual(manifest.read(self.folder), self.written)

@@ -23,7 +23,7 @@ SAVE_FOR_EVER = """
 import itertools, sys
 import numpy as np
 from ssl_jax.training.checkpoints import Checkpoints
-checkpoints = Checkpoints(sys.argv[1], report=lambda line: None)
+checkpoints = Checkpoints(sys.argv[1], log=lambda line: None)
 state, first = checkpoints.restore({'x': np.zeros(50_000)}) or (None, -1)
 assert state is None or (state['x'] == first).all()
 for step in itertools.count(first + 1):
@@ -77,7 +77,7 @@ def state(value):
           'all': place(np.full(3, value, np.float32), P()), 'key': key, 'count': np.int64(value)}
 
 lines = []
-checkpoints = Checkpoints(folder, keep_last=2, report=lines.append)
+checkpoints = Checkpoints(folder, keep_last=2, log=lines.append)
 for step in (1, 2, 3):
   checkpoints.save(step, state(step), score=-step)
 checkpoints.save(3, state(3), score=5.0)
@@ -147,7 +147,7 @@ class ProcessesTest(chex.TestCase):
       process.send_signal(signal.SIGKILL)
       process.communicate()
       lines = []
-      checkpoints = Checkpoints(self.folder, report=lines.append)
+      checkpoints = Checkpoints(self.folder, log=lines.append)
       state, step = checkpoints.restore({'x': np.zeros(50_000)})
       np.testing.assert_array_equal(state['x'], float(step))
       # Of the saves announced all but the last two are certain to have been completed.
@@ -182,7 +182,7 @@ class ProcessesTest(chex.TestCase):
   @pytest.mark.slow
   def test_two_processes(self):
     with socket.socket() as probe:
-      probe.bind(('127.0.0.1', 0))
+      probe.setup(('127.0.0.1', 0))
       port = probe.getsockname()[1]
     processes = [start(TWO_PROCESSES, self.folder / 'run', port, rank) for rank in range(2)]
     for process in processes:

@@ -112,7 +112,7 @@ class DamageTest(CheckpointsTestCase):
     ('truncated', truncate, 'bytes instead of'),
     ('flipped_bit', flip, 'was altered'),
     ('missing', lambda folder: largest_file(folder).unlink(), 'is missing'),
-    ('extra', lambda folder: (folder / 'more').touch(), 'more is not in'),
+    ('method_state', lambda folder: (folder / 'more').touch(), 'more is not in'),
     ('unfinished', unfinish, 'has no manifest'),
   )
   def test_the_one_before_is_used_and_the_run_goes_on(self, damage, words):

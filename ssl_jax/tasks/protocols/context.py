@@ -14,7 +14,7 @@ from ssl_jax.tasks.protocols.feature_cache import FeatureCache, fingerprint
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
 
-class Subject:
+class EvalContext:
   """An encoder and the images it is judged on.
 
   Args:
@@ -103,7 +103,7 @@ class Subject:
     )
     return flat.reshape(len(flat), count, -1)
 
-  def seen_views(self) -> tuple[np.ndarray, np.ndarray]:
+  def augmented_features(self) -> tuple[np.ndarray, np.ndarray]:
     """Views of some test images and their labels, for the meters that need them."""
     found = self.view_features('test', self.settings.views, most=self.settings.view_images)
     return found, self.labels('test')[: len(found)]
@@ -112,7 +112,7 @@ class Subject:
     of = f'{self._encoder_digest(layer)} {fingerprint(source)} {more}'
     return hashlib.sha256(of.encode()).hexdigest()
 
-  @functools.cache  # noqa: B019 - subjects live as long as the evaluation
+  @functools.cache  # noqa: B019 - contexts live as long as the evaluation
   def _encoder_digest(self, layer: str) -> str:
     return self.encoder.digest(layer)
 

@@ -12,7 +12,7 @@ from ssl_jax import data
 @st.composite
 def orders(draw):
   length = draw(st.integers(1, 200))
-  return data.Order(
+  return data.EpochSampler(
     seed=draw(st.integers(0, 2**40)), length=length, batch_size=draw(st.integers(1, length))
   )
 
@@ -35,23 +35,25 @@ class OrderTest(chex.TestCase):
   @hypothesis.given(orders(), st.lists(st.integers(0, 2000), min_size=1, max_size=12))
   def test_batch_does_not_depend_on_what_was_asked_before(self, order, indices):
     for index in indices:
-      fresh = data.Order(order.seed, order.length, order.batch_size)
+      fresh = data.EpochSampler(order.seed, order.length, order.batch_size)
       np.testing.assert_array_equal(order.batch(index), fresh.batch(index))
 
   @hypothesis.given(st.integers(0, 2**40), st.integers(0, 1000), st.integers(1, 1000))
   def test_epochs_and_seeds_differ(self, seed, epoch, step):
-    order = data.Order(seed, 100, 10)
+    order = data.EpochSampler(seed, 100, 10)
     here = order.permutation(epoch)
     self.assertFalse(np.array_equal(here, order.permutation(epoch + step)))
-    self.assertFalse(np.array_equal(here, data.Order(seed + step, 100, 10).permutation(epoch)))
+    self.assertFalse(
+      np.array_equal(here, data.EpochSampler(seed + step, 100, 10).permutation(epoch))
+    )
 
   def test_order_is_the_same_with_every_numpy(self):
-    order = data.Order(seed=7, length=8, batch_size=4)
+    order = data.EpochSampler(seed=7, length=8, batch_size=4)
     np.testing.assert_array_equal(order.permutation(0), GOLDEN_EPOCH_0)
     np.testing.assert_array_equal(order.permutation(3), GOLDEN_EPOCH_3)
 
   def test_images_are_spread_evenly_over_positions(self):
-    order = data.Order(seed=0, length=8, batch_size=8)
+    order = data.EpochSampler(seed=0, length=8, batch_size=8)
     places = np.stack([order.permutation(epoch) for epoch in range(2000)])
     counts = np.stack([np.bincount(column, minlength=8) for column in places.T])
     # 250 expected in each cell, standard deviation 15.
@@ -59,7 +61,7 @@ class OrderTest(chex.TestCase):
 
   def test_batches_are_read_only(self):
     with self.assertRaises(ValueError):
-      data.Order(0, 4, 2).batch(0)[0] = 1
+      data.EpochSampler(0, 4, 2).batch(0)[0] = 1
 
   @parameterized.parameters(
     (
@@ -72,11 +74,11 @@ class OrderTest(chex.TestCase):
   )
   def test_wrong_arguments(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
-      data.Order(*arguments)
+      data.EpochSampler(*arguments)
 
   def test_negative_index(self):
     with self.assertRaisesRegex(ValueError, r'^index: found -1, allowed 0 or more$'):
-      data.Order(0, 4, 2).batch(-1)
+      data.EpochSampler(0, 4, 2).batch(-1)
 
 
 GOLDEN_EPOCH_0 = [6, 3, 4, 0, 2, 7, 5, 1]

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclasses.dataclass
-class Order:
+class EpochSampler:
   """Which images form batch `i` of an endless run.
 
   Every epoch visits the images in a fresh random order and drops the last partial batch. The order

@@ -1,4 +1,4 @@
-"""Persons in files and folders, and every way they can be wrong."""
+"""Reid in files and folders, and every way they can be wrong."""
 
 import sys
 import zipfile
@@ -25,7 +25,7 @@ ARRAYS = {
 class PersonsTest(TemporaryFolderTest):
   def refused(self, source, kind, message):
     with self.assertRaisesRegex(kind, message) as caught:
-      data.load_persons(source)
+      data.load_reid(source)
     line = str(caught.exception)
     self.assertNotIn('\n', line)
     return line
@@ -54,7 +54,7 @@ class ArraysTest(PersonsTest):
 
   def test_all_arrays(self):
     np.savez_compressed(self.path, **ARRAYS, others=np.zeros(3))
-    persons = data.load_persons(f'npz:{self.path}')
+    persons = data.load_reid(f'npz:{self.path}')
     for found, (name, expected) in zip(persons, ARRAYS.items(), strict=True):
       np.testing.assert_array_equal(found, expected, name)
       self.assertEqual(found.dtype, np.uint8 if 'images' in name else np.int64)
@@ -117,7 +117,7 @@ class ArraysTest(PersonsTest):
   def test_the_home_folder(self):
     np.savez(self.path, **ARRAYS)
     with mock.patch.dict('os.environ', HOME=str(self.folder)):
-      self.assertLen(data.load_persons('npz:~/persons.npz').gallery, 3)
+      self.assertLen(data.load_reid('npz:~/persons.npz').gallery, 3)
 
 
 class FoldersTest(PersonsTest):
@@ -132,7 +132,7 @@ class FoldersTest(PersonsTest):
       Image.new('RGB', (4, 8), (len(name), 0, 0)).save(path, format='PNG')
 
   def load(self):
-    return data.load_persons(f'folder:{self.folder}')
+    return data.load_reid(f'folder:{self.folder}')
 
   def refused_folder(self, kind, message, path=''):
     line = self.refused(f'folder:{self.folder}', kind, message)
@@ -204,7 +204,7 @@ class FoldersTest(PersonsTest):
 
   def test_the_home_folder(self):
     with mock.patch.dict('os.environ', HOME=str(self.folder)):
-      self.assertLen(data.load_persons('folder:~').gallery, 1)
+      self.assertLen(data.load_reid('folder:~').gallery, 1)
 
   def test_without_pillow(self):
     with mock.patch.dict(sys.modules, {'PIL': None}):

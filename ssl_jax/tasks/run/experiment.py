@@ -1,4 +1,4 @@
-"""Builds the parts of a run from its configuration, and settles everything that can be refused
+"""Builds the experiment of a run from its configuration, and settles everything that can be refused
 before training."""
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ssl_jax.training import optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True)
-class Assembly:
-  """The parts of a run.
+class Experiment:
+  """The experiment of a run.
 
   Attributes:
     config: what they were built from.
@@ -43,7 +43,7 @@ class Assembly:
   method: methods.Method
   optimizer: optax.GradientTransformation
   schedule: optax.Schedule
-  order: data.Order
+  order: data.EpochSampler
   total_steps: int
 
   def augment(self, key: jax.Array, stored: Mapping[str, jax.Array]) -> methods.Batch:
@@ -53,12 +53,14 @@ class Assembly:
       key: typed PRNG key of the batch.
       stored: 'images', uint8 [batch, height, width, 3], and 'labels', int32 [batch], if any.
     """
-    images, local, plain = stored['images'], None, None
-    if self.recipe.local:
-      local = views.apply(self.recipe.local, jax.random.fold_in(key, 1), images)
-    if self.method.needs_plain:
-      plain = views.plain(self.recipe, images)
-    return methods.Batch(views.apply(self.recipe, key, images), local, plain, stored.get('labels'))
+    images, local_crops, unaugmented = stored['images'], None, None
+    if self.recipe.local_crops:
+      local_crops = views.apply(self.recipe.local_crops, jax.random.fold_in(key, 1), images)
+    if self.method.needs_unaugmented:
+      unaugmented = views.unaugmented(self.recipe, images)
+    return methods.Batch(
+      views.apply(self.recipe, key, images), local_crops, unaugmented, stored.get('labels')
+    )
 
   def stored(self) -> dict[str, np.ndarray]:
     """The training images, and their labels if the method uses them, as `augment` takes rows of."""
@@ -99,12 +101,12 @@ def refusals_are_the_users(section: str = '') -> Iterator[None]:
     raise UsageError(f'--{message}' if named else message) from error
 
 
-def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
-  """Builds the parts of the run that `config` describes.
+def build_experiment(config: Config, log: Callable[[str], None] = print) -> Experiment:
+  """Builds the experiment of the run that `config` describes.
 
   Args:
     config: the run.
-    report: takes one line about every image that is skipped.
+    log: takes one line about every image that is skipped.
 
   Raises:
     UsageError: a setting does not fit the data, the devices or another setting.
@@ -113,7 +115,7 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
   with refusals_are_the_users():
     mesh = mesh_lib.make_mesh()
     mesh_lib.check_batch(mesh, config.data.batch_size)
-    config.method.check_batch(config.data.batch_size, config.view_size)
+    config.method.validate_batch(config.data.batch_size, config.view_size)
   mean, std = config.views.statistics
   with refusals_are_the_users('views'):
     recipe = views.recipe(
@@ -138,10 +140,10 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       train_limit=config.data.train_limit,
       test_fraction=config.data.test_fraction,
       on_error=config.data.on_error,
-      report=report,
+      log=log,
     )
-    warn_of_unseen_classes(dataset, report)
-    order = data.Order(
+    warn_of_unseen_classes(dataset, log)
+    order = data.EpochSampler(
       seed=config.seed, length=len(dataset.train), batch_size=config.data.batch_size
     )
     accumulation = config.optimizer.accumulation_steps
@@ -168,24 +170,24 @@ def assemble(config: Config, report: Callable[[str], None] = print) -> Assembly:
       clip_norm=settings.clip_norm,
     )
     labels = dataset.train.labels
-    method = config.method.bind(
+    method = config.method.setup(
       encoder=encoder,
       total_steps=total_steps * accumulation,
       class_counts=()
       if labels is None
       else np.bincount(labels, minlength=len(dataset.class_names)),
     )
-  return Assembly(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
+  return Experiment(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
 
 
-def warn_of_unseen_classes(dataset: data.Dataset, report: Callable[[str], None]) -> None:
+def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) -> None:
   """Says so where test images are of classes that no training image has: kNN counts them wrong."""
   train, test = dataset.train, dataset.test
   if test is None or train.labels is None or test.labels is None:
     return
   unseen = int((~np.isin(test.labels, train.labels)).sum())
   if unseen:
-    report(f'warning   {unseen:,} test images are of classes without training images')
+    log(f'warning   {unseen:,} test images are of classes without training images')
 
 
 def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> optax.Schedule:

@@ -20,7 +20,7 @@ _ARRAYS = tuple(
 )
 
 
-class Persons(NamedTuple):
+class Reid(NamedTuple):
   """uint8 images [n, height, width, 3], and int64 identities and cameras [n].
 
   Identities below 0 are distractors: they stay in every ranking and match nobody.
@@ -34,7 +34,7 @@ class Persons(NamedTuple):
   gallery_cameras: np.ndarray
 
 
-def load_persons(source: str) -> Persons:
+def load_reid(source: str) -> Reid:
   """Reads `npz:PATH` or `folder:PATH`.
 
   The file holds `query_images`, `query_ids`, `query_cameras` and the same of `gallery`, images
@@ -59,11 +59,11 @@ def load_persons(source: str) -> Persons:
     return _of_arrays(path)
   if kind == 'folder' and path:
     parts = [_of_folder(pathlib.Path(path, name)) for name in ('query', 'gallery')]
-    return Persons(*parts[0], *parts[1])
+    return Reid(*parts[0], *parts[1])
   raise ValueError(f'evaluate.persons: found {source!r}, must be npz:PATH or folder:PATH')
 
 
-def _of_arrays(path: str) -> Persons:
+def _of_arrays(path: str) -> Reid:
   found = _read_arrays(path)
   for part in ('query', 'gallery'):
     images = found[f'{part}_images']
@@ -83,7 +83,7 @@ def _of_arrays(path: str) -> Persons:
       if array.max() > np.iinfo(np.int64).max:
         raise ValueError(f'{path}: {part}_{what}: found {array.max()}, must be below 2**63')
       found[f'{part}_{what}'] = array.astype(np.int64)
-  return Persons(*(found[name] for name in _ARRAYS))
+  return Reid(*(found[name] for name in _ARRAYS))
 
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:
