@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from ssl_jax.config.flags import UsageError
-from ssl_jax.config.help import help_text
+from ssl_jax.config.help import help_text, show_text
 
 _PROGRAM = 'python experiments/run.py'
 _USAGE, _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 1, 130, 141
@@ -44,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
   from ssl_jax import config as config_lib
 
-  wanted = _wanted_help(argv)
+  wanted, others = _take(argv, ('help', 'h', 'helpfull', 'helpshort'))
   if wanted is not None:
-    others = [argument for argument in argv if not argument.lstrip('-').startswith(('help', 'h='))]
     try:
       method = config_lib.parse([a for a in others if a.startswith('-')]).method.name
     except UsageError:  # a broken flag is no reason to withhold help
@@ -54,7 +53,11 @@ def _run(argv: list[str]) -> int:
     chosen = {'method': method}
     print(help_text(config_lib.parser(), wanted, chosen, _PROGRAM))
     return 0
-  config = config_lib.parse(argv)
+  wanted, others = _take(argv, ('show',))
+  config, origins = config_lib.resolve(others)
+  if wanted is not None:
+    print(show_text(config_lib.parser(), wanted, config, origins))
+    return 0
   _prepare(config)
 
   from ssl_jax import tasks
@@ -62,16 +65,20 @@ def _run(argv: list[str]) -> int:
   return getattr(tasks, config.task)(config)
 
 
-def _wanted_help(argv: list[str]) -> str | None:
-  """'' for `--help`, 'SECTION' for `--help=SECTION` and `--help SECTION`, None without."""
+def _take(argv: list[str], names: tuple[str, ...]) -> tuple[str | None, list[str]]:
+  """Takes `--NAME`, `--NAME=SECTION` or `--NAME SECTION` out of the arguments.
+
+  Returns:
+    The section, '' without one, None where no such flag is given; and the other arguments.
+  """
   for index, argument in enumerate(argv):
-    name, equals, section = argument.partition('=')
-    if name in ('--help', '-h', '-help', '--helpfull', '--helpshort'):
-      following = argv[index + 1] if index + 1 < len(argv) else ''
-      if not equals and following and not following.startswith('-'):
-        section = following
-      return 'all' if name == '--helpfull' else section
-  return None
+    name, equals, section = argument.lstrip('-').partition('=')
+    if argument.startswith('-') and name in names:
+      rest = argv[index + 1 :]
+      if not equals and rest and not rest[0].startswith('-'):
+        section = rest.pop(0)
+      return 'all' if name == 'helpfull' else section, argv[:index] + rest
+  return None, argv
 
 
 def _prepare(config) -> None:

@@ -20,6 +20,7 @@ from ssl_jax.config.run import (
   likely,
   parse,
   parser,
+  resolve,
   to_flags,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
   'likely',
   'parse',
   'parser',
+  'resolve',
   'to_flags',
 ]

@@ -5,14 +5,15 @@ become
 `--section.field`. `Union`-like sections (one dataclass a method) are chosen by `--section.name`
 before the other
 flags are defined. A flag file holds one `--flag=value` a line, `#` comments, and `--flagfile=OTHER`
-lines whose
-path is relative to the file itself or to the working directory; later flags override earlier ones.
+lines; later flags override earlier ones. A flag file is looked for beside the file that names it,
+in the working directory, then among the shipped recipes, and may be named without `.flags`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import pathlib
 import types
@@ -21,6 +22,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from absl import flags
+
+import ssl_jax
 
 T = TypeVar('T')
 
@@ -85,14 +88,9 @@ def expand(
 
 def _read_flag_file(path: str, origin: str, opened: tuple[pathlib.Path, ...]) -> list[Argument]:
   where = f' (from {origin})' if origin else ''
-  beside = opened[-1].parent / path if opened else pathlib.Path(path)
-  file = beside if beside.is_file() else pathlib.Path(path)
-  if not path or not file.is_file():
-    folder = file if file.is_dir() else file.parent
-    names = (
-      [str(folder / other.name) for other in folder.glob('*.flags')] if folder.is_dir() else []
-    )
-    likely = sorted(names)[:5] if file.is_dir() else nearest(str(file), names)
+  file = find_file(path, '.flags', recipes_folder(), [file.parent for file in opened[-1:]])
+  if file is None:
+    likely = nearest_files(path, '.flags', recipes_folder())
     hint = f'; nearest: {", ".join(likely)}' if likely else ''
     raise UsageError(f'--flagfile: {path or "(empty)"} is not a file{where}{hint}')
   file = file.resolve()
@@ -116,11 +114,52 @@ def _read_flag_file(path: str, origin: str, opened: tuple[pathlib.Path, ...]) ->
   return arguments
 
 
+def recipes_folder(kind: str = 'flags') -> pathlib.Path:
+  """The folder of the shipped recipes ('flags') or of the shipped sweep files ('sweeps').
+
+  An installed package holds both itself; in a checkout they stand in `experiments/`.
+  """
+  package = pathlib.Path(ssl_jax.__file__).resolve().parent
+  installed = package / 'recipes'
+  if installed.is_dir():
+    return installed if kind == 'flags' else installed / kind
+  return package.parent / 'experiments' / kind
+
+
+def find_file(
+  path: str, suffix: str, shipped: pathlib.Path, beside: Iterable[pathlib.Path] = ()
+) -> pathlib.Path | None:
+  """The file that `path`, with or without its suffix, names: the first one found, or None.
+
+  Args:
+    path: as the user wrote it.
+    suffix: that may be left out, such as '.flags'.
+    shipped: the folder to look in last, after the working directory.
+    beside: folders to look in first.
+  """
+  for folder in (*beside, pathlib.Path(), shipped):
+    for name in (path, f'{path}{suffix}') if path else ():
+      if (folder / name).is_file():
+        return folder / name
+  return None
+
+
+def nearest_files(path: str, suffix: str, shipped: pathlib.Path) -> list[str]:
+  """Names that a file can be found by and that are most like `path`, which is none."""
+  file = pathlib.Path(path)
+  folder = file if file.is_dir() else file.parent
+  local = sorted(str(other) for other in folder.glob(f'*{suffix}')) if folder.is_dir() else []
+  if path and file.is_dir() and local:
+    return local[:5]
+  names = [other.relative_to(shipped).with_suffix('') for other in shipped.rglob(f'*{suffix}')]
+  return nearest(path, [*local, *sorted(name.as_posix() for name in names)])
+
+
 def _short(path: pathlib.Path) -> str:
-  try:
-    return str(path.relative_to(pathlib.Path.cwd()))
-  except ValueError:
-    return str(path)
+  for folder in (pathlib.Path.cwd(), recipes_folder().resolve()):
+    if path.is_relative_to(folder):
+      return str(path.relative_to(folder))
+  return str(path)
 
 
 class _NumberTuple(flags.ArgumentParser):
@@ -187,7 +226,8 @@ def _section(prefix: str, kind: type, without: Iterable[str] = ()) -> Section:
   return Section(prefix, kind, fields)
 
 
-def _hints(kind: type) -> dict[str, Any]:
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
   return typing.get_type_hints(kind)
 
 
@@ -206,7 +246,7 @@ class Parser:
     variants: Mapping[str, Mapping[str, type]] = types.MappingProxyType({}),
     default_variant: Mapping[str, str] = types.MappingProxyType({}),
   ) -> None:
-    self._config = config
+    self._config: type = config
     self._variants = variants
     self._default_variant = default_variant
 
@@ -217,6 +257,10 @@ class Parser:
       UsageError: an unknown flag, a value of the wrong type or not allowed, a stray word, a bad
       flag file.
     """
+    return self.resolve(argv)[0]
+
+  def resolve(self, argv: Iterable[str]) -> tuple[Any, dict[str, str]]:
+    """As `parse`, and where each flag that was given was set: 'command line' or 'FILE:LINE'."""
     arguments = expand(argv)
     chosen = {section: self._choose(section, arguments) for section in self._variants}
     sections = self.sections(chosen)
@@ -227,14 +271,14 @@ class Parser:
         _define(values, section.flag(field), field, hints[field.name])
     for prefix, name in chosen.items():
       flags.DEFINE_string(f'{prefix}.name', name, 'which one', flag_values=values)
-    self._assign(values, arguments, chosen)
-    return self._build(values, sections, chosen)
+    origins = self._assign(values, arguments, chosen)
+    return self._build(values, sections, chosen), origins
 
   def sections(self, chosen: Mapping[str, str]) -> list[Section]:
     """The sections in the order of declaration, the settings of the whole first."""
     hints = _hints(self._config)
     sections = [_section('', self._config, self._variants)]
-    for field in dataclasses.fields(self._config):  # type: ignore[arg-type]
+    for field in dataclasses.fields(self._config):
       if field.name in self._variants:
         sections.append(_section(field.name, self._variants[field.name][chosen[field.name]]))
       elif dataclasses.is_dataclass(hints[field.name]):
@@ -281,7 +325,8 @@ class Parser:
 
   def _assign(
     self, values: flags.FlagValues, arguments: list[Argument], chosen: Mapping[str, str]
-  ) -> None:
+  ) -> dict[str, str]:
+    origins: dict[str, str] = {}
     known: Callable[[str], bool] = lambda name: name in values
     queue = list(arguments)
     while queue:
@@ -314,7 +359,9 @@ class Parser:
         likely = nearest(text, getattr(flag.parser, 'enum_values', ()))
         raise UsageError(_refusal(name, repr(text), _allowed(flag), argument, likely)) from error
       flag.value = parsed
+      origins[name] = argument.origin or 'command line'
     values.mark_as_parsed()
+    return origins
 
   def _unknown(
     self, name: str, argument: Argument, values: flags.FlagValues, chosen: Mapping[str, str]

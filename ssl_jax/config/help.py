@@ -1,9 +1,10 @@
-"""The help pages: an overview, and one page a section."""
+"""What `--help` and `--show` print: the flags by section; the flags as set, and where."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ssl_jax.config.flags import Parser, Section, UsageError, nearest
 
@@ -23,7 +24,10 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
     lines = [f'usage: {program} --flagfile=RECIPE.flags [--flag=value ...]', '']
     lines += _flag_lines(sections[0])
     more = f'More: --help=SECTION, or --help=all. Sections: {", ".join(names)}.'
-    lines += ['', *textwrap.wrap(more, _WIDTH)]
+    show = (
+      '--show prints every flag as set, with the file and line that set it; --show=SECTION some.'
+    )
+    lines += ['', *textwrap.wrap(more, _WIDTH), *textwrap.wrap(show, _WIDTH)]
     return '\n'.join(lines)
   if wanted == 'all':
     return '\n\n'.join(help_text(parser, name, chosen, program) for name in ['', *names])
@@ -31,9 +35,39 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
     if section.prefix == wanted:
       variant = f' ({chosen[wanted]}; others with --{wanted}.name=...)' if wanted in chosen else ''
       return '\n'.join([f'{wanted}{variant}', *_flag_lines(section)])
-  likely = nearest(wanted, names)
+  raise _no_section('help', wanted, [*names, 'all'])
+
+
+def show_text(parser: Parser, wanted: str, config: Any, origins: Mapping[str, str]) -> str:
+  """The flags of `config`, those that were set first, each with where it was set.
+
+  Args:
+    parser: of the configuration.
+    wanted: '' for all flags, else the section whose flags are shown.
+    config: the configuration.
+    origins: by flag, 'command line' or 'FILE:LINE'; a flag that is missing has its default.
+
+  Raises:
+    UsageError: `wanted` is no section.
+  """
+  values = parser.render(config)
+  sections = dict.fromkeys(name.partition('.')[0] for name in values if '.' in name)
+  if wanted and wanted not in sections:
+    raise _no_section('show', wanted, sections)
+  chosen = [name for name in values if not wanted or name.startswith(f'{wanted}.')]
+  rows = [
+    (f'--{name}={values[name]}', origins.get(name, 'default'))
+    for name in sorted(chosen, key=lambda name: name not in origins)
+  ]
+  width = min(max(len(left) for left, _ in rows), _WIDTH // 2) + 2
+  return '\n'.join(f'{left:<{max(width, len(left) + 1)}}{right}' for left, right in rows)
+
+
+def _no_section(flag: str, found: str, allowed: Iterable[str]) -> UsageError:
+  allowed = list(allowed)
+  likely = nearest(found, allowed)
   hint = f'; nearest: {", ".join(likely)}' if likely else ''
-  raise UsageError(f'--help: found {wanted!r}, must be one of {", ".join(names)} or all{hint}')
+  return UsageError(f'--{flag}: found {found!r}, must be one of {", ".join(allowed)}{hint}')
 
 
 def _flag_lines(section: Section) -> list[str]:

@@ -273,8 +273,17 @@ def parse(argv: Iterable[str]) -> Config:
   Raises:
     UsageError: one line naming the flag, what was found and what is allowed.
   """
+  return resolve(argv)[0]
+
+
+def resolve(argv: Iterable[str]) -> tuple[Config, dict[str, str]]:
+  """As `parse`, and where each flag that was given was set: 'command line' or 'FILE:LINE'.
+
+  Raises:
+    UsageError: as `parse`.
+  """
   try:
-    return parser().parse(argv)
+    return parser().resolve(argv)
   except UsageError:
     raise
   except ValueError as error:  # a method refuses a hyper-parameter

@@ -7,7 +7,7 @@ import pathlib
 import re
 import shlex
 
-from ssl_jax.config.flags import Argument, UsageError, nearest
+from ssl_jax.config.flags import Argument, UsageError, find_file, nearest_files, recipes_folder
 
 _VARIANT = re.compile(r'(?P<name>[^\s:=]+):(?:\s+(?P<flags>.*))?')
 # A name becomes the name of a folder and a log file, on any file system.
@@ -36,19 +36,20 @@ class Sweep:
 
 
 def read(path: pathlib.Path) -> Sweep:
-  """Reads a sweep file.
+  """Reads a sweep file, of the working directory or a shipped one, with or without `.sweep`.
 
   Raises:
     UsageError: the file is missing or no text, a line is neither flags nor a variant, a name is
       taken or cannot name a folder, or no variant is left; the message says `FILE:LINE`.
     OSError: the file cannot be read.
   """
-  if not path.is_file():
-    folder = path if path.is_dir() else path.parent
-    names = sorted(map(str, folder.glob('*.sweep'))) if folder.is_dir() else []
-    likely = names[:5] if path.is_dir() else nearest(str(path), names)
+  shipped = recipes_folder('sweeps')
+  found = find_file(str(path), '.sweep', shipped)
+  if found is None:
+    likely = nearest_files(str(path), '.sweep', shipped)
     hint = f'; nearest: {", ".join(likely)}' if likely else ''
     raise UsageError(f'FILE: found {path}, must be a sweep file{hint}')
+  path = found
   try:
     lines = path.read_text(encoding='utf-8').splitlines()
   except UnicodeDecodeError as error:

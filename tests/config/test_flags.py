@@ -6,8 +6,11 @@ import chex
 import pytest
 from absl.testing import parameterized
 
+import ssl_jax
+from ssl_jax import cli, config
+from ssl_jax.config import flags
 from ssl_jax.config.flags import Parser, UsageError, setting
-from ssl_jax.config.help import help_text
+from ssl_jax.config.help import help_text, show_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Kitchen:
   oven: Fire | Steam = Fire()
 
 
+TASKS = next(
+  field.metadata['choices'] for field in dataclasses.fields(config.Config) if field.name == 'task'
+)
+# Taken before tests replace it.
+RECIPES_FOLDER = flags.recipes_folder
 PARSER = Parser(Kitchen, {'oven': {'fire': Fire, 'steam': Steam}}, {'oven': 'fire'})
 
 
@@ -149,6 +157,116 @@ class FlagFileTest(chex.TestCase):
     recipe = self.write('recipe.flags', '--seed=1')
     with pytest.raises(UsageError, match=r'nearest: .*recipe\.flags'):
       PARSER.parse([recipe.replace('recipe', 'recipes')])
+
+
+class RecipeLookupTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _folder(self, tmp_path, monkeypatch):
+    self.shipped, self.working = tmp_path / 'shipped', tmp_path / 'working'
+    for file, layers in {'cakes/base': 3, 'cakes/plain': 4, 'loaf': 5}.items():
+      self.write(self.shipped / f'{file}.flags', f'--cake.layers={layers}')
+    self.write(self.shipped / 'cakes' / 'iced.flags', '--flagfile=base.flags', '--cake.iced')
+    self.working.mkdir()
+    monkeypatch.chdir(self.working)
+    monkeypatch.setattr(flags, 'recipes_folder', lambda kind='flags': self.shipped)
+
+  def write(self, path, *lines):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text('\n'.join(lines))
+
+  def layers(self, path):
+    return PARSER.parse([f'--flagfile={path}']).cake.layers
+
+  @parameterized.parameters('cakes/plain', 'cakes/plain.flags')
+  def test_a_shipped_recipe_is_found_from_any_folder(self, path):
+    self.assertEqual(self.layers(path), 4)
+
+  def test_a_shipped_recipe_includes_the_base_beside_it(self):
+    self.write(self.working / 'base.flags', '--cake.layers=9')
+    self.assertEqual(PARSER.parse(['--flagfile=cakes/iced']).cake, Cake(layers=3, iced=True))
+
+  def test_own_files_come_before_the_shipped_ones(self):
+    self.write(self.working / 'loaf.flags', '--cake.layers=6')
+    self.assertEqual(self.layers('loaf'), 6)
+
+  def test_own_files_can_include_shipped_ones_and_those_of_the_working_directory(self):
+    self.write(self.working / 'mine' / 'one.flags', '--flagfile=cakes/plain')
+    self.write(self.working / 'mine' / 'two.flags', '--flagfile=other/three')
+    self.write(self.working / 'other' / 'three.flags', '--cake.layers=7')
+    self.assertEqual(self.layers('mine/one.flags'), 4)
+    self.assertEqual(self.layers('mine/two'), 7)
+
+  @parameterized.parameters(
+    ('cakes/plein', 'cakes/plain'), ('cake/plain.flags', 'cakes/plain'), ('leaf', 'loaf')
+  )
+  def test_a_mistyped_name_is_answered_with_shipped_recipes(self, path, expected):
+    with pytest.raises(UsageError, match=f'--flagfile: {path} is not a file; nearest: {expected}'):
+      self.layers(path)
+
+  def test_an_installed_package_holds_the_recipes_itself(self):
+    folder = RECIPES_FOLDER
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(ssl_jax, '__file__', str(self.working / 'ssl_jax' / '__init__.py'))
+      self.assertEqual(folder(), self.working / 'experiments' / 'flags')
+      self.assertEqual(folder('sweeps'), self.working / 'experiments' / 'sweeps')
+      (self.working / 'ssl_jax' / 'recipes').mkdir(parents=True)
+      self.assertEqual(folder(), self.working / 'ssl_jax' / 'recipes')
+      self.assertEqual(folder('sweeps'), self.working / 'ssl_jax' / 'recipes' / 'sweeps')
+
+
+class ShowTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _folder(self, tmp_path, monkeypatch, capsys):
+    self.capsys = capsys
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'base.flags').write_text('--cake.layers=5\n--oven.name=steam\n')
+    (tmp_path / 'recipe.flags').write_text('# one\n--flagfile=base.flags\n\n--cake.layers=4\n')
+
+  def test_every_flag_has_the_line_that_set_it(self):
+    argv = ['--flagfile=recipe.flags', '--nocake.iced', '--seed', '3', '--cake.flavour=lemon']
+    config, origins = PARSER.resolve(argv)
+    rows = [line.split() for line in show_text(PARSER, '', config, origins).splitlines()]
+    self.assertEqual(
+      [(words[0], ' '.join(words[1:])) for words in rows],
+      [
+        ('--seed=3', 'command line'),
+        ('--cake.layers=4', 'recipe.flags:4'),
+        ('--cake.iced=false', 'command line'),
+        ('--cake.flavour=lemon', 'command line'),
+        ('--oven.name=steam', 'base.flags:2'),
+        ('--note=', 'default'),
+        ('--cake.sweetness=0.5', 'default'),
+        ('--cake.widths=3,2', 'default'),
+        ('--oven.pressure=1.0', 'default'),
+      ],
+    )
+
+  def test_one_section(self):
+    page = show_text(PARSER, 'cake', *PARSER.resolve(['--cake.layers=1']))
+    self.assertLen(page.splitlines(), 5)
+    self.assertStartsWith(page, '--cake.layers=1')
+    with pytest.raises(UsageError, match=r"--show: found 'cakes', .*; nearest: cake"):
+      show_text(PARSER, 'cakes', *PARSER.resolve([]))
+
+  @parameterized.parameters(*TASKS)
+  def test_the_program_shows_any_task_and_runs_none(self, task):
+    self.assertEqual(cli.main([f'--task={task}', '--flagfile=photographs/simclr', '--show']), 0)
+    page = self.capsys.readouterr().out
+    self.assertRegex(page, rf'--task={task} +command line')
+    self.assertRegex(page, r'--model\.width=16 +\S*photographs/base\.flags:\d+\n')
+    self.assertRegex(page, r'--method\.name=simclr +\S*photographs/simclr\.flags:\d+\n')
+    self.assertRegex(page, r'--views\.local_crops=0 +default\n')
+
+  @parameterized.parameters('--show=optimizer', '--show optimizer')
+  def test_the_program_shows_one_section(self, argument):
+    self.assertEqual(cli.main([*argument.split(), '--optimizer.name=lars']), 0)
+    lines = self.capsys.readouterr().out.splitlines()
+    self.assertRegex(lines[0], '--optimizer.name=lars +command line')
+    self.assertTrue(all(line.startswith('--optimizer.') for line in lines))
+
+  def test_flags_are_checked_before_they_are_shown(self):
+    self.assertEqual(cli.main(['--show', '--seed=-1']), 2)
+    self.assertIn('--seed: found -1', self.capsys.readouterr().err)
 
 
 class HelpTest(chex.TestCase):
