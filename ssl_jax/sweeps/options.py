@@ -98,10 +98,10 @@ def help_page() -> str:
 
 
 _FILE_HELP = (
-  'FILE holds one variant a line, and flags common to all:',
+  'FILE holds one variant a line, which indented lines continue, and flags common to all:',
   '',
   '  # a comment',
-  '  --flagfile=experiments/flags/photographs/simclr.flags',
+  '  --flagfile=photographs/simclr',
   '  warm: --method.temperature=0.5',
   '  cold: --method.temperature=0.1 --epochs=8',
   '',

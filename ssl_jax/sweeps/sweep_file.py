@@ -1,4 +1,4 @@
-"""Sweep files: flags common to all runs, and one variant a line."""
+"""Sweep files: flags common to all runs, and one variant a line, which indented lines continue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHOSEN = {'seed': 'the seeds are given by --seeds', 'run_dir': 'the folder is g
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """One line of a sweep file: a name, its flags, and where they stand (`FILE:LINE`)."""
+  """A variant of a sweep file: a name, its flags, and where it starts (`FILE:LINE`)."""
 
   name: str
   flags: tuple[Argument, ...]
@@ -61,7 +61,12 @@ def read(path: pathlib.Path) -> Sweep:
     if not text or text.startswith('#'):
       continue
     if text.startswith('--'):
-      common += arguments(_words(text, origin), origin)
+      more = arguments(_words(text, origin), origin)
+      if line[0].isspace() and variants:
+        name, variant = variants.popitem()
+        variants[name] = dataclasses.replace(variant, flags=(*variant.flags, *more))
+      else:
+        common += more
       continue
     variant = _variant(text, origin)
     # Some file systems take 'A' and 'a' for one name.
