@@ -6,7 +6,7 @@ import chex
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flags import UsageError, recipes_folder
 from ssl_jax.sweeps import options, planning, sweep_file
 
 GOOD = """
@@ -18,7 +18,6 @@ simclr: --method.name=simclr --method.temperature=0.2
 byol+x-1_b: --method.name=byol --run_note
 plain:
 """
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 class ReadTest(chex.TestCase):
@@ -88,14 +87,23 @@ class ReadTest(chex.TestCase):
     with self.assertRaisesRegex(UsageError, r'nearest: .*a\.sweep'):
       sweep_file.read(self.path.parent)
 
-  @parameterized.parameters('photographs_methods', 'cifar10_methods')
-  def test_the_sweeps_of_the_project_are_well_formed(self, name):
-    sweep = sweep_file.read(ROOT / 'experiments' / 'sweeps' / f'{name}.sweep')
-    for variant in sweep.variants:
-      # A second form of a method starts from the method's own file.
-      file = pathlib.Path(variant.flags[0].text)
-      self.assertEqual(file.parent.name, 'compare')
-      self.assertIn(file.stem, (variant.name, variant.name.rpartition('_')[0]))
+  def test_indented_lines_continue_the_variant_above(self):
+    sweep = self.read('  --epochs=1\na: --seeded\n  # why\n  --model.width=4 --x=1\nb:\n--epochs=2')
+    self.assertEqual([flag.text for flag in sweep.common], ['--epochs=1', '--epochs=2'])
+    self.assertEqual(
+      [f.text for f in sweep.variants[0].flags], ['--seeded', '--model.width=4', '--x=1']
+    )
+    self.assertEqual(sweep.variants[0].flags[2].origin, f'{self.path}:4')
+    self.assertEqual(sweep.variants[1].flags, ())
+
+  def test_a_shipped_sweep_is_found_by_name(self):
+    for name in ('photographs_methods', 'photographs_methods.sweep'):
+      sweep = sweep_file.read(pathlib.Path(name))
+      self.assertEqual(sweep.path, recipes_folder('sweeps') / 'photographs_methods.sweep')
+    with self.assertRaisesRegex(
+      UsageError, 'found photograph_methods, .*nearest: photographs_methods'
+    ):
+      sweep_file.read(pathlib.Path('photograph_methods'))
 
 
 class PlanTest(chex.TestCase):

@@ -267,15 +267,6 @@ class CommandTest(chex.TestCase):
     self.assertLessEqual(len(lines), 26)
     self.assertLessEqual(max(map(len, lines)), 100)
 
-  def test_every_recipe_parses(self):
-    from ssl_jax import config
-
-    recipes = sorted((small_runs.ROOT / 'experiments' / 'flags').rglob('*.flags'))
-    self.assertNotEmpty(recipes)
-    for recipe in recipes:
-      parsed = config.parse([f'--flagfile={recipe}'])
-      self.assertEqual(config.parse(config.to_flags(parsed).split()), parsed, recipe)
-
 
 @pytest.mark.slow
 class BareInstallationTest(chex.TestCase):
