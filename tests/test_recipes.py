@@ -162,7 +162,7 @@ class DocumentationTest(chex.TestCase):
       for path in re.findall(r'--flagfile=([\w/.+-]+\w)', text):
         if 'PAPER' not in path:
           self.assertIsNotNone(find_file(path, '.flags', recipes_folder()), f'{page}: {path}')
-      for path in re.findall(r'ssl-jax sweep ([\w/.+-]+\w)', text):
+      for path in re.findall(r'ssl-jax sweep (\w[\w/.+-]+\w)', text):
         if path not in ('FILE', 'temperatures.sweep'):
           found = find_file(path, '.sweep', recipes_folder('sweeps'))
           self.assertIsNotNone(found, f'{page}: {path}')
