@@ -23,7 +23,7 @@ class Options:
   seeds: tuple[int, ...] = setting((0, 1, 2), 'every variant is run with each')
   out: str = setting('', 'folder of the runs and the table; empty takes runs/sweeps/FILE')
   only: tuple[str, ...] = setting((), 'run and show these variants alone')
-  jobs: int = setting(1, 'runs at once; they share the cores evenly, memory is yours to divide')
+  jobs: int = setting(1, 'runs at once, which share the cores and the memory')
   columns: tuple[str, ...] = setting(DEFAULT_COLUMNS, f'any of {", ".join(COLUMNS)}')
   dry_run: bool = setting(False, 'print the commands that are left to run, and run none')
   table_only: bool = setting(False, 'make the table of what has finished, and run nothing')

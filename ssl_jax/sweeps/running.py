@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import os
 import pathlib
 import shlex
 import signal
@@ -41,7 +40,6 @@ class Outcome:
 class _Child:
   run: Run
   process: subprocess.Popen
-  slot: int
   log: BinaryIO
   output_from: int
   since: float
@@ -51,9 +49,6 @@ def run_all(
   runs: Sequence[Run], command: Sequence[str], jobs: int, report: Callable[[Outcome], None]
 ) -> tuple[list[Outcome], int]:
   """Runs all that have not finished, `jobs` at a time; one that fails does not stop the others.
-
-  Runs at once share the cores evenly, where the system lets a program choose its cores: each would
-  start as many threads as there are cores, and they would hinder each other.
 
   SIGINT, SIGTERM and SIGHUP are passed on to the runs under way; no other is started, and the
   function returns when they have ended. A second signal is passed on as well.
@@ -74,7 +69,6 @@ def run_all(
   waiting = collections.deque(runs)
   active: list[_Child] = []
   outcomes: list[Outcome] = []
-  shares = _shares_of_cores(jobs)
 
   def record(outcome: Outcome) -> None:
     outcomes.append(outcome)
@@ -89,8 +83,7 @@ def run_all(
           if has_finished(run):
             record(Outcome(run, 'skipped'))
           else:
-            slot = min(set(range(jobs)) - {child.slot for child in active})
-            active.append(_start(run, command, slot, shares[slot]))
+            active.append(_start(run, command))
         # The handler only notes signals: a child that was being started just then gets it too.
         for signum in received[passed_on:]:
           for child in active:
@@ -128,49 +121,26 @@ def _received_signals() -> Iterator[list[int]]:
       signal.signal(noted, signal.SIG_DFL if handler is None else handler)
 
 
-def _shares_of_cores(jobs: int) -> list[set[int]]:
-  """The cores of each of the runs at once; empty where it may use all that the sweep may."""
-  cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else []
-  if jobs == 1 or len(cores) < jobs:
-    return [set() for _ in range(jobs)]
-  return [set(cores[slot::jobs]) for slot in range(jobs)]
-
-
-@contextlib.contextmanager
-def _on_cores(cores: set[int]) -> Iterator[None]:
-  """Processes started within the block are bound to these cores, if any."""
-  if not cores:
-    yield
-    return
-  before = os.sched_getaffinity(0)
-  os.sched_setaffinity(0, cores)
-  try:
-    yield
-  finally:
-    os.sched_setaffinity(0, before)
-
-
-def _start(run: Run, command: Sequence[str], slot: int, cores: set[int]) -> _Child:
+def _start(run: Run, command: Sequence[str]) -> _Child:
   words = [*command, *run.flags]
   log = run.log.open('ab')
   try:
     # Appended: what an interrupted start had to say stays.
     log.write(f'$ {shlex.join(words)}\n'.encode())
     log.flush()
-    with _on_cores(cores):
-      process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        # A terminal sends Ctrl-C to its whole process group. The run would get it twice, and a
-        # second one means not to wait for the checkpoint.
-        process_group=0,
-      )
+    process = subprocess.Popen(
+      words,
+      stdin=subprocess.DEVNULL,
+      stdout=log,
+      stderr=subprocess.STDOUT,
+      # A terminal sends Ctrl-C to its whole process group. The run would get it twice, and a
+      # second one means not to wait for the checkpoint.
+      process_group=0,
+    )
   except BaseException:
     log.close()
     raise
-  return _Child(run, process, slot, log, log.tell(), time.monotonic())
+  return _Child(run, process, log, log.tell(), time.monotonic())
 
 
 def _ended(child: _Child, stopping: bool) -> Outcome:

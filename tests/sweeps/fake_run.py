@@ -1,12 +1,11 @@
 """Stands in for `experiments/run.py` where a test is about the sweep: it starts in no time.
 
-It leaves the configuration and a result in the folder of the run, its cores, and a count of its
-starts. With `--data.source=npz:MARK` it misbehaves: `fail` leaves with status 3, `wait` until a
-signal comes, `silent` without a result.
+It leaves the configuration and a result in the folder of the run, and a count of its starts. With
+`--data.source=npz:MARK` it misbehaves: `fail` leaves with status 3, `wait` until a signal comes,
+`silent` without a result.
 """
 
 import json
-import os
 import pathlib
 import signal
 import sys
@@ -24,8 +23,6 @@ def main(argv: list[str]) -> int:
     signal.signal(number, lambda signum, _: received.append(signum))
   with (folder / 'starts').open('a') as file:
     file.write('.')
-  if hasattr(os, 'sched_getaffinity'):
-    (folder / 'cores').write_text(' '.join(map(str, sorted(os.sched_getaffinity(0)))))
   print('working', flush=True)
   if mark == 'fail':
     print('fake: the reason\n', file=sys.stderr)

@@ -55,21 +55,6 @@ class RunningTest(chex.TestCase):
     for name in ('a-seed0', 'b-seed0', 'a-seed1', 'b-seed1'):
       self.assertEqual(self.starts(name), 1)
 
-  @parameterized.parameters(1, 2, 10_000)
-  def test_runs_at_once_share_the_cores(self, jobs):
-    if not hasattr(os, 'sched_getaffinity') or len(os.sched_getaffinity(0)) < 2:
-      self.skipTest('the system has one core, or does not say which')
-    before = os.sched_getaffinity(0)
-    self.sweep('--seeds=0', f'--jobs={jobs}')
-    self.assertEqual(os.sched_getaffinity(0), before)
-    found = [
-      {int(core) for core in (self.out / name / 'cores').read_text().split()}
-      for name in ('a-seed0', 'b-seed0')
-    ]
-    self.assertEqual(found[0] | found[1], before)
-    # More runs than cores cannot share them.
-    self.assertEqual(found[0] & found[1], set() if jobs == 2 else before)
-
   def test_only_what_is_missing_is_run(self):
     self.sweep('--seeds=0', '--only=b')
     self.assertEqual(self.starts('a-seed0'), 0)
