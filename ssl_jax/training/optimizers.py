@@ -1,4 +1,4 @@
-"""Update rules as Optax transformations; what weight decay leaves out is a parameter mask."""
+"""SGD, LARS, LARC, Adam and AdamW as Optax transformations, with a mask for weight decay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import optax
 from ssl_jax.models.arguments import check_choice
 
 NAMES = ('sgd', 'lars', 'larc', 'adamw', 'adam')
-EXCLUSIONS = ('none', 'norm_and_bias', 'legacy_downsample_gamma', 'legacy_regex')
+EXCLUSIONS = ('none', 'norm_and_bias', 'legacy_triplet', 'legacy_iccl')
 
 
 def build(
@@ -23,13 +23,13 @@ def build(
   schedule: optax.ScalarOrSchedule,
   momentum: float = 0.9,
   nesterov: bool = False,
-  weight_decay: float = 0.0,
-  exclude: str = 'norm_and_bias',
-  excluded_rate_scale: float = 1.0,
-  trust_coefficient: float = 1e-3,
   beta1: float = 0.9,
   beta2: float = 0.999,
   eps: float = 1e-8,
+  weight_decay: float = 0.0,
+  weight_decay_exclude: str = 'norm_and_bias',
+  excluded_lr_scale: float = 1.0,
+  trust_coefficient: float = 1e-3,
   clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
   """An update rule.
@@ -45,28 +45,29 @@ def build(
   Args:
     name: one of the above.
     schedule: the learning rate, constant or by the number of updates done.
-    momentum: of 'sgd', 'lars' and 'larc'.
-    nesterov: look ahead, of the same.
-    weight_decay: of the parameters that are not excluded.
-    exclude: which parameters have no weight decay, and in 'lars' no ratio, see `adapted`.
-    excluded_rate_scale: the learning rate of these parameters, relative to the others: 0.024 in
-      Barlow Twins (Zbontar et al., ICML 2021), 0.0048 against 0.2.
-    trust_coefficient: of 'lars' and 'larc'.
-    beta1, beta2, eps: of 'adam' and 'adamw'.
+    momentum: decay of the momentum buffer of 'sgd', 'lars' and 'larc'; 0 has no buffer.
+    nesterov: Nesterov momentum in the same three.
+    beta1, beta2, eps: decay rates of the two moments and denominator offset of 'adam' and 'adamw'.
+    weight_decay: coefficient, for the parameters that are not excluded.
+    weight_decay_exclude: which parameters have no weight decay, and in 'lars' no ratio; one of
+      `EXCLUSIONS`, see `weight_decay_mask`.
+    excluded_lr_scale: learning rate of these parameters over that of the others: 0.024 in Barlow
+      Twins (Zbontar et al., ICML 2021), 0.0048 against 0.2.
+    trust_coefficient: factor of the ratio in 'lars' and 'larc'.
     clip_norm: scale gradients down to this global norm before anything else; 0 does not.
 
   Raises:
     ValueError: an argument is out of range.
   """
   check_choice('name', name, NAMES)
-  check_choice('exclude', exclude, EXCLUSIONS)
+  check_choice('weight_decay_exclude', weight_decay_exclude, EXCLUSIONS)
   for argument, number in (('momentum', momentum), ('beta1', beta1), ('beta2', beta2)):
     if not 0 <= number < 1:
       raise ValueError(f'{argument}: found {number}, must be at least 0 and below 1')
   for argument, number in (
     ('weight_decay', weight_decay),
     ('clip_norm', clip_norm),
-    ('excluded_rate_scale', excluded_rate_scale),
+    ('excluded_lr_scale', excluded_lr_scale),
   ):
     if not 0 <= number < float('inf'):
       raise ValueError(f'{argument}: found {number}, must be 0 or more and finite')
@@ -74,12 +75,12 @@ def build(
     if not 0 < number < float('inf'):
       raise ValueError(f'{argument}: found {number}, must be above 0 and finite')
 
-  mask = lambda params: weight_decay_mask(params, exclude)
+  mask = lambda params: weight_decay_mask(params, weight_decay_exclude)
   decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
   rate = optax.scale_by_learning_rate(schedule)
   adam = optax.scale_by_adam(beta1, beta2, eps)
   trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
-  trust = (trust_coefficient, weight_decay, exclude)
+  trust = (trust_coefficient, weight_decay, weight_decay_exclude)
   rules = {
     'sgd': lambda: (decay, trace, rate),
     'lars': lambda: (scale_by_trust_ratio(*trust), rate, trace),
@@ -89,10 +90,10 @@ def build(
   }
   before = (optax.clip_by_global_norm(clip_norm),) if clip_norm else ()
   after: tuple[optax.GradientTransformation, ...] = ()
-  if excluded_rate_scale != 1:
+  if excluded_lr_scale != 1:
     # A constant factor on the updates is one on the rate, be it inside the momentum or outside.
     left_out = lambda params: jax.tree.map(operator.not_, mask(params))
-    after = (optax.masked(optax.scale(excluded_rate_scale), left_out),)
+    after = (optax.masked(optax.scale(excluded_lr_scale), left_out),)
   return optax.chain(*before, *rules[name](), *after)
 
 
@@ -104,9 +105,9 @@ def weight_decay_mask(params: chex.ArrayTree, exclude: str = 'norm_and_bias') ->
     exclude: what is left out.
       'none': nothing.
       'norm_and_bias': every parameter of rank 0 or 1.
-      'legacy_downsample_gamma': the same, but the gains of the encoder's shortcut norms stay in, as
+      'legacy_triplet': the same, but the gains of the encoder's shortcut norms stay in, as
         the regular expression of Wang et al. (ICCV 2021) has it.
-      'legacy_regex': the same, and the gains of the norms of all networks but `params['encoder']`
+      'legacy_iccl': the same, and the gains of the norms of all networks but `params['encoder']`
         stay in too, as the regular expression of Ge et al. (IEEE TIP 2023) has it.
 
   Raises:
@@ -120,7 +121,7 @@ def weight_decay_mask(params: chex.ArrayTree, exclude: str = 'norm_and_bias') ->
     names = [str(getattr(entry, 'key', entry)) for entry in path]
     if exclude == 'norm_and_bias' or names[-1] != 'scale':
       return False
-    return 'shortcut_norm' in names or (exclude == 'legacy_regex' and 'encoder' not in names)
+    return 'shortcut_norm' in names or (exclude == 'legacy_iccl' and 'encoder' not in names)
 
   return jax.tree_util.tree_map_with_path(stays, params)
 
@@ -135,6 +136,8 @@ def scale_by_trust_ratio(
   `optax.lars` divides by `|g + weight_decay * w|` instead (the same without weight decay) and takes
   a ratio of 1 where a norm is 0. Here a parameter that is all 0 gets no update, and so never leaves
   0: exclude biases. Where the denominator is 0 the update is 0. Excluded parameters pass unchanged.
+  With `weight_decay=0` the ratio still applies; lightly's LARS then leaves it out and takes the
+  plain momentum step of SGD.
   """
 
   def scale(adapt: bool, grad: chex.Array, param: chex.Array) -> chex.Array:

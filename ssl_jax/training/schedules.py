@@ -1,6 +1,6 @@
-"""The learning rate as a function of the updates done.
+"""Learning-rate schedules: cosine, constant and step decay, each after a linear warm-up.
 
-A learning-rate schedule takes the number of optimizer updates done (as Optax counts) and returns a
+A schedule takes the number of optimizer updates done (as Optax counts) and returns a
 float scalar, so it also yields the learning rate for the metrics. Its settings count batches: with
 `steps_per_update` batches accumulated into an update, update `n` happens during batch
 `n * steps_per_update + steps_per_update - 1` and has the learning rate of that batch.
@@ -16,9 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssl_jax.models.arguments import check_choice, check_positive
-
-UNITS = ('step', 'epoch')
+from ssl_jax.models.arguments import check_positive
 
 
 def warmup_cosine(
@@ -27,54 +25,59 @@ def warmup_cosine(
   total_steps: int,
   warmup_steps: int = 0,
   warmup_ratio: float = 1e-4,
+  warmup_by_epoch: bool = False,
+  schedule_by_epoch: bool = False,
   epoch_steps: int | None = None,
-  steps_per_update: int = 1,
-  final: float = 0.0,
-  warmup_unit: str = 'step',
+  min_lr_ratio: float = 0.0,
   cosine_after_warmup: bool = True,
+  steps_per_update: int = 1,
 ) -> optax.Schedule:
-  """Linear warm-up times half a cosine: `ramp * (final + (base - final) * (1 + cos(pi x)) / 2)`.
+  """Linear warm-up times half a cosine: `ramp * (low + (base - low) * (1 + cos(pi x)) / 2)`.
 
+  `low` is `min_lr_ratio * base`.
   `ramp` grows linearly from `warmup_ratio` at batch 0 to 1 at batch `warmup_steps`. `x` grows from
   0 to 1 over the run, or over the part of it after the warm-up. Three common forms:
 
   * a warm-up per batch, then the cosine per batch over the rest: the defaults;
   * the cosine per epoch over the whole run, under a warm-up per batch (Wang et al., ICCV 2021):
-    `epoch_steps=..., cosine_after_warmup=False`;
+    `epoch_steps=..., schedule_by_epoch=True, cosine_after_warmup=False`;
   * warm-up per epoch, then the cosine per epoch over the rest (Ge et al., IEEE TIP 2023):
-    `epoch_steps=..., warmup_unit='epoch'`.
+    `epoch_steps=..., schedule_by_epoch=True, warmup_by_epoch=True`.
 
   Args:
     base: the learning rate after warm-up.
-    total_steps: batches of the run; later updates have the learning rate `final`.
+    total_steps: batches of the run; later updates have the learning rate `low`.
     warmup_steps: batches of warm-up. A run that is shorter ends before it reaches `base`.
-    warmup_ratio: the ramp at batch 0. A ramp of `(t + 1) / n` at batch `t`, as some code has it, is
-      that of `warmup_steps=n - 1, warmup_ratio=1 / n`.
-    epoch_steps: batches of an epoch. Given, the cosine is constant within an epoch.
-    steps_per_update: batches accumulated into one update.
-    final: the learning rate at the end.
-    warmup_unit: 'epoch' makes the ramp constant within an epoch too; needs `epoch_steps`.
+    warmup_ratio: the ramp at batch 0. lightly's ramp is one step ahead, `(t + 1) / n` at batch
+      `t`: that is `warmup_steps=n - 1, warmup_ratio=1 / n`.
+    warmup_by_epoch: keeps the ramp constant within an epoch.
+    schedule_by_epoch: keeps the cosine constant within an epoch.
+    epoch_steps: batches of an epoch; needed by the two above only.
+    min_lr_ratio: learning rate at the end over `base`.
     cosine_after_warmup: whether `x` starts to grow after the warm-up rather than at batch 0.
+    steps_per_update: batches accumulated into one update.
 
   Raises:
     ValueError: an argument is out of range.
   """
   _check_warmup(base, warmup_steps, warmup_ratio, steps_per_update)
   check_positive('total_steps', total_steps)
-  check_choice('warmup_unit', warmup_unit, UNITS)
   if epoch_steps is not None:
     check_positive('epoch_steps', epoch_steps)
-  elif warmup_unit == 'epoch':
-    raise ValueError("epoch_steps: found None, must be given with warmup_unit='epoch'")
-  if not 0 <= final <= base:
-    raise ValueError(f'final: found {final}, must be between 0 and base {base}')
+  elif warmup_by_epoch or schedule_by_epoch:
+    by_epoch = 'warmup_by_epoch' if warmup_by_epoch else 'schedule_by_epoch'
+    raise ValueError(f'epoch_steps: found None, must be given with {by_epoch}')
+  if not 0 <= min_lr_ratio <= 1:
+    raise ValueError(f'min_lr_ratio: found {min_lr_ratio}, must be between 0 and 1')
+  low = min_lr_ratio * base
   start = warmup_steps if cosine_after_warmup else 0
 
   def schedule(count: chex.Numeric) -> jax.Array:
     batch = jnp.asarray(count) * steps_per_update + steps_per_update - 1
-    epoch = batch if epoch_steps is None else batch // epoch_steps * epoch_steps
-    ramp = _ramp(epoch if warmup_unit == 'epoch' else batch, warmup_steps, warmup_ratio)
-    return ramp * (final + (base - final) * _half_cosine(epoch - start, total_steps - start))
+    epoch_start = batch // epoch_steps * epoch_steps if epoch_steps else batch
+    ramp = _ramp(epoch_start if warmup_by_epoch else batch, warmup_steps, warmup_ratio)
+    at = epoch_start if schedule_by_epoch else batch
+    return ramp * (low + (base - low) * _half_cosine(at - start, total_steps - start))
 
   return schedule
 

@@ -151,9 +151,9 @@ class LarcTest(chex.TestCase):
       'larc',
       schedule=lambda count: jnp.array(rates)[count],
       weight_decay=0.1,
-      exclude='legacy_downsample_gamma',
+      weight_decay_exclude='legacy_triplet',
     )
-    decays = optimizers.weight_decay_mask(params, 'legacy_downsample_gamma')
+    decays = optimizers.weight_decay_mask(params, 'legacy_triplet')
     expected = jax.tree.map(np.array, params)
     buffer = jax.tree.map(np.zeros_like, expected)
     for rate, gradient, found in zip(
@@ -176,7 +176,7 @@ class LarcTest(chex.TestCase):
   def test_is_lars_at_a_constant_rate_where_nothing_is_left_out(self):
     params = {'kernel': jnp.array([[1.0, 2.0], [3.0, -4.0]])}
     gradients = [{'kernel': jnp.array([[0.1, -0.2], [0.3, g]])} for g in (0.4, -0.1)]
-    settings = {'schedule': 0.5, 'weight_decay': 0.01, 'exclude': 'none'}
+    settings = {'schedule': 0.5, 'weight_decay': 0.01, 'weight_decay_exclude': 'none'}
     chex.assert_trees_all_close(
       _run(optimizers.build('larc', **settings), params, gradients),
       _run(optimizers.build('lars', **settings), params, gradients),
@@ -229,16 +229,16 @@ class UpdateRuleTest(chex.TestCase):
   def test_excluded_parameters_move_at_a_rate_of_their_own(self, name, scale):
     params = jax.tree.map(lambda leaf: leaf + 0.5, _tree())
     gradients = [jax.tree.map(lambda p, i=i: jnp.cos(3 * p + i), params) for i in range(3)]
-    settings = {'name': name, 'weight_decay': 0.1, 'exclude': 'legacy_regex'}
+    settings = {'name': name, 'weight_decay': 0.1, 'weight_decay_exclude': 'legacy_iccl'}
     rate = lambda count: 0.5 / (count + 1.0)
     # Gradients do not hang on the parameters, so scaled movements are those of a scaled rate.
     plain = _run(optimizers.build(schedule=rate, **settings), params, gradients)[-1]
     found = _run(
-      optimizers.build(schedule=rate, excluded_rate_scale=scale, **settings), params, gradients
+      optimizers.build(schedule=rate, excluded_lr_scale=scale, **settings), params, gradients
     )[-1]
     expected = jax.tree.map(
       lambda stays, start, end: end if stays else start + scale * (end - start),
-      optimizers.weight_decay_mask(params, 'legacy_regex'),
+      optimizers.weight_decay_mask(params, 'legacy_iccl'),
       params,
       plain,
     )
@@ -266,13 +266,13 @@ class UpdateRuleTest(chex.TestCase):
       {'name': 'lasr'},
       "name: found 'lasr'; nearest: lars, larc; allowed: sgd, lars, larc, adamw, adam",
     ),
-    ({'exclude': 'norms'}, "exclude: found 'norms'"),
+    ({'weight_decay_exclude': 'norms'}, "weight_decay_exclude: found 'norms'"),
     ({'momentum': 1.0}, 'momentum: found 1.0'),
     ({'beta2': -0.1}, 'beta2: found -0.1'),
     ({'weight_decay': -1.0}, 'weight_decay: found -1.0'),
     ({'clip_norm': float('inf')}, 'clip_norm: found inf'),
     ({'trust_coefficient': 0.0}, 'trust_coefficient: found 0.0'),
-    ({'excluded_rate_scale': -1.0}, 'excluded_rate_scale: found -1.0'),
+    ({'excluded_lr_scale': -1.0}, 'excluded_lr_scale: found -1.0'),
   )
   def test_refuses_in_one_line(self, settings, message):
     with self.assertRaises(ValueError) as caught:
@@ -291,7 +291,7 @@ class AdaptedTest(chex.TestCase):
     self.assertTrue(all(path.endswith('/kernel') for path in kept))
 
   @parameterized.parameters(
-    ('legacy_downsample_gamma', SHORTCUT_GAIN), ('legacy_regex', SHORTCUT_GAIN | HEAD_GAINS)
+    ('legacy_triplet', SHORTCUT_GAIN), ('legacy_iccl', SHORTCUT_GAIN | HEAD_GAINS)
   )
   def test_legacy_lists_keep_some_gains(self, exclude, gains):
     clean = _paths(optimizers.weight_decay_mask(_tree(), 'norm_and_bias'), True)
@@ -302,7 +302,7 @@ class AdaptedTest(chex.TestCase):
   def test_the_mask_decides_what_weight_decay_moves(self):
     for exclude in optimizers.EXCLUSIONS:
       optimizer = optimizers.build(
-        'sgd', schedule=1.0, momentum=0.0, weight_decay=0.5, exclude=exclude
+        'sgd', schedule=1.0, momentum=0.0, weight_decay=0.5, weight_decay_exclude=exclude
       )
       params = jax.tree.map(jnp.ones_like, _tree())
       (after,) = _run(optimizer, params, [jax.tree.map(jnp.zeros_like, params)])

@@ -93,7 +93,7 @@ class RateTest(chex.TestCase):
       for group, base in enumerate((0.2 * 16, 0.0048 * 16)):
         rate = jax.jit(
           schedules.warmup_cosine(
-            base, total_steps=3000, warmup_steps=300, warmup_ratio=0.0, final=base / 1000
+            base, total_steps=3000, warmup_steps=300, warmup_ratio=0.0, min_lr_ratio=1e-3
           )
         )
         for batch, rates in ADJUSTER_RATES.items():

@@ -15,6 +15,7 @@ TRIPLET = {
   'warmup_steps': 100,
   'warmup_ratio': 1e-4,
   'epoch_steps': 10,
+  'schedule_by_epoch': True,
   'cosine_after_warmup': False,
 }
 TRIPLET_RATES = {
@@ -35,7 +36,8 @@ ICCL = {
   'total_steps': 300 * 626,
   'warmup_steps': 40 * 626,
   'epoch_steps': 626,
-  'warmup_unit': 'epoch',
+  'schedule_by_epoch': True,
+  'warmup_by_epoch': True,
 }
 ICCL_RATES = {
   0: 0.00024,
@@ -84,8 +86,8 @@ class WarmupCosineTest(chex.TestCase):
     np.testing.assert_array_equal(rates[110:], 0)
     self.assertTrue(bool(jnp.all(jnp.diff(rates[10:111]) < 0)))
 
-  def test_ends_at_the_final_rate(self):
-    schedule = _make(2.0, total_steps=100, final=0.5)
+  def test_ends_at_the_smallest_rate(self):
+    schedule = _make(2.0, total_steps=100, min_lr_ratio=0.25)
     np.testing.assert_allclose(
       [schedule(0), schedule(50), schedule(100)], [2, 1.25, 0.5], rtol=1e-6
     )
@@ -114,12 +116,9 @@ class WarmupCosineTest(chex.TestCase):
     ({'warmup_ratio': 2.0}, 'warmup_ratio: found 2.0'),
     ({'epoch_steps': 0}, 'epoch_steps: found 0'),
     ({'steps_per_update': 0}, 'steps_per_update: found 0'),
-    ({'final': 2.0}, 'final: found 2.0'),
-    (
-      {'warmup_unit': 'epochs'},
-      "warmup_unit: found 'epochs'; nearest: epoch; allowed: step, epoch",
-    ),
-    ({'warmup_unit': 'epoch'}, 'epoch_steps: found None'),
+    ({'min_lr_ratio': 2.0}, 'min_lr_ratio: found 2.0'),
+    ({'warmup_by_epoch': True}, 'epoch_steps: found None, must be given with warmup_by_epoch'),
+    ({'schedule_by_epoch': True}, 'epoch_steps: found None, must be given with schedule_by_epoch'),
   )
   def test_refuses_in_one_line(self, settings, message):
     settings = {'base': 1.0, 'total_steps': 10, **settings}

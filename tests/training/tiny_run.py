@@ -58,7 +58,7 @@ class Tiny:
       self.state if start is None else start,
       self.pixels,
       self.order,
-      loop.Plan(total=total, log=report, steps_per_call=self.steps_per_call, **plan),
+      loop.Plan(total=total, report=report, steps_per_call=self.steps_per_call, **plan),
       self.mesh,
       accumulation_steps=self.accumulation,
     )

@@ -164,8 +164,8 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
       beta1=settings.beta1,
       beta2=settings.beta2,
       weight_decay=settings.weight_decay,
-      exclude=settings.exclude,
-      excluded_rate_scale=settings.excluded_rate_scale,
+      weight_decay_exclude=settings.exclude,
+      excluded_lr_scale=settings.excluded_rate_scale,
       trust_coefficient=settings.trust_coefficient,
       clip_norm=settings.clip_norm,
     )
@@ -217,12 +217,13 @@ def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> opt
   return schedules.warmup_cosine(
     settings.learning_rate,
     total_steps=total_batches,
-    final=settings.final_ratio * settings.learning_rate,
     warmup_steps=warmup,
     warmup_ratio=settings.warmup_ratio,
-    warmup_unit=settings.warmup_unit,
+    warmup_by_epoch=settings.warmup_unit == 'epoch',
+    schedule_by_epoch=settings.schedule_unit == 'epoch',
+    epoch_steps=batches_per_epoch,
+    min_lr_ratio=settings.final_ratio,
     cosine_after_warmup=settings.cosine_after_warmup,
-    epoch_steps=batches_per_epoch if settings.schedule_unit == 'epoch' else None,
     steps_per_update=settings.accumulation_steps,
   )
 
