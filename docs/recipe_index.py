@@ -4,6 +4,7 @@ python docs/recipe_index.py
 """
 
 import dataclasses
+import functools
 import pathlib
 import re
 import sys
@@ -83,6 +84,7 @@ def sweeps() -> dict[str, pathlib.Path]:
   return _by_name(recipes_folder('sweeps'), '.sweep')
 
 
+@functools.cache
 def variants(file: pathlib.Path) -> dict[str, config.Config]:
   """The configuration of each variant of a sweep file, with seed 0."""
   sweep = sweep_file.read(file)
