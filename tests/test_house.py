@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import chex
 from absl.testing import parameterized
@@ -73,4 +74,4 @@ class HouseTest(chex.TestCase):
 
     for path in (ROOT / 'training').rglob('*.py'):
       for name in methods.names():
-        self.assertNotIn(name, path.read_text(), path)
+        self.assertNotRegex(path.read_text(), rf'\b{re.escape(name)}\b', path)

@@ -38,7 +38,7 @@ class FolderTest(TemporaryFolderTest):
 
   def load(self, **options):
     self.lines.clear()
-    options = {'image_size': 4, 'report': self.lines.append, **options}
+    options = {'image_size': 4, 'log': self.lines.append, **options}
     return data.load(f'folder:{self.root}', **options)
 
   def numbers(self, source):
