@@ -1,4 +1,4 @@
-"""The door: `python experiments/run.py --flagfile=experiments/flags/photographs/simclr.flags`."""
+"""The program `ssl-jax`, from a checkout: `python experiments/run.py --help`."""
 
 import pathlib
 import sys

@@ -1,3 +1,64 @@
-"""Self-supervised visual representation learning in JAX."""
+"""Self-supervised visual representation learning in JAX.
+
+Everything else is in the packages below: `from ssl_jax import losses`. Importing this one imports
+nothing further.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
 __version__ = '0.1.0'
+__all__ = ['load_encoder', 'pretrain']
+
+
+def pretrain(flags: Iterable[str]) -> pathlib.Path:
+  """Pre-trains as the program `ssl-jax` does, in this process.
+
+  A run that was stopped before continues where it stood.
+
+  Args:
+    flags: what would follow `ssl-jax` on a command line, such as
+      `['--flagfile=photographs/quickstart', '--steps=100']`.
+
+  Returns:
+    The folder of the finished run, for `load_encoder`.
+
+  Raises:
+    ValueError: a flag is unknown, has a value that is not allowed, or does not fit the data.
+    OSError: data cannot be read, or the folder cannot be written.
+    RuntimeError: the loss stopped being finite.
+    SystemExit: a signal stopped the run; its state was saved.
+  """
+  from ssl_jax import cli, config
+
+  parsed = config.parse(flags)
+  if parsed.task != 'pretrain':
+    raise ValueError(f'--task: found {parsed.task}, must be pretrain')
+  if status := cli.run_task(parsed):
+    raise SystemExit(status)
+  return pathlib.Path(parsed.run_folder)
+
+
+def load_encoder(run_dir: str | os.PathLike[str]) -> FrozenEncoder:
+  """The encoder that a run has trained, at its newest checkpoint, without its training data.
+
+  Args:
+    run_dir: the folder of the run.
+
+  Returns:
+    A function from images, uint8 [n, height, width, 3], to features, float32 [n, dim].
+
+  Raises:
+    ValueError: the folder holds no run, or no checkpoint that can be used.
+    OSError: its files cannot be read.
+  """
+  from ssl_jax.tasks.run import frozen_encoder
+
+  return frozen_encoder.load(pathlib.Path(run_dir))

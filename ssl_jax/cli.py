@@ -1,5 +1,7 @@
-"""The command line: flags to a configuration, a task, and one line for whatever the user can get
-wrong."""
+"""The program `ssl-jax`: runs the task that flags describe, or a sweep of runs.
+
+Every error of the user's is turned into one line here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,28 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ssl_jax.config.flags import UsageError
-from ssl_jax.config.help import help_text, show_text
+from ssl_jax.config.help import help_text, program_name, program_scripts, show_text
 
-_PROGRAM = 'python experiments/run.py'
+if TYPE_CHECKING:
+  from ssl_jax.config import Config
+
 _USAGE, _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the task that the flags describe and returns the exit status.
+  """Runs the task that the flags describe, or the sweep after the word `sweep`.
 
-  0: done; 1: the loss stopped being finite; 2: a flag, a file or a folder is at fault; 130 and 143:
-  a signal ended the run.
   SSL_JAX_TRACEBACK=1 shows where an error came from.
+
+  Args:
+    argv: the command line without the program; by default that of this process.
+
+  Returns:
+    The exit status. 0: done; 1: the loss stopped being finite, or runs of a sweep failed; 2: a
+    flag, a file or a folder is at fault; 128 + the number of a signal that ended it.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
   try:
@@ -42,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+  if argv[:1] == ['sweep']:
+    from ssl_jax import sweeps
+
+    return sweeps.main(argv[1:], run_command())
+
   from ssl_jax import config as config_lib
 
   wanted, others = _take(argv, ('help', 'h', 'helpfull', 'helpshort'))
@@ -51,18 +66,40 @@ def _run(argv: list[str]) -> int:
     except UsageError:  # a broken flag is no reason to withhold help
       method = config_lib.DEFAULT_METHOD['method']
     chosen = {'method': method}
-    print(help_text(config_lib.parser(), wanted, chosen, _PROGRAM))
+    print(help_text(config_lib.parser(), wanted, chosen, program_name()))
     return 0
   wanted, others = _take(argv, ('show',))
   config, origins = config_lib.resolve(others)
   if wanted is not None:
     print(show_text(config_lib.parser(), wanted, config, origins))
     return 0
+  return run_task(config)
+
+
+def run_task(config: Config) -> int:
+  """Runs `config.task` on the devices that `config` asks for; returns the exit status.
+
+  Raises:
+    UsageError: a setting does not fit the data, the devices or another setting.
+    OSError: a file or folder cannot be read or written.
+    NonFiniteLossError: the loss stopped being finite.
+  """
   _prepare(config)
 
   from ssl_jax import tasks
 
   return getattr(tasks, config.task)(config)
+
+
+def run_command() -> tuple[str, ...]:
+  """The command that a sweep starts its runs with: this interpreter, and this program again.
+
+  A script of a checkout starts `run.py` beside it, since the package need not be installed.
+  """
+  script = pathlib.Path(sys.argv[0]).resolve()
+  if script in program_scripts():
+    return sys.executable, str(script.with_name('run.py'))
+  return sys.executable, '-m', 'ssl_jax'
 
 
 def _take(argv: list[str], names: tuple[str, ...]) -> tuple[str | None, list[str]]:
@@ -81,7 +118,7 @@ def _take(argv: list[str], names: tuple[str, ...]) -> tuple[str | None, list[str
   return None, argv
 
 
-def _prepare(config) -> None:
+def _prepare(config: Config) -> None:
   """Settings of JAX that must stand before the first use of a device."""
   if config.devices.deterministic:
     flags = os.environ.get('XLA_FLAGS', '')

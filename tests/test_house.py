@@ -10,7 +10,9 @@ from absl.testing import parameterized
 ROOT = pathlib.Path(__file__).resolve().parent.parent / 'ssl_jax'
 # From top to bottom; packages on one line do not import each other.
 FLOORS = (
-  ('cli', 'sweeps'),
+  ('__main__',),
+  ('cli',),
+  ('sweeps',),
   ('tasks',),
   ('config',),
   ('reporting', 'evaluation'),

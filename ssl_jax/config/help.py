@@ -1,15 +1,55 @@
-"""What `--help` and `--show` print: the flags by section; the flags as set, and where."""
+"""What `--help` and `--show` print, and how messages name the command that was started."""
 
 from __future__ import annotations
 
+import pathlib
+import shlex
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import ssl_jax
 from ssl_jax.config.flags import Parser, Section, UsageError, nearest
 
 _WIDTH = 100
 _LEFT = 40
+
+
+def program_scripts() -> tuple[pathlib.Path, ...]:
+  """The scripts of a checkout that start the program: `experiments/run.py` and `sweep.py`."""
+  folder = pathlib.Path(ssl_jax.__file__).resolve().parent.parent / 'experiments'
+  return folder / 'run.py', folder / 'sweep.py'
+
+
+def program_name(subcommand: str = '') -> str:
+  """The program as it was started, for usage lines and for commands to copy.
+
+  `ssl-jax`, `python -m ssl_jax`, or `python experiments/run.py`, with the interpreter as it was
+  typed. `ssl-jax` also where another program calls the library.
+
+  Args:
+    subcommand: what follows; `experiments/sweep.py` stands for its own.
+  """
+  script = pathlib.Path(sys.argv[0])
+  words = ['ssl-jax']
+  if script.name == 'ssl-jax' and shutil.which('ssl-jax') != str(script):
+    words = [str(script)]  # not on PATH
+  elif script.name == '__main__.py' and script.parent.name == 'ssl_jax':
+    words = [sys.orig_argv[0], '-m', 'ssl_jax']
+  elif script.resolve() in program_scripts():
+    words = [sys.orig_argv[0], str(script)]
+  if subcommand and script.stem != subcommand:
+    words.append(subcommand)
+  return shlex.join(words)
+
+
+def started_as() -> str:
+  """The whole command that started this process, to be copied into a shell."""
+  if pathlib.Path(sys.argv[0]).name == 'ssl-jax':  # behind it stands an interpreter
+    return shlex.join([*shlex.split(program_name()), *sys.argv[1:]])
+  return shlex.join(sys.orig_argv)
 
 
 def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: str) -> str:
@@ -21,7 +61,8 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
   sections = parser.sections(chosen)
   names = [section.prefix for section in sections if section.prefix]
   if not wanted:
-    lines = [f'usage: {program} --flagfile=RECIPE.flags [--flag=value ...]', '']
+    lines = [f'usage: {program} --flagfile=RECIPE.flags [--flag=value ...]']
+    lines += [f'       {program} sweep FILE [--flag=value ...]', '']
     lines += _flag_lines(sections[0])
     more = f'More: --help=SECTION, or --help=all. Sections: {", ".join(names)}.'
     show = (

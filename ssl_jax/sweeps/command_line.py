@@ -1,55 +1,35 @@
-"""`python experiments/sweep.py`: plans, runs, and prints the table."""
+"""`ssl-jax sweep`: plans many runs, runs them, and prints the table."""
 
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shlex
-import sys
-import traceback
 from collections.abc import Sequence
 
 from ssl_jax.config.flags import UsageError
+from ssl_jax.config.help import program_name, started_as
 from ssl_jax.sweeps import options, planning, sweep_file, table
 from ssl_jax.sweeps.columns import COLUMNS, TRAINED
 from ssl_jax.sweeps.running import Outcome, run_all
 from ssl_jax.training.atomic import atomic_write
 
-_SOME_FAILED, _USAGE, _INTERRUPTED, _PIPE_CLOSED = 1, 2, 130, 141
+_SOME_FAILED = 1
 
 
 def main(argv: Sequence[str], command: Sequence[str]) -> int:
   """Runs a sweep and returns the exit status.
 
-  0: every run has finished; 1: some failed; 2: a flag or a file is at fault, and nothing was run;
-  128 + the number of a signal that ended the sweep. SSL_JAX_TRACEBACK=1 shows where an error came
-  from.
+  0: every run has finished; 1: some failed; 128 + the number of a signal that ended the sweep.
 
   Args:
     argv: the command line without the program.
     command: the program that makes one run of its flags.
+
+  Raises:
+    UsageError: a flag or the file is at fault, and nothing was run.
+    OSError: the file cannot be read, the folder cannot be written, or no run can be started.
   """
-  try:
-    return _sweep(argv, command)
-  except BrokenPipeError:
-    # Whoever read the output has gone, as in `| head`; nothing is left to tell them.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return _PIPE_CLOSED
-  except (UsageError, OSError) as error:
-    if os.environ.get('SSL_JAX_TRACEBACK'):
-      traceback.print_exception(error)
-    line = ' '.join(str(error).split())
-    if isinstance(error, OSError) and error.filename and error.strerror:
-      line = f'{error.filename}: {error.strerror}'
-    print(f'sweep: {line}', file=sys.stderr)
-    return _USAGE
-  except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    return _INTERRUPTED
-
-
-def _sweep(argv: Sequence[str], command: Sequence[str]) -> int:
   # -- Understand: everything that can be refused is refused here. ---------------------------------
   request = options.parse(argv)
   if request is None:
@@ -87,7 +67,7 @@ def _sweep(argv: Sequence[str], command: Sequence[str]) -> int:
     outcomes, signum = run_all(runs, command, wish.jobs, _Reporter(runs))
     if signum:
       over = sum(outcome.status in ('done', 'skipped') for outcome in outcomes)
-      _say(f'stopped   {over} of {len(runs)} runs have finished; the same command goes on')
+      _say(f'stopped   {over} of {len(runs)} runs have finished; to continue: {started_as()}')
       return 128 + signum
     failed = sum(outcome.status == 'failed' for outcome in outcomes)
 
@@ -108,7 +88,7 @@ def _sweep(argv: Sequence[str], command: Sequence[str]) -> int:
     wish.columns,
     results,
     sweep=str(request.file),
-    command=f'{options.PROGRAM} {shlex.join(made_by)}',
+    command=f'{program_name("sweep")} {shlex.join(made_by)}',
   )
   atomic_write(out / 'table.md', compared.markdown())
   atomic_write(out / 'table.json', json.dumps(compared.as_json(), indent=2) + '\n')
@@ -134,7 +114,7 @@ class _Reporter:
       'done': f'done in {took}',
       'skipped': 'finished before',
       'failed': f'failed after {took}: {outcome.note}',
-      'stopped': f'stopped after {took}; the same command goes on',
+      'stopped': f'stopped after {took}',
     }[outcome.status]
     if outcome.status in ('done', 'skipped'):
       text += _accuracy(outcome.run)

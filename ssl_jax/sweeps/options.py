@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ssl_jax.config.flags import Parser, UsageError, nearest, setting
+from ssl_jax.config.help import program_name
 from ssl_jax.sweeps.columns import COLUMNS, DEFAULT_COLUMNS
 
-PROGRAM = 'python experiments/sweep.py'
 _WIDTH = 100
 _SWITCHES = ('dry_run', 'table_only')
 _HELP = ('--help', '-h', '-help', '--helpfull', '--helpshort')
@@ -77,13 +77,15 @@ def parse(argv: Sequence[str]) -> Request | None:
     takes_value = is_flag and '=' not in word and word.lstrip('-') not in _SWITCHES
   if len(files) != 1:
     found = ' '.join(files) or 'none'
-    raise UsageError(f'FILE: found {found}, must be one sweep file; {PROGRAM} --help explains')
+    raise UsageError(
+      f'FILE: found {found}, must be one sweep file; {program_name("sweep")} --help explains'
+    )
   return Request(pathlib.Path(files[0]), Parser(Options).parse(flags), extra)
 
 
 def help_page() -> str:
   """How a sweep is started and how its file is written, for a terminal."""
-  lines = [f'usage: {PROGRAM} FILE [--flag=value ...] [-- flags for every run]', '']
+  lines = [f'usage: {program_name("sweep")} FILE [--flag=value ...] [-- flags for every run]', '']
   for field in dataclasses.fields(Options):
     default = field.default
     if isinstance(default, tuple):

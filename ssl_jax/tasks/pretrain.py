@@ -13,6 +13,7 @@ import jax
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
+from ssl_jax.config.help import started_as
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import FeatureExtractor, OnlineMeters
@@ -209,12 +210,14 @@ def pretrain(config: Config) -> int:
         log(f'report    {page}')
       except ModuleNotFoundError as error:
         log(f'report    left out: {error.name} is not installed')
+    for line in pretrain_report.next_steps(experiment, run_dir):
+      log(line)
     return 0
 
 
 def leave(preemption: Preemption, log: Callable[[str], None], where: str) -> int:
   """Says that a signal ended the run; the exit status is the shell's, 128 + the signal's number."""
-  log(f'stopped   {where}; the same command goes on')
+  log(f'stopped   {where}; to continue: {started_as()}')
   return 128 + (preemption.signum or signal.SIGTERM)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shlex
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from ssl_jax import config as config_lib
 from ssl_jax import data, evaluation, views
+from ssl_jax.config.help import program_name
 from ssl_jax.reporting import (
   Figure,
   collect_versions,
@@ -23,6 +25,7 @@ from ssl_jax.reporting import (
   write_report,
 )
 from ssl_jax.tasks.online_evaluation import FeatureExtractor
+from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training import TrainState
 
@@ -238,3 +241,18 @@ def lines(result: dict[str, Any]) -> list[str]:
   spent = ', '.join(f'{name} {value:.1f} s' for name, value in result['seconds'].items() if value)
   shown.append(f'time      {spent}')
   return shown
+
+
+def next_steps(experiment: Experiment, run_dir: pathlib.Path) -> list[str]:
+  """What can be done with a finished run: commands and Python to copy."""
+  program, run = program_name(), shlex.quote(str(run_dir))
+  labelled = experiment.dataset.train.labels is not None
+  protocols = 'linear,crowding,embedding' if labelled else 'spectrum,embedding'
+  config = shlex.quote(str(run_dir / folder.CONFIG))
+  return [
+    'next',
+    f'  evaluate    {program} --task=evaluate --run_dir={run} --protocols={protocols}',
+    f'  own images  {program} --flagfile={config} --data.source=folder:PATH --run_dir=runs/mine',
+    f'  embed       in Python: import ssl_jax; encoder = ssl_jax.load_encoder({str(run_dir)!r})',
+    '              features = encoder(images)  # uint8 [n, height, width, 3] to float32 [n, dim]',
+  ]

@@ -3,20 +3,23 @@
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import chex
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax import sweeps
+from ssl_jax import cli
 from tests.tasks.small_runs import ROOT, wait_for
 
 FAKE = (sys.executable, str(pathlib.Path(__file__).with_name('fake_run.py')))
 _IN_A_PROCESS = (
-  'import sys; from ssl_jax import sweeps; sys.exit(sweeps.main(sys.argv[1:-2], sys.argv[-2:]))'
+  'import sys; from ssl_jax import cli; cli.run_command = lambda: sys.argv[-2:]; '
+  'sys.exit(cli.main(["sweep", *sys.argv[1:-2]]))'
 )
 
 
@@ -27,9 +30,10 @@ class RunningTest(chex.TestCase):
     self.file = tmp_path / 'a.sweep'
     self.file.write_text('--epochs=1\na: --model.width=4\nb: --model.width=8\n')
 
-  def sweep(self, *argv):
+  def sweep(self, *argv, command=FAKE):
     """Exit status, standard output and standard error."""
-    status = sweeps.main([str(self.file), f'--out={self.out}', *argv], FAKE)
+    with mock.patch.object(cli, 'run_command', return_value=command):
+      status = cli.main(['sweep', str(self.file), f'--out={self.out}', *argv])
     return status, *self.capsys.readouterr()
 
   def starts(self, name):
@@ -45,7 +49,7 @@ class RunningTest(chex.TestCase):
     self.assertIn('55.00 ± 7.07', (self.out / 'table.md').read_text())
     made = json.loads((self.out / 'table.json').read_text())
     self.assertEqual([row['name'] for row in made['rows']], ['a', 'b'])
-    self.assertIn('experiments/sweep.py', made['command'])
+    self.assertTrue(made['command'].startswith(f'ssl-jax sweep {self.file}'))
     self.assertIn('working', (self.out / 'a-seed0.log').read_text())
 
     status, out, _ = self.sweep('--seeds=0,1', '--columns=knn')
@@ -98,12 +102,10 @@ class RunningTest(chex.TestCase):
   def test_the_last_line_is_of_the_last_start(self):
     self.file.write_text('a: --data.source=npz:fail\n')
     self.sweep('--seeds=0')
-    status = sweeps.main(
-      [str(self.file), f'--out={self.out}', '--seeds=0'],
-      (sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)'),
-    )
+    killed = (sys.executable, '-c', 'import os; os.kill(os.getpid(), 9)')
+    status, out, _ = self.sweep('--seeds=0', command=killed)
     self.assertEqual(status, 1)
-    self.assertIn('ended by SIGKILL: no output', self.capsys.readouterr().out)
+    self.assertIn('ended by SIGKILL: no output', out)
 
   def test_dry_run_prints_commands_and_runs_nothing(self):
     status, out, _ = self.sweep('--dry_run', '--seeds=7', '--only=b', '--', '--epochs=2')
@@ -122,7 +124,7 @@ class RunningTest(chex.TestCase):
     status, out, err = self.sweep(*argv)
     self.assertEqual(status, 2)
     self.assertEqual(out, '')
-    self.assertRegex(err, f'^sweep: {message}')
+    self.assertRegex(err, f'^ssl-jax: {message}')
     self.assertEqual(err.count('\n'), 1)
     self.assertFalse(self.out.exists())
 
@@ -134,14 +136,14 @@ class RunningTest(chex.TestCase):
     self.assertIn(str(self.out), err)
 
   def test_a_program_that_cannot_be_started(self):
-    status = sweeps.main([str(self.file), f'--out={self.out}'], (str(self.folder / 'none'),))
+    status, _, err = self.sweep(command=(str(self.folder / 'none'),))
     self.assertEqual(status, 2)
-    self.assertIn('none: No such file', self.capsys.readouterr().err)
+    self.assertIn('none: No such file', err)
 
   def test_help(self):
     status, out, _ = self.sweep('--help')
     self.assertEqual(status, 0)
-    self.assertTrue(out.startswith('usage: python experiments/sweep.py FILE'))
+    self.assertTrue(out.startswith('usage: ssl-jax sweep FILE'))
 
   @parameterized.parameters(signal.SIGTERM, signal.SIGINT)
   def test_a_signal_reaches_the_runs(self, signum):
@@ -166,8 +168,9 @@ class RunningTest(chex.TestCase):
     finally:
       process.kill()
     self.assertEqual(process.returncode, 128 + signum, err)
-    self.assertRegex(out, r'b-seed0  stopped after \d s; the same command goes on')
-    self.assertIn('stopped   1 of 4 runs have finished', out)
+    self.assertRegex(out, r'b-seed0  stopped after \d s\n')
+    self.assertIn('stopped   1 of 4 runs have finished; to continue: ', out)
+    self.assertIn(shlex.join([str(self.file), f'--out={self.out}', '--seeds=0']), out)
     for name in 'bc':
       self.assertEqual((self.out / f'{name}-seed0' / 'received').read_text(), str(int(signum)))
     self.assertEqual(self.starts('d-seed0'), 0)

@@ -4,6 +4,7 @@ import html.parser
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,7 @@ class ResultTest(TaskTest):
     self.assertEqual(losses, {2, 3, 4, 6, 8, 9, 10})
     self.assertTrue(any(self.run_dir.glob('events.out.tfevents.*')))
     self.check_page((self.run_dir / 'report.html').read_text())
+    self.check_next_steps(out)
 
     # The same command finds nothing left to do, and says the same.
     again, out, _ = self.call('--report.html=true', '--report.tensorboard=true')
@@ -75,6 +77,16 @@ class ResultTest(TaskTest):
     flagfile = f'--flagfile={self.run_dir / "config.flags"}'
     self.assertEqual(cli.main([flagfile, f'--run_dir={other}', '--report.html=false']), 0)
     self.assertEqual(json.loads((other / 'result.json').read_text())['knn'], result['knn'])
+
+  def check_next_steps(self, out):
+    """The last lines name this run and the program."""
+    last = [line.split() for line in out.splitlines()[-5:]]
+    self.assertEqual(last[0], ['next'])
+    evaluate = ['evaluate', 'ssl-jax', '--task=evaluate', f'--run_dir={self.run_dir}']
+    self.assertEqual(last[1][:4], evaluate)
+    repeat = ['own', 'images', 'ssl-jax', f'--flagfile={self.run_dir}/config.flags']
+    self.assertEqual(last[2][:4], repeat)
+    self.assertEqual(last[3][-1], f'ssl_jax.load_encoder({str(self.run_dir)!r})')
 
   def check_page(self, page):
     outside, headings = [], []
@@ -242,9 +254,27 @@ class CommandTest(chex.TestCase):
     script = [sys.executable, str(small_runs.ROOT / 'experiments' / 'run.py')]
     pages = [
       subprocess.run([*command, '--help'], capture_output=True, text=True, check=True).stdout
-      for command in ([str(beside)], script)
+      for command in ([str(beside)], script, [sys.executable, '-m', 'ssl_jax'])
     ]
-    self.assertEqual(pages[0], pages[1])
+    # Each page names the program as it was started, and all else is the same.
+    starts = [page.partition(' --flagfile=')[0] for page in pages]
+    shown = ['ssl-jax' if shutil.which('ssl-jax') == str(beside) else str(beside)]
+    shown += [shlex.join(script), f'{sys.executable} -m ssl_jax']
+    self.assertEqual(starts, [f'usage: {words}' for words in shown])
+    rests = {page.replace(words, 'PROGRAM') for page, words in zip(pages, shown, strict=True)}
+    self.assertLen(rests, 1)
+
+  def test_messages_name_the_program_as_it_was_started(self):
+    script = small_runs.ROOT / 'experiments' / 'sweep.py'
+    for command, shown in (
+      ([str(script)], f'{script}'),
+      (['-m', 'ssl_jax', 'sweep'], '-m ssl_jax sweep'),
+    ):
+      done = subprocess.run(
+        [sys.executable, *command, '--jobs=2'], capture_output=True, text=True, check=False
+      )
+      self.assertEqual(done.returncode, 2, done.stderr)
+      self.assertIn(f'{sys.executable} {shown} --help explains', done.stderr)
 
   def test_a_platform_that_is_not_there(self):
     done = small_runs.finish(small_runs.start(['--devices.platform=tpu']))

@@ -116,20 +116,7 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
     mesh = mesh_lib.make_mesh()
     mesh_lib.check_batch(mesh, config.data.batch_size)
     config.method.validate_batch(config.data.batch_size, config.view_size)
-  mean, std = config.views.statistics
-  with refusals_are_the_users('views'):
-    recipe = views.recipe(
-      config.views.recipe,
-      size=config.view_size,
-      crop_scale_min=config.views.crop_scale_min or None,
-      jitter_strength=config.views.jitter_strength,
-      interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
-      local_crops=config.views.local_crops,
-      local_size=config.views.local_size,
-      local_scale=(config.views.local_scale_min, config.views.local_scale_max),
-      mean=mean,
-      std=std,
-    )
+  recipe = view_recipe(config)
   with refusals_are_the_users():
     encoder = models.resnet(**dataclasses.asdict(config.model))
     # The held-out images do not depend on --seed: runs of several seeds share one test set.
@@ -178,6 +165,28 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
       else np.bincount(labels, minlength=len(dataset.class_names)),
     )
   return Experiment(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
+
+
+def view_recipe(config: Config) -> views.Recipe:
+  """The distribution of views that `config` describes.
+
+  Raises:
+    UsageError: a setting of the views is not allowed.
+  """
+  mean, std = config.views.statistics
+  with refusals_are_the_users('views'):
+    return views.recipe(
+      config.views.recipe,
+      size=config.view_size,
+      crop_scale_min=config.views.crop_scale_min or None,
+      jitter_strength=config.views.jitter_strength,
+      interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
+      local_crops=config.views.local_crops,
+      local_size=config.views.local_size,
+      local_scale=(config.views.local_scale_min, config.views.local_scale_max),
+      mean=mean,
+      std=std,
+    )
 
 
 def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) -> None:

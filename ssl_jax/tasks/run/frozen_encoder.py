@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,10 +17,11 @@ from jax.sharding import Mesh, NamedSharding
 
 from ssl_jax import evaluation, models, views
 from ssl_jax.config.flags import UsageError
-from ssl_jax.data import Source
-from ssl_jax.tasks.run.experiment import Experiment
+from ssl_jax.data import ArraySource, Source
+from ssl_jax.tasks.run import folder, stored
+from ssl_jax.tasks.run.experiment import Experiment, view_recipe
 from ssl_jax.tasks.run.stored import StoredRun
-from ssl_jax.training import TrainState, state
+from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
 
 LAYERS = ('encoder', 'projector')
@@ -49,6 +51,21 @@ class FrozenEncoder:
   recipe: views.Recipe
   mesh: Mesh
   seed: int
+
+  def __call__(self, images: np.ndarray) -> np.ndarray:
+    """The encoder's features, batch by batch on all devices.
+
+    Args:
+      images: uint8 [n, height, width, 3]; the central square of each is resized to the size that
+        the run was trained with, and normalized as there.
+
+    Returns:
+      float32 [n, dim], on the host, in the order of the images.
+
+    Raises:
+      ValueError: the images have another dtype or shape, or there is none.
+    """
+    return self.features(ArraySource(np.asarray(images)), 'encoder')
 
   def digest(self, layer: str) -> str:
     """SHA-256 of all that features of a layer depend on but the images.
@@ -165,6 +182,30 @@ def _gathered(mesh: Mesh) -> NamedSharding:
 def of_run(run: StoredRun) -> FrozenEncoder:
   """The online encoder and projection head of a run's checkpoint."""
   return of_state(run.experiment, run.state)
+
+
+def load(run_dir: pathlib.Path) -> FrozenEncoder:
+  """The encoder at the newest checkpoint of a run, from its folder alone: no data is read.
+
+  Raises:
+    UsageError: the folder holds no run, or no checkpoint that can be used.
+    OSError: its files cannot be read.
+  """
+  config = stored.read_config(run_dir)
+  found = Checkpoints(run_dir / folder.CHECKPOINTS, read_only=True).read()
+  if found is None:
+    raise UsageError(
+      f'--run_dir: found no checkpoint in {run_dir}, must be a run that has saved one'
+    )
+  saved, _ = found
+  mesh = mesh_lib.make_mesh()
+  same = mesh_lib.replicated(mesh)
+  variables = {
+    part: {'encoder': jax.tree.map(lambda x: mesh_lib.put(x, same), saved[part]['encoder'])}
+    for part in ('params', 'batch_stats')
+  }
+  encoder = models.resnet(**dataclasses.asdict(config.model))
+  return FrozenEncoder({'encoder': encoder}, variables, view_recipe(config), mesh, config.seed)
 
 
 def untrained(experiment: Experiment) -> FrozenEncoder:

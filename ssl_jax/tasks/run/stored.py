@@ -37,13 +37,10 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
     UsageError: the folder holds no run or no checkpoint, or a flag contradicts the run.
     OSError: the data cannot be read.
   """
+  if not config.run_dir:
+    raise UsageError('--run_dir: found nothing, must be the folder of a run')
   path = pathlib.Path(config.run_dir)
-  stored = path / folder.CONFIG
-  if not config.run_dir or not stored.is_file():
-    found = f'{path} without {folder.CONFIG}' if config.run_dir else 'nothing'
-    raise UsageError(f'--run_dir: found {found}, must be the folder of a run')
-  own = config_lib.parse([f'--flagfile={stored}'])
-  own = _with_flags_of(own, config)
+  own = _with_flags_of(read_config(path), config)
   experiment = build_experiment(own, log=log)
   with refusals_are_the_users():
     template = state.create(
@@ -55,6 +52,20 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   if restored is None:
     raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
   return StoredRun(path, experiment, *restored)
+
+
+def read_config(path: pathlib.Path) -> Config:
+  """The configuration of the run in a folder.
+
+  Raises:
+    UsageError: the folder holds no run.
+  """
+  stored = path / folder.CONFIG
+  if not stored.is_file():
+    raise UsageError(
+      f'--run_dir: found {path} without {folder.CONFIG}, must be the folder of a run'
+    )
+  return config_lib.parse([f'--flagfile={stored}'])
 
 
 def _with_flags_of(own: Config, config: Config) -> Config:
