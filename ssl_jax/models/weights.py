@@ -17,6 +17,8 @@ from ssl_jax.models.network import Network, Variables
 
 FORMATS = ('.npz', '.safetensors')
 _PARTS = ('params', 'batch_stats')
+# What version 0.1 called `batch_stats`; its files are read until 0.3.
+_FORMER_STATS = 'stats/'
 
 
 def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
@@ -122,13 +124,17 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   library = _safetensors() if path.suffix == '.safetensors' else None
   with path.open('rb') as file:
     try:
-      return library.load(file.read()) if library else _read_npz(file)
+      arrays = library.load(file.read()) if library else _read_npz(file)
     except Exception as error:  # of damaged bytes the readers raise nearly anything
       line = ' '.join(str(error).split())
       # What safetensors raises for a type of number that NumPy lacks.
       if library and isinstance(error, KeyError):
         raise ValueError(f'{path}: found arrays of type {line}, must be F16, F32 or F64') from error
       raise OSError(f'{path}: the file is damaged: {line or type(error).__name__}') from error
+  return {
+    f'batch_{name}' if name.startswith(_FORMER_STATS) else name: array
+    for name, array in arrays.items()
+  }
 
 
 def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -145,7 +145,9 @@ class WeightsTest(chex.TestCase):
   def test_another_network(self):
     path = self.folder / 'weights.npz'
     models.save_weights(path, drawn('resnet'))
-    self.refused(path, ValueError, 'params/.* is missing; must be the weights of this architecture')
+    self.refused(
+      path, ValueError, 'batch_stats/.* is missing; must be the weights of this architecture'
+    )
     wider = models.resnet('resnet10', width=4)
     self.refused(path, ValueError, r'found shape \(.*\), must be \(.*\)', wider)
 

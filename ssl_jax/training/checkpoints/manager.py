@@ -1,10 +1,10 @@
-"""Checkpoints of a run: saved in the background, vouched for by a manifest, kept by rule."""
+"""Checkpoints of a run: saved in the background, complete once their manifest is written."""
 
 import math
 import pathlib
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,16 +21,16 @@ PyTree = Any
 class Checkpoints:
   """The checkpoints in one folder, `folder/STEP`: the last few and the best.
 
-  A checkpoint counts from the moment its manifest is on disk, and only then may older ones go. With
+  A checkpoint can be restored once its manifest is on disk; only then are older ones deleted. With
   several processes all methods but `poll`, `steps`, `latest_step` and `best_step` are collectives;
-  the folder is shared by all processes and process 0 does the book-keeping.
+  the folder is shared by all processes, and process 0 alone writes manifests and deletes.
 
   Args:
     folder: where to keep them; created if missing.
     keep_last: how many of the newest are kept, at least 1.
     keep_best: how many of those with the highest scores are kept besides, at least 0.
     log: called with one line about each checkpoint that cannot be used.
-    read_only: neither create nor tidy the folder: for looking into the run of another process.
+    read_only: neither creates nor changes the folder: for reading the run of another process.
 
   Raises:
     ValueError: `keep_last` or `keep_best` is out of range.
@@ -72,8 +72,8 @@ class Checkpoints:
     Args:
       step: number of the step, at least 0.
       state: pytree of arrays, typed PRNG keys and Python numbers.
-      score: affects_result which checkpoint is the best, higher being better; not finite counts as
-        None.
+      score: by which the best checkpoint is chosen, higher being better; a score that is not
+        finite is taken as None.
 
     Raises:
       ValueError: `step` is negative, a leaf is no array, or the folder was opened read-only.
@@ -167,19 +167,20 @@ class Checkpoints:
     if chosen < 0:
       return None
     path = self.folder / str(chosen)
-    state_tree.check_same(manifests.read(path).arrays, template, str(path))
-    try:
-      restored = self._storage.restore(path, state_tree.targets(template))
-    except Exception as error:
-      reason = checkpoint_folder.one_line(error)
-      raise CheckpointError(f'{path}: cannot be restored: {reason}') from error
+    saved = manifests.read(path).arrays
+    targets = state_tree.targets(template)
+    current = state_tree.current_paths(saved, wanted=targets)
+    state_tree.check_same({current[name]: saved[name] for name in saved}, template, str(path))
+    stored = self._read(path, {name: targets[current[name]] for name in saved})
+    restored = {current[name]: array for name, array in stored.items()}
     return state_tree.unpack(template, restored), chosen
 
   def read(self) -> tuple[dict[str, Any], int] | None:
-    """The newest usable checkpoint as it is stored, for those who do not have the state it was of.
+    """Reads the newest usable checkpoint without a template of its state.
 
     Returns:
-      (nested dict of NumPy arrays by path, step), or None where there is no usable checkpoint.
+      (nested dict of NumPy arrays, step), or None where there is no usable checkpoint; arrays
+      without elements are left out.
 
     Raises:
       CheckpointError: reading failed.
@@ -190,12 +191,9 @@ class Checkpoints:
     if chosen < 0:
       return None
     path = self.folder / str(chosen)
-    try:
-      stored = state_tree.abstract_tree(manifests.read(path).arrays)
-      return self._storage.restore(path, stored), chosen
-    except Exception as error:
-      reason = checkpoint_folder.one_line(error)
-      raise CheckpointError(f'{path}: cannot be read: {reason}') from error
+    stored = self._read(path, state_tree.abstract_arrays(manifests.read(path).arrays))
+    current = state_tree.current_paths(stored)
+    return storage.nest({current[name]: array for name, array in stored.items()}), chosen
 
   def steps(self) -> list[int]:
     """Steps with a usable checkpoint, ascending, judged by manifest and sizes (not by content)."""
@@ -221,6 +219,13 @@ class Checkpoints:
     held = sum(record.bytes for entry in self._listed().values() for record in entry.files.values())
     each = _bytes(state_tree.describe(template))
     checkpoint_folder.check_space(self.folder, each, held, self.keep_last, self.keep_best)
+
+  def _read(self, path: pathlib.Path, targets: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+      return self._storage.restore(path, targets)
+    except Exception as error:
+      reason = checkpoint_folder.one_line(error)
+      raise CheckpointError(f'{path}: cannot be restored: {reason}') from error
 
   def _newest_verified(self) -> int | None:
     if jax.process_index() != 0:

@@ -60,8 +60,8 @@ def create(
   for name, path in sorted(_files(folder)):
     files[name] = _record(path, sync=True)
     folders.update(parent for parent in path.parents if folder in parent.parents)
-  # The manifest may only reach the disk after everything it vouches for: older checkpoints are
-  # deleted on its word.
+  # Older checkpoints are deleted once the manifest exists, so everything it lists must be on disk
+  # before it.
   for path in folders:
     sync_folder(path)
   manifest = Manifest(step, score, dict(arrays), files)

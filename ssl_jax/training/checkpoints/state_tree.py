@@ -1,9 +1,9 @@
-"""A train state, any pytree of arrays, as the nested dict of plain arrays that is stored."""
+"""A train state, any pytree of arrays, as the plain arrays that are stored, by path."""
 
 import dataclasses
 import math
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ import numpy as np
 PyTree = Any
 
 _IMPLEMENTATIONS = {'key<fry>': 'threefry2x32', 'key<rbg>': 'rbg', 'key<urbg>': 'unsafe_rbg'}
+# Parts of a train state under the names of version 0.1, whose checkpoints are read until 0.3.
+_FORMER_PARTS = {'stats': 'batch_stats', 'extra': 'method_state'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,37 +68,50 @@ def check_same(
       )
 
 
+def current_paths(saved: Iterable[str], wanted: Container[str] = ()) -> dict[str, str]:
+  """By path in a checkpoint, the path in today's state: another one where a part was renamed.
+
+  Args:
+    saved: the paths in the checkpoint.
+    wanted: paths that the state is known to have, which keep their names.
+  """
+  return {name: name if name in wanted else _current_path(name) for name in saved}
+
+
 def pack(state: PyTree) -> dict[str, Any]:
-  """Turns a state into a nested dict of jax and NumPy arrays; keys become their uint32 data."""
-  return _nest({name: _plain(value) for name, value in _named(state)})
+  """The leaves of a state by path, as jax and NumPy arrays; keys become their uint32 data."""
+  return {name: _plain(value) for name, value in _named(state)}
 
 
 def targets(template: PyTree) -> dict[str, Any]:
-  """Nested dict that says, for each stored array, what to restore and on which devices."""
-  return _nest({name: _target(value) for name, value in _named(template)})
+  """By path, what to restore (shape and dtype) and on which devices."""
+  return {name: _target(value) for name, value in _named(template)}
 
 
-def abstract_tree(saved: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, Any]:
-  """Nested dict to restore all that was stored into NumPy arrays, without the state it was."""
+def abstract_arrays(saved: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, Any]:
+  """By path, what to restore so that everything stored becomes a NumPy array."""
   targets = {}
   for name, (shape, dtype) in saved.items():
     if dtype.startswith('key<'):
       # Keys are stored as their data, whose length depends on the implementation.
       data = jax.random.key_data(jax.random.key(0, impl=_IMPLEMENTATIONS[dtype]))
       shape, dtype = (*shape, *data.shape), 'uint32'
-    targets[name] = np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
-  return _nest(targets)
+    targets[name] = _abstract_array(shape, jnp.dtype(dtype))
+  return targets
 
 
 def unpack(template: PyTree, restored: Mapping[str, Any]) -> PyTree:
-  """Turns a restored nested dict back into the structure and the leaf types of `template`."""
-  values = []
-  for name, like in _named(template):
-    found: Any = restored
-    for part in _parts(name):
-      found = found.get(part) if found is not None else None
-    values.append(_rebuild(like, found))
+  """Turns restored arrays back into the structure and the leaf types of `template`."""
+  values = [_rebuild(like, restored.get(name)) for name, like in _named(template)]
   return jax.tree.unflatten(jax.tree.structure(template), values)
+
+
+def _current_path(name: str) -> str:
+  parts = name.split('/')
+  if parts[0] not in _FORMER_PARTS:
+    return name
+  # Further down as well: a frozen encoder in `extra` has `stats` of its own.
+  return '/'.join(_FORMER_PARTS.get(part, part) for part in parts)
 
 
 def _named(tree: PyTree) -> list[tuple[str, Any]]:
@@ -116,25 +131,6 @@ def _key_name(key: Any) -> str:
 def _quote(name: str) -> str:
   # '/' separates our paths and '.' those of the storage format; an empty name has no place there.
   return urllib.parse.quote(name, safe=' ').replace('.', '%2E') or '%'
-
-
-def _parts(name: str) -> list[str]:
-  return name.split('/')
-
-
-def _nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
-  tree: dict[str, Any] = {}
-  for name, value in leaves.items():
-    # An array without elements is nothing but its shape, which the manifest keeps; the storage
-    # format has no place for it.
-    if math.prod(value.shape) == 0:
-      continue
-    *folders, last = _parts(name)
-    node = tree
-    for folder in folders:
-      node = node.setdefault(folder, {})
-    node[last] = value
-  return tree
 
 
 def _is_key(value: Any) -> bool:
@@ -169,9 +165,13 @@ def _target(value: Any) -> Any:
   elif not hasattr(value, 'shape'):
     value = np.asarray(value)
   if sharding is None:
-    # A stand-in of the right shape and dtype that takes no memory: restored as a NumPy array.
-    return np.broadcast_to(np.zeros((), value.dtype), value.shape)
+    return _abstract_array(value.shape, value.dtype)
   return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
+
+
+def _abstract_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+  """Shape and dtype without memory behind them; the storage restores such a leaf to NumPy."""
+  return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _sharding(value: Any) -> Any:

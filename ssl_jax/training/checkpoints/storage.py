@@ -1,10 +1,14 @@
-"""Orbax behind three calls, asynchronous save of a nested dict of arrays, wait and restore."""
+"""Asynchronous saving and restoring of arrays by path, with Orbax."""
 
+import functools
 import logging
+import math
+import operator
 import pathlib
 import shutil
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 _TEMPORARY = '*.orbax-checkpoint-tmp*'
@@ -22,22 +26,26 @@ class ArrayStorage:
   def __init__(self) -> None:
     self._writer: Any = None
 
-  def save(self, path: pathlib.Path, tree: dict[str, Any]) -> None:
-    """Copies the arrays to the host and returns; they may be donated or deleted afterwards."""
+  def save(self, path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+    """Copies arrays (by `/`-separated path) to the host and returns; they may then be donated."""
     import orbax.checkpoint as ocp
 
-    self._orbax().save(path, args=ocp.args.StandardSave(tree))
+    self._orbax().save(path, args=ocp.args.StandardSave(nest(arrays)))
 
   def wait(self) -> None:
     """Blocks until the save under way has its final name; raises what went wrong with it."""
     if self._writer is not None:
       self._writer.wait_until_finished()
 
-  def restore(self, path: pathlib.Path, target: dict[str, Any]) -> dict[str, Any]:
-    """Reads the arrays at `path` as NumPy arrays or onto the shardings that `target` names."""
+  def restore(self, path: pathlib.Path, targets: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads the arrays at `path` as NumPy arrays or onto the shardings of `targets`, by path.
+
+    Those without elements are left out.
+    """
     import orbax.checkpoint as ocp
 
-    return self._orbax().restore(path, args=ocp.args.StandardRestore(target))
+    restored = self._orbax().restore(path, args=ocp.args.StandardRestore(nest(targets)))
+    return {name: _leaf(restored, name) for name, target in targets.items() if _is_stored(target)}
 
   def _orbax(self) -> Any:
     if self._writer is None:
@@ -46,6 +54,28 @@ class ArrayStorage:
       silence_orbax()
       self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
     return self._writer
+
+
+def nest(arrays: Mapping[str, Any]) -> dict[str, Any]:
+  """Arrays by `/`-separated path as a nested dict, without those that have no elements."""
+  tree: dict[str, Any] = {}
+  for name, value in arrays.items():
+    if _is_stored(value):
+      *folders, last = name.split('/')
+      functools.reduce(lambda node, folder: node.setdefault(folder, {}), folders, tree)[last] = (
+        value
+      )
+  return tree
+
+
+def _leaf(tree: dict[str, Any], name: str) -> Any:
+  return functools.reduce(operator.getitem, name.split('/'), tree)
+
+
+def _is_stored(value: Any) -> bool:
+  # An array without elements is nothing but its shape, which the manifest keeps; the storage format
+  # has no place for it.
+  return math.prod(value.shape) > 0
 
 
 def delete(path: pathlib.Path) -> None:

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 SAVE_FOR_EVER = """
 import itertools, sys
 import numpy as np
-from ssl_jax.training.checkpoints import Checkpoints
+from ssl_jax.training.checkpoints.manager import Checkpoints
 checkpoints = Checkpoints(sys.argv[1], log=lambda line: None)
 state, first = checkpoints.restore({'x': np.zeros(50_000)}) or (None, -1)
 assert state is None or (state['x'] == first).all()
@@ -34,8 +34,8 @@ for step in itertools.count(first + 1):
 FILL_THE_DISK = """
 import shutil, sys
 import jax
-from ssl_jax.training.checkpoint_folder import CheckpointError
-from ssl_jax.training.checkpoints import Checkpoints
+from ssl_jax.training.checkpoints.folder import CheckpointError
+from ssl_jax.training.checkpoints.manager import Checkpoints
 state = {'x': jax.random.normal(jax.random.key(0), (250_000,)), 'key': jax.random.key(1)}
 checkpoints = Checkpoints(sys.argv[1], keep_last=5)
 for step in range(9):
@@ -62,9 +62,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 jax.distributed.initialize(f'127.0.0.1:{port}', num_processes=2, process_id=rank)
-from ssl_jax.training.checkpoint_folder import CheckpointError
-from ssl_jax.training.checkpoints import Checkpoints
-from ssl_jax.training import manifest
+from ssl_jax.training.checkpoints import manifest
+from ssl_jax.training.checkpoints.folder import CheckpointError
+from ssl_jax.training.checkpoints.manager import Checkpoints
 from ssl_jax.training.preemption import Preemption
 mesh = jax.make_mesh((4,), ('data',), axis_types=(AxisType.Auto,))
 
@@ -181,9 +181,9 @@ class ProcessesTest(chex.TestCase):
 
   @pytest.mark.slow
   def test_two_processes(self):
-    with socket.socket() as probe:
-      probe.setup(('127.0.0.1', 0))
-      port = probe.getsockname()[1]
+    with socket.socket() as free:
+      free.bind(('127.0.0.1', 0))
+      port = free.getsockname()[1]
     processes = [start(TWO_PROCESSES, self.folder / 'run', port, rank) for rank in range(2)]
     for process in processes:
       self.addCleanup(process.kill)
