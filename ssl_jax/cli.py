@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ssl_jax.config.flags import UsageError
-from ssl_jax.config.help import help_text, program_name, program_scripts, show_text
+from ssl_jax.config.help import (
+  HELP_FLAGS,
+  help_text,
+  program_name,
+  program_scripts,
+  show_text,
+  take,
+)
 
 if TYPE_CHECKING:
   from ssl_jax.config import Config
@@ -59,7 +66,7 @@ def _run(argv: list[str]) -> int:
 
   from ssl_jax import config as config_lib
 
-  wanted, others = _take(argv, ('help', 'h', 'helpfull', 'helpshort'))
+  wanted, others = take(argv, HELP_FLAGS)
   if wanted is not None:
     try:
       method = config_lib.parse([a for a in others if a.startswith('-')]).method.name
@@ -68,7 +75,7 @@ def _run(argv: list[str]) -> int:
     chosen = {'method': method}
     print(help_text(config_lib.parser(), wanted, chosen, program_name()))
     return 0
-  wanted, others = _take(argv, ('show',))
+  wanted, others = take(argv, ('show',))
   config, origins = config_lib.resolve(others)
   if wanted is not None:
     print(show_text(config_lib.parser(), wanted, config, origins))
@@ -100,22 +107,6 @@ def run_command() -> tuple[str, ...]:
   if script in program_scripts():
     return sys.executable, str(script.with_name('run.py'))
   return sys.executable, '-m', 'ssl_jax'
-
-
-def _take(argv: list[str], names: tuple[str, ...]) -> tuple[str | None, list[str]]:
-  """Takes `--NAME`, `--NAME=SECTION` or `--NAME SECTION` out of the arguments.
-
-  Returns:
-    The section, '' without one, None where no such flag is given; and the other arguments.
-  """
-  for index, argument in enumerate(argv):
-    name, equals, section = argument.lstrip('-').partition('=')
-    if argument.startswith('-') and name in names:
-      rest = argv[index + 1 :]
-      if not equals and rest and not rest[0].startswith('-'):
-        section = rest.pop(0)
-      return 'all' if name == 'helpfull' else section, argv[:index] + rest
-  return None, argv
 
 
 def _prepare(config: Config) -> None:

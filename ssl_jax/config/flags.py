@@ -238,6 +238,7 @@ class Parser:
     config: the dataclass; fields of dataclass type are sections.
     variants: for a section whose class depends on `--section.name`, `{section: {name: class}}`.
     default_variant: the name taken when the flag is not given, a section.
+    word: the setting that one word without dashes gives; by default every such word is refused.
   """
 
   def __init__(
@@ -245,10 +246,12 @@ class Parser:
     config: type[T],
     variants: Mapping[str, Mapping[str, type]] = types.MappingProxyType({}),
     default_variant: Mapping[str, str] = types.MappingProxyType({}),
+    word: str = '',
   ) -> None:
     self._config: type = config
     self._variants = variants
     self._default_variant = default_variant
+    self._word = word
 
   def parse(self, argv: Iterable[str]) -> Any:
     """Returns the configuration that `argv` (without the program's name) describes.
@@ -331,6 +334,8 @@ class Parser:
     queue = list(arguments)
     while queue:
       argument = queue.pop(0)
+      if self._word and not argument.text.startswith('-') and self._word not in origins:
+        argument = dataclasses.replace(argument, text=f'--{self._word}={argument.text}')
       if not argument.text.startswith('-') or argument.text in ('-', '--'):
         where = f' (from {argument.origin})' if argument.origin else ''
         raise UsageError(

@@ -7,12 +7,13 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ssl_jax
 from ssl_jax.config.flags import Parser, Section, UsageError, nearest
 
+HELP_FLAGS = ('help', 'h', 'helpfull', 'helpshort')
 _WIDTH = 100
 _LEFT = 40
 
@@ -63,7 +64,7 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
   if not wanted:
     lines = [f'usage: {program} --flagfile=RECIPE.flags [--flag=value ...]']
     lines += [f'       {program} sweep FILE [--flag=value ...]', '']
-    lines += _flag_lines(sections[0])
+    lines += flag_lines(sections[0])
     more = f'More: --help=SECTION, or --help=all. Sections: {", ".join(names)}.'
     show = (
       '--show prints every flag as set, with the file and line that set it; --show=SECTION some.'
@@ -75,7 +76,7 @@ def help_text(parser: Parser, wanted: str, chosen: Mapping[str, str], program: s
   for section in sections:
     if section.prefix == wanted:
       variant = f' ({chosen[wanted]}; others with --{wanted}.name=...)' if wanted in chosen else ''
-      return '\n'.join([f'{wanted}{variant}', *_flag_lines(section)])
+      return '\n'.join([f'{wanted}{variant}', *flag_lines(section)])
   raise _no_section('help', wanted, [*names, 'all'])
 
 
@@ -111,7 +112,24 @@ def _no_section(flag: str, found: str, allowed: Iterable[str]) -> UsageError:
   return UsageError(f'--{flag}: found {found!r}, must be one of {", ".join(allowed)}{hint}')
 
 
-def _flag_lines(section: Section) -> list[str]:
+def take(argv: Sequence[str], names: Iterable[str]) -> tuple[str | None, list[str]]:
+  """Takes `--NAME`, `--NAME=SECTION` or `--NAME SECTION` out of the arguments.
+
+  Returns:
+    The section, '' without one, None where no such flag is given; and the other arguments.
+  """
+  for index, argument in enumerate(argv):
+    name, equals, section = argument.lstrip('-').partition('=')
+    if argument.startswith('-') and name in names:
+      rest = [*argv[index + 1 :]]
+      if not equals and rest and not rest[0].startswith('-'):
+        section = rest.pop(0)
+      return 'all' if name == 'helpfull' else section, [*argv[:index], *rest]
+  return None, [*argv]
+
+
+def flag_lines(section: Section) -> list[str]:
+  """The flags of a section with default, help and choices, for a terminal."""
   rows = []
   for field in section.fields:
     default = field.default

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from ssl_jax.config.flags import UsageError
-from ssl_jax.config.help import program_name, started_as
+from ssl_jax.config.help import HELP_FLAGS, program_name, started_as, take
 from ssl_jax.sweeps import options, planning, sweep_file, table
 from ssl_jax.sweeps.columns import COLUMNS, TRAINED
 from ssl_jax.sweeps.running import Outcome, run_all
@@ -31,17 +31,18 @@ def main(argv: Sequence[str], command: Sequence[str]) -> int:
     OSError: the file cannot be read, the folder cannot be written, or no run can be started.
   """
   # -- Understand: everything that can be refused is refused here. ---------------------------------
-  request = options.parse(argv)
-  if request is None:
+  cut = [*argv, '--'].index('--')
+  own, extra = argv[:cut], sweep_file.arguments(argv[cut + 1 :], 'after --')
+  if take(own, HELP_FLAGS)[0] is not None:
     print(options.help_page())
     return 0
-  wish = request.options
-  sweep = sweep_file.read(request.file)
+  wish: options.Options = options.PARSER.parse(own)
+  file = pathlib.Path(wish.file)
+  sweep = sweep_file.read(file)
   for name in wish.only:
     options.one_of('only', name, [variant.name for variant in sweep.variants])
   chosen = [v for v in sweep.variants if not wish.only or v.name in wish.only]
-  out = pathlib.Path(wish.out or f'runs/sweeps/{request.file.stem}')
-  extra = sweep_file.arguments(request.extra, 'after --')
+  out = pathlib.Path(wish.out or f'runs/sweeps/{file.stem}')
   # All variants are checked, those left out as well: a typo is a typo.
   every = planning.plan(sweep, sweep.variants, wish.seeds, out, extra)
   names = {variant.name for variant in chosen}
@@ -87,7 +88,7 @@ def main(argv: Sequence[str], command: Sequence[str]) -> int:
     wish.seeds,
     wish.columns,
     results,
-    sweep=str(request.file),
+    sweep=str(file),
     command=f'{program_name("sweep")} {shlex.join(made_by)}',
   )
   atomic_write(out / 'table.md', compared.markdown())

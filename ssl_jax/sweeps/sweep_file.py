@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import re
 import shlex
+from collections.abc import Sequence
 
 from ssl_jax.config.flags import Argument, UsageError, find_file, nearest_files, recipes_folder
 
@@ -81,7 +82,7 @@ def read(path: pathlib.Path) -> Sweep:
   return Sweep(path, tuple(common), tuple(variants.values()))
 
 
-def arguments(words: list[str] | tuple[str, ...], origin: str) -> tuple[Argument, ...]:
+def arguments(words: Sequence[str], origin: str) -> tuple[Argument, ...]:
   """Flags of runs with their origin; those that a sweep chooses itself are refused."""
   for word in words:
     if not word.startswith('-'):

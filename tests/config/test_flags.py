@@ -71,6 +71,15 @@ class ParseTest(chex.TestCase):
     self.assertEqual(PARSER.parse(['--cake.layers', '7']).cake.layers, 7)
     self.assertEqual(PARSER.parse(['--seed', '-7']).seed, -7)
 
+  def test_one_word_without_dashes_where_a_setting_takes_it(self):
+    parser = Parser(Cake, word='flavour')
+    for argv in (['vanilla', '--layers', '3'], ['--iced', 'vanilla', '--layers=3', '--noiced']):
+      self.assertEqual(parser.parse(argv), Cake(layers=3, flavour='vanilla'))
+    with pytest.raises(UsageError, match="'lemon' is not a flag"):
+      parser.parse(['vanilla', 'lemon'])
+    with pytest.raises(UsageError, match="--flavour: found 'plum', must be one of lemon, vanilla"):
+      parser.parse(['plum'])
+
   def test_the_name_chooses_the_class_wherever_it_stands(self):
     config = PARSER.parse(['--oven.pressure=2', '--oven.name=steam'])
     self.assertEqual(config.oven, Steam(pressure=2.0))
