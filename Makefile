@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: quickstart test fast-test lint types benchmark clean
+.PHONY: quickstart test fast-test lint types docs benchmark clean
 
 quickstart: $(VENV)/.installed
 	$(RUN) experiments/run.py --flagfile=experiments/flags/photographs/quickstart.flags --run_dir=runs/quickstart
@@ -23,18 +23,26 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(VENV)/bin/mypy
 
+# The API reference, from the docstrings of all public names: docs/api/index.html.
+docs: $(VENV)/.installed-docs
+	$(RUN) docs/build_api.py docs/api
+
 benchmark: $(VENV)/.installed
 	$(RUN) benchmarks/throughput.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(VENV)/bin/python requirements.txt setup.cfg $(CONSTRAINTS)
+$(VENV)/.installed: $(VENV)/bin/python requirements.txt pyproject.toml setup.py $(CONSTRAINTS)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e . $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]' $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 	touch $@
 
 clean:
