@@ -86,12 +86,12 @@ def training_program(size: Size, images: jax.Array, augment: Callable) -> Progra
   current = state.create(method, optimizer, 0, size.side, mesh)
   update = step.make_update(method, optimizer, schedule, augment, mesh)
   images = jax.device_put(images, mesh_lib.replicated(mesh))
-  compiled, fresh_meter = step.compile_step(update, current, images, mesh, (1, 1, size.batch))
+  compiled, init_metrics = step.compile_step(update, current, images, mesh, (1, 1, size.batch))
   rows = mesh_lib.put(
     np.arange(size.batch, dtype=np.int32)[None, None], mesh_lib.split(mesh, axis=2)
   )
   one = mesh_lib.put(np.int32(1), mesh_lib.replicated(mesh))
-  carry = [current, fresh_meter()]
+  carry = [current, init_metrics()]
 
   def run() -> None:
     nonlocal carry

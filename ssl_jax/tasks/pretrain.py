@@ -89,7 +89,7 @@ def pretrain(config: Config) -> int:
         accumulation,
       )
       shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
-      train_step, fresh_meter = step.compile_step(update, current, images, experiment.mesh, shape)
+      train_step, init_metrics = step.compile_step(update, current, images, experiment.mesh, shape)
 
     # -- From here on the folder belongs to this configuration. ------------------------------------
     writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard) if main else None
@@ -131,7 +131,7 @@ def pretrain(config: Config) -> int:
     )
     sync_points = loop.run(
       train_step,
-      fresh_meter,
+      init_metrics,
       current,
       images,
       experiment.order,
@@ -139,7 +139,7 @@ def pretrain(config: Config) -> int:
       experiment.mesh,
       accumulation_steps=accumulation,
       should_stop=preemption.agree,
-      feeding=lambda: stopwatch.phase('data'),
+      input_timer=lambda: stopwatch.phase('data'),
     )
     accuracy: float | None = None
     stopped = False

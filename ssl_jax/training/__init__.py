@@ -1,4 +1,4 @@
-"""The train state, the one compiled step, the loop around it, and what of it is kept on disk."""
+"""Train state, compiled step, training loop, optimizers, schedules and checkpoints."""
 
 from ssl_jax.training.checkpoints.manager import CheckpointError, Checkpoints
 from ssl_jax.training.metrics import NonFiniteLossError

@@ -1,4 +1,4 @@
-"""Files that are either the old version or the new one, never half of it."""
+"""Atomic replacement of a file: after a crash it holds the old content or the new, never a part."""
 
 import os
 import pathlib
@@ -33,7 +33,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-  """Forces the names in a folder to disk: without it a rename may be lost in a power cut."""
+  """Flushes the names in a folder to disk; without it a power cut may undo a rename."""
   descriptor = os.open(folder, os.O_RDONLY)
   try:
     os.fsync(descriptor)

@@ -1,5 +1,5 @@
-"""The loop: dispatches compiled steps, never waits for one, and hands over at the sync_points that
-the caller asked for."""
+"""The training loop: dispatches compiled steps without waiting for them, and yields at the steps
+where metrics are due or the state is wanted."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from jax.sharding import Mesh
 
 from ssl_jax.data import EpochSampler
 from ssl_jax.training import mesh as mesh_lib
-from ssl_jax.training import metrics as meter_lib
-from ssl_jax.training.metrics import Meter
+from ssl_jax.training.metrics import MetricsAccumulator
 from ssl_jax.training.state import TrainState
 
-# Calls that may wait in the device's queue. Enough to keep it busy, few enough that a run that is
-# asked to stop need not first work off minutes of slow steps.
-_MOST_UNDER_WAY = 4
+# Calls in the device's queue at most: enough to keep it busy, few enough that a run that is asked
+# to stop does not first finish minutes of slow steps.
+_MAX_QUEUED_CALLS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """Metrics of one report interval: means over the steps that end with `step`, and images a
-  second."""
+  """Metrics of one report interval.
+
+  Attributes:
+    step: optimizer steps done at its end.
+    metrics: means over its steps by name, and `images_per_second`.
+  """
 
   step: int
   metrics: dict[str, float]
@@ -36,14 +39,15 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class SyncPoint:
-  """A point at which the loop hands over.
+  """A step at which the loop yields.
 
   Attributes:
     step: optimizer steps done.
     state: valid until the loop is resumed, when its buffers are reused.
-    intervals: the report intervals that became known since the last boundary.
-    synced: whether every dispatched step is known to be finite, as before a checkpoint it must be.
-    stopped: whether the loop ends here because it was asked to.
+    intervals: the report intervals whose metrics were read since the last yield.
+    synced: whether the metrics of every dispatched step have been read, and so are known to be
+      finite, as they must be before a checkpoint.
+    stopped: whether the loop ends here because `should_stop` returned True.
   """
 
   step: int
@@ -55,13 +59,14 @@ class SyncPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """When to hand over, in optimizer steps.
+  """The steps at which the loop yields, in optimizer steps.
 
   Attributes:
     total: steps of the whole run.
-    report: every so many steps, metrics are collected; read one interval later.
-    sync_every: every so many of these steps (0: never), all metrics are read and the state is
-      handed over, for evaluation or a checkpoint.
+    report: length of a report interval. The loop yields at its end without waiting for it; its
+      metrics are read one interval later.
+    sync_every: periods (0: never) at whose multiples all metrics are read before the loop yields,
+      for an evaluation or a checkpoint.
     steps_per_call: steps in one compiled call.
   """
 
@@ -70,53 +75,53 @@ class Plan:
   sync_every: tuple[int, ...] = ()
   steps_per_call: int = 1
 
-  def next_boundary(self, step: int) -> int:
-    """The first boundary after `step`."""
+  def next_yield(self, step: int) -> int:
+    """The first step after `step` at which the loop yields."""
     periods = [self.report, *[period for period in self.sync_every if period]]
     return min(self.total, *[(step // period + 1) * period for period in periods])
 
-  def settles(self, step: int) -> bool:
-    """Whether everything must be known at `step`."""
+  def syncs_at(self, step: int) -> bool:
+    """Whether all metrics are read at `step`."""
     return step == self.total or any(period and step % period == 0 for period in self.sync_every)
 
 
-class _Meters:
-  """The meters in flight. Reading one waits for its last step, so the newest is left alone while
-  the next interval runs."""
+class _PendingMetrics:
+  """The accumulators of intervals not yet read. Reading one waits for its last step, so the newest
+  is left unread while the next interval runs."""
 
   def __init__(self, first_step: int, images_per_step: int) -> None:
-    self._pending: list[tuple[int, Meter]] = []
-    self._known = (first_step, time.monotonic())
+    self._pending: list[tuple[int, MetricsAccumulator]] = []
+    self._last_read = (first_step, time.monotonic())
     self._images_per_step = images_per_step
 
-  def push(self, step: int, meter: Meter) -> None:
-    self._pending.append((step, meter))
+  def push(self, step: int, metrics: MetricsAccumulator) -> None:
+    self._pending.append((step, metrics))
 
   def read(self, keep: int, completed: int) -> list[Interval]:
-    """Reads all but the newest `keep` meters, when `completed` steps are about done."""
+    """Reads all but the newest `keep`, when about `completed` steps are done."""
     ready = self._pending[: max(len(self._pending) - keep, 0)]
     self._pending = self._pending[len(ready) :]
     if not ready:
       return []
-    intervals = [Interval(step, meter_lib.read(meter)) for step, meter in ready]
-    # The device is ahead of what is read, so the speed is that of what it has done meanwhile;
-    # intervals read together share it.
-    before, since = self._known
+    intervals = [Interval(step, metrics.compute()) for step, metrics in ready]
+    # The device is ahead of what is read, so the speed is that of the steps it completed since the
+    # last reading; intervals read together share it.
+    before, since = self._last_read
     now = time.monotonic()
     rate = max(completed - before, 1) * self._images_per_step / max(now - since, 1e-9)
     for interval in intervals:
       interval.metrics['images_per_second'] = rate
-    self._known = (completed, now)
+    self._last_read = (completed, now)
     return intervals
 
   def restart_clock(self, step: int) -> None:
-    """Leaves out what the caller did at a boundary."""
-    self._known = (step, time.monotonic())
+    """Excludes the time that the caller spent at a sync point."""
+    self._last_read = (step, time.monotonic())
 
 
 def run(
-  step_function: Callable[..., tuple[TrainState, Meter, jax.Array]],
-  fresh_meter: Callable[[], Meter],
+  step_function: Callable[..., tuple[TrainState, MetricsAccumulator, jax.Array]],
+  init_metrics: Callable[[], MetricsAccumulator],
   state: TrainState,
   images: Any,
   order: EpochSampler,
@@ -125,51 +130,61 @@ def run(
   *,
   accumulation_steps: int = 1,
   should_stop: Callable[[], bool] = lambda: False,
-  feeding: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+  input_timer: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
 ) -> Iterator[SyncPoint]:
-  """Trains from `state` to the end of the plan and yields at every boundary.
+  """Trains from `state` to the end of the plan and yields where the plan says.
 
   The images of optimizer step `s` are batches `s * accumulation_steps ...` of `order`, so a run
   that resumes needs nothing but the state.
-  `should_stop` is asked at every report boundary, the same on all processes; with one process
-  before every call as well.
+
+  Args:
+    step_function: the compiled step, from `compile_step`.
+    init_metrics: makes an empty accumulator, from `compile_step`.
+    state: where to start; its buffers are donated.
+    images: the data set on the devices, as the step was compiled for.
+    order: the images of each batch.
+    plan: when to yield.
+    mesh: the devices.
+    accumulation_steps: batches in one optimizer step.
+    should_stop: whether to end at the next opportunity, the same answer on all processes. Called
+      at every yield; with a single process after every call of the step as well.
+    input_timer: makes a context manager that is entered while indices are put on the devices.
 
   Raises:
-    NonFiniteLossError: at the latest at the second report boundary after the step.
+    NonFiniteLossError: at the latest at the second yield after the step.
   """
-  images_per_step = accumulation_steps * order.batch_size
   rows, same = mesh_lib.split(mesh, axis=2), mesh_lib.replicated(mesh)
   step = int(jax.device_get(state.step))
-  meters = _Meters(step, images_per_step)
-  under_way: collections.deque[jax.Array] = collections.deque()
-  meter = fresh_meter()
+  pending = _PendingMetrics(step, accumulation_steps * order.batch_size)
+  queued: collections.deque[jax.Array] = collections.deque()
+  metrics = init_metrics()
   while step < plan.total:
-    boundary = plan.next_boundary(step)
-    while step < boundary:
-      count = min(plan.steps_per_call, boundary - step)
-      with feeding():
+    yield_at = plan.next_yield(step)
+    while step < yield_at:
+      count = min(plan.steps_per_call, yield_at - step)
+      with input_timer():
         indices = mesh_lib.put(
           _indices(order, step, count, plan.steps_per_call, accumulation_steps), rows
         )
         calls = mesh_lib.put(np.int32(count), same)
-      state, meter, done = step_function(state, meter, images, indices, calls)
-      under_way.append(done)
-      if len(under_way) > _MOST_UNDER_WAY:
-        under_way.popleft().block_until_ready()
+      state, metrics, done = step_function(state, metrics, images, indices, calls)
+      queued.append(done)
+      if len(queued) > _MAX_QUEUED_CALLS:
+        queued.popleft().block_until_ready()
       step += count
       if jax.process_count() == 1 and should_stop():
         break
     stopped = should_stop()
-    synced = stopped or plan.settles(step)
-    meters.push(step, meter)
-    meter = fresh_meter()
+    synced = stopped or plan.syncs_at(step)
+    pending.push(step, metrics)
+    metrics = init_metrics()
     if synced:
-      under_way.clear()
-    completed = step - len(under_way) * plan.steps_per_call
-    intervals = meters.read(keep=0 if synced else 1, completed=completed)
+      queued.clear()
+    completed = step - len(queued) * plan.steps_per_call
+    intervals = pending.read(keep=0 if synced else 1, completed=completed)
     yield SyncPoint(step, state, intervals, synced, stopped)
     if synced:
-      meters.restart_clock(step)
+      pending.restart_clock(step)
     if stopped:
       return
 
@@ -177,7 +192,7 @@ def run(
 def _indices(
   order: EpochSampler, step: int, count: int, steps_per_call: int, accumulation_steps: int
 ) -> np.ndarray:
-  """int32 [steps_per_call, accumulation_steps, batch]; the rows behind `count` are not used."""
+  """int32 [steps_per_call, accumulation_steps, batch]; the rows from `count` on are not used."""
   first = step * accumulation_steps
   batches = [order.batch(first + i) for i in range(count * accumulation_steps)]
   batches += [batches[-1]] * ((steps_per_call - count) * accumulation_steps)

@@ -1,5 +1,4 @@
-"""The devices of a run as one axis, `data`, along which batches are split and everything else is
-copied."""
+"""The device mesh of a run: one axis, `data`, that splits batches; all other arrays are copied."""
 
 from __future__ import annotations
 
@@ -38,6 +37,6 @@ def put(array: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
 
 
 def check_batch(mesh: Mesh, batch_size: int, name: str = 'data.batch_size') -> None:
-  """Raises ValueError when the devices cannot share a batch evenly."""
+  """Raises ValueError when a batch cannot be split evenly over the devices."""
   if batch_size % mesh.size:
     raise ValueError(f'{name}: found {batch_size}, must be a multiple of the {mesh.size} devices')

@@ -1,5 +1,4 @@
-"""Metrics summed on the device, so that the host reads them once an interval and not once a
-step."""
+"""Means of the metrics of an interval, summed on the device and read by the host once."""
 
 from __future__ import annotations
 
@@ -11,8 +10,8 @@ import jax.numpy as jnp
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Meter:
-  """Sums of the metrics since the last reset, and the first step whose loss was not finite.
+class MetricsAccumulator:
+  """Sums of the metrics of an interval, and the first step whose loss was not finite.
 
   Attributes:
     count: int32 scalar, steps summed.
@@ -26,30 +25,41 @@ class Meter:
   bad_step: jax.Array
   bad: dict[str, jax.Array]
 
+  @classmethod
+  def init(cls, names: list[str]) -> MetricsAccumulator:
+    """No steps yet, for metrics called `names`, `loss` and `gradient_norm` among them."""
+    zeros = lambda: {name: jnp.zeros((), jnp.float32) for name in names}
+    return cls(jnp.zeros((), jnp.int32), zeros(), jnp.full((), -1, jnp.int32), zeros())
 
-def empty(names: list[str]) -> Meter:
-  """A meter of nothing, for metrics called `names`."""
-  zeros = lambda: {name: jnp.zeros((), jnp.float32) for name in names}
-  return Meter(jnp.zeros((), jnp.int32), zeros(), jnp.full((), -1, jnp.int32), zeros())
+  def update(self, step: jax.Array, metrics: dict[str, jax.Array]) -> MetricsAccumulator:
+    """Adds one step: its number, an int32 scalar, and float32 scalars by name."""
+    finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
+    first = ~finite & (self.bad_step < 0)
+    return MetricsAccumulator(
+      count=self.count + 1,
+      sums={name: total + metrics[name] for name, total in self.sums.items()},
+      bad_step=jnp.where(first, step, self.bad_step),
+      bad={name: jnp.where(first, metrics[name], old) for name, old in self.bad.items()},
+    )
 
+  def compute(self) -> dict[str, float]:
+    """The means over the steps; waits for the device.
 
-def add(meter: Meter, step: jax.Array, metrics: dict[str, jax.Array]) -> Meter:
-  """Adds the metrics of one step, which holds float32 scalars under the meter's names."""
-  finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
-  first = ~finite & (meter.bad_step < 0)
-  return Meter(
-    count=meter.count + 1,
-    sums={name: total + metrics[name] for name, total in meter.sums.items()},
-    bad_step=jnp.where(first, step, meter.bad_step),
-    bad={name: jnp.where(first, metrics[name], old) for name, old in meter.bad.items()},
-  )
+    Raises:
+      NonFiniteLossError: the loss or gradient norm of a step was not finite.
+    """
+    host = jax.device_get(self)
+    if host.bad_step >= 0:
+      raise NonFiniteLossError(int(host.bad_step) + 1, {n: float(v) for n, v in host.bad.items()})
+    count = max(int(host.count), 1)
+    return {name: float(total) / count for name, total in host.sums.items()}
 
 
 class NonFiniteLossError(RuntimeError):
-  """The loss or the gradient stopped being a number.
+  """The loss or the gradient norm is NaN or infinite.
 
   Attributes:
-    step: the optimizer step (from 1) at which it happened.
+    step: the first such optimizer step, counted from 1.
     metrics: the parts of the loss at that step.
     last_good: the newest checkpoint, all from before that step; '' while unknown.
   """
@@ -61,16 +71,3 @@ class NonFiniteLossError(RuntimeError):
     parts = ', '.join(f'{name} {value:.6g}' for name, value in sorted(metrics.items()))
     kept = f'; last good checkpoint: {last_good}' if last_good else ''
     super().__init__(f'the loss is not finite at step {step}: {parts}{kept}')
-
-
-def read(meter: Meter) -> dict[str, float]:
-  """The means since the last reset; waits for the device.
-
-  Raises:
-    NonFiniteLossError: a step since the last reset was not finite.
-  """
-  host = jax.device_get(meter)
-  if host.bad_step >= 0:
-    raise NonFiniteLossError(int(host.bad_step) + 1, {n: float(v) for n, v in host.bad.items()})
-  count = max(int(host.count), 1)
-  return {name: float(total) / count for name, total in host.sums.items()}

@@ -1,4 +1,4 @@
-"""Decisions that all processes of a run must share. Collectives, except with a single process."""
+"""Values that all processes of a run agree on. Collectives, except with a single process."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Notices that the process was asked to stop, so that the loop can save and leave in order."""
+"""Turns the first SIGTERM or SIGINT into a flag that the training loop reads at its sync points."""
 
 import os
 import signal
@@ -14,12 +14,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Preemption:
   """Context manager that turns the first SIGTERM or SIGINT into a flag.
 
-  The handler does nothing but set the flag and step aside: a second signal meets the handlers that
-  were installed before, so that an impatient user is not locked out. Python allows handlers on the
+  The handler sets the flag and restores the handlers that were installed before, so that a second
+  signal ends the process at once. Python allows handlers on the
   main thread only; on any other thread nothing is installed and `requested` stays False.
 
   Args:
-    notice: a line for standard error when the first signal arrives; '' says nothing.
+    notice: a line for standard error when the first signal arrives; '' writes none.
 
   Attributes:
     signum: the signal received, or None; the exit status of a process it ends is 128 + signum.
@@ -49,17 +49,17 @@ class Preemption:
     return self
 
   def __exit__(self, *exception: object) -> None:
-    self._step_aside()
+    self._restore()
 
   def _handle(self, signum: int, frame: FrameType | None) -> None:
     del frame
     self.signum = signum
-    self._step_aside()
+    self._restore()
     if self._notice:
       # Not print: the signal may have interrupted one.
       os.write(2, f'{self._notice}\n'.encode())
 
-  def _step_aside(self) -> None:
+  def _restore(self) -> None:
     while self._previous:
       number, handler = self._previous.popitem()
       # None is a handler installed outside Python, which Python cannot put back.

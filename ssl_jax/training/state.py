@@ -1,4 +1,4 @@
-"""Everything that decides the future of a run, as one pytree."""
+"""The train state: parameters, statistics, optimizer state, step and random key as one pytree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrainState:
     params: float32 tree, one sub-tree a network.
     batch_stats: float32 tree, batch statistics of the online networks.
     target: float32 tree, the moving average of some sub-trees of `params`; empty without one.
-    method_state: whatever else the method carries (a queue, a center).
+    method_state: other arrays of the method that training changes (a queue, a center).
     opt_state: the optimizer's state.
     key: typed PRNG key, the root of every random number.
   """
@@ -42,7 +42,7 @@ class TrainState:
 
   @property
   def variables(self) -> dict[str, Any]:
-    """What a method is applied with."""
+    """The trees that the functions of a method take as `variables`."""
     return {
       'params': self.params,
       'batch_stats': self.batch_stats,
@@ -57,7 +57,7 @@ def create(
   """The state at step 0, a function of the seed alone, copied to every device of `mesh`.
 
   Args:
-    method: bound to its encoder.
+    method: set up with its encoder.
     optimizer: whose state is initialized from the parameters.
     seed: of the root key.
     size: side of a view in pixels.

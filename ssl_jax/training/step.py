@@ -1,4 +1,4 @@
-"""The one compiled program of a run: gather images, augment, differentiate, update."""
+"""The compiled training step: gather images, augment, differentiate, update."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 
 from ssl_jax.methods import Method
 from ssl_jax.training import mesh as mesh_lib
-from ssl_jax.training import metrics as meter_lib
-from ssl_jax.training.metrics import Meter
+from ssl_jax.training.metrics import MetricsAccumulator
 from ssl_jax.training.state import METHOD, VIEWS, TrainState
 
 StepFunction = Callable[[TrainState, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
@@ -30,10 +29,10 @@ def make_update(
   """One optimizer step, not yet compiled.
 
   Args:
-    method: bound to its encoder and the length of the run.
+    method: set up with its encoder and the length of the run.
     optimizer: the update rule.
     schedule: optimizer steps done to learning rate, for the metrics.
-    augment: from a typed PRNG key and the stored rows of a batch to what the method is fed.
+    augment: from a typed PRNG key and the stored rows of a batch to the method's `Batch`.
     mesh: the devices that share a batch.
     accumulation_steps: forward batches in one update, each with its own batch statistics and
       negatives; the gradient is the mean of theirs.
@@ -115,8 +114,11 @@ def compile_step(
   images: Any,
   mesh: Mesh,
   indices_shape: tuple[int, int, int],
-) -> tuple[Callable[..., tuple[TrainState, Meter, jax.Array]], Callable[[], Meter]]:
-  """Compiles `update` for the whole run.
+) -> tuple[
+  Callable[..., tuple[TrainState, MetricsAccumulator, jax.Array]],
+  Callable[[], MetricsAccumulator],
+]:
+  """Compiles `update` once for the whole run.
 
   Args:
     update: from `make_update`.
@@ -126,9 +128,10 @@ def compile_step(
     indices_shape: (steps per call, accumulation steps, batch).
 
   Returns:
-    `step(state, meter, images, indices, count) -> (state, meter, done)`, and `fresh_meter()`. A
-    call runs the first `count` (int32 scalar on the device) of the given steps and gives state and
-    meter back in the donated buffers; `done` is the number of steps done, to wait for.
+    `step(state, metrics, images, indices, count) -> (state, metrics, done)`, and `init_metrics()`,
+    an empty `MetricsAccumulator`. A call runs the first `count` (int32 scalar on the device) of the
+    given steps; state and metrics are returned in the donated buffers. `done` is the number of
+    steps done, an array to wait for.
   """
   same, rows = mesh_lib.replicated(mesh), mesh_lib.split(mesh, axis=2)
   indices_type = jax.ShapeDtypeStruct(indices_shape, jnp.int32, sharding=rows)
@@ -139,26 +142,30 @@ def compile_step(
   names = sorted(metrics)
 
   def one(
-    state: TrainState, meter: Meter, images: Any, rows: jax.Array
-  ) -> tuple[TrainState, Meter]:
-    new_state, metrics = update(state, images, rows)
-    return new_state, meter_lib.add(meter, state.step, metrics)
+    state: TrainState, metrics: MetricsAccumulator, images: Any, rows: jax.Array
+  ) -> tuple[TrainState, MetricsAccumulator]:
+    new_state, new_metrics = update(state, images, rows)
+    return new_state, metrics.update(state.step, new_metrics)
 
   def step(
-    state: TrainState, meter: Meter, images: Any, indices: jax.Array, count: jax.Array
-  ) -> tuple[TrainState, Meter, jax.Array]:
+    state: TrainState,
+    metrics: MetricsAccumulator,
+    images: Any,
+    indices: jax.Array,
+    count: jax.Array,
+  ) -> tuple[TrainState, MetricsAccumulator, jax.Array]:
     if indices_shape[0] == 1:
-      state, meter = one(state, meter, images, indices[0])
+      state, metrics = one(state, metrics, images, indices[0])
     else:
       body = lambda i, carry: one(carry[0], carry[1], images, indices[i])
-      state, meter = jax.lax.fori_loop(0, count, body, (state, meter))
+      state, metrics = jax.lax.fori_loop(0, count, body, (state, metrics))
     # Not `state.step` itself: its buffer is donated to the next call and cannot be waited for.
-    return state, meter, state.step + 0
+    return state, metrics, state.step + 0
 
-  fresh_meter = jax.jit(lambda: meter_lib.empty(names), out_shardings=same)
+  init_metrics = jax.jit(lambda: MetricsAccumulator.init(names), out_shardings=same)
   compiled = (
     jax.jit(step, donate_argnums=(0, 1), out_shardings=(same, same, same))
-    .lower(state, fresh_meter(), images, indices_type, count_type)
+    .lower(state, init_metrics(), images, indices_type, count_type)
     .compile()
   )
-  return compiled, fresh_meter
+  return compiled, init_metrics

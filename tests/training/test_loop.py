@@ -94,7 +94,7 @@ class OneProgramTest(chex.TestCase):
     sync_points = list(
       loop.run(
         run.train_step,
-        run.fresh_meter,
+        run.init_metrics,
         run.state,
         run.pixels,
         run.order,
@@ -211,10 +211,10 @@ class NonFiniteTest(chex.TestCase):
 
 
 class PlanTest(chex.TestCase):
-  def test_boundaries(self):
+  def test_next_yield(self):
     plan = loop.Plan(total=10, report=4, sync_every=(0, 5))
-    self.assertEqual([plan.next_boundary(s) for s in (0, 4, 5, 8)], [4, 5, 8, 10])
-    self.assertEqual([plan.settles(s) for s in (4, 5, 8, 10)], [False, True, False, True])
+    self.assertEqual([plan.next_yield(s) for s in (0, 4, 5, 8)], [4, 5, 8, 10])
+    self.assertEqual([plan.syncs_at(s) for s in (4, 5, 8, 10)], [False, True, False, True])
 
 
 class StateTest(chex.TestCase):

@@ -40,7 +40,7 @@ class Tiny:
   method: methods.Method
   update: object
   train_step: object
-  fresh_meter: object
+  init_metrics: object
   state: state.TrainState
   pixels: dict[str, jax.Array]
   order: data.EpochSampler
@@ -54,7 +54,7 @@ class Tiny:
     report = plan.pop('report', total)
     return loop.run(
       self.train_step,
-      self.fresh_meter,
+      self.init_metrics,
       self.state if start is None else start,
       self.pixels,
       self.order,
