@@ -1,13 +1,15 @@
-"""Pre-training, from pixels to a report: read it from top to bottom."""
+"""`--task=pretrain`: trains an encoder from pixels, with checkpoints, online kNN and a report."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 
@@ -33,228 +35,304 @@ from ssl_jax.training import (
 )
 from ssl_jax.training.atomic import atomic_write
 
-_STOPPING = 'stopping: the steps under way are finished and saved; a second signal does not wait'
+_STOPPING = 'stopping: the steps in progress are finished and saved; a second signal does not wait'
 
 
 def pretrain(config: Config) -> int:
-  """Pre-trains, or goes on where the run in the folder stands, and returns the exit status.
+  """Pre-trains from scratch, or resumes the run in the folder, and returns the exit status.
 
   Raises:
     UsageError: a setting is refused.
     OSError: data cannot be read, or the folder cannot be written.
-    NonFiniteLossError: the loss stopped being a number.
+    NonFiniteLossError: the loss or gradient norm of a step is NaN or infinite.
   """
   with folder.opened(config) as run_dir, Preemption(_STOPPING) as preemption:
     stopwatch = Stopwatch(folder.read_seconds(run_dir))
-    main = jax.process_index() == 0
-    log = log_line if main else discard
+    log = log_line if jax.process_index() == 0 else log_nothing
 
-    # -- Parts: everything that can be refused is refused here. ------------------------------------
+    # All that can be refused is refused before the folder is written to.
     with stopwatch.phase('data'):
       experiment = build_experiment(config, log=log)
-    meters = OnlineMeters(experiment)
+    online = OnlineMeters(experiment)
     log(f'data      {experiment.dataset.describe()}')
-    log(f'devices   {describe_share(experiment)}')
-    checkpoints = Checkpoints(
-      run_dir / folder.CHECKPOINTS,
-      keep_last=config.checkpoint.keep_last,
-      keep_best=config.checkpoint.keep_best,
-      log=log,
-    )
-    with stopwatch.phase('compile'), refusals_are_the_users():
-      initial = state.create(
-        experiment.method, experiment.optimizer, config.seed, config.view_size, experiment.mesh
-      )
-    if experiment.method.borrows_from:
-      initial = with_borrowed_encoder(experiment, initial, log)
+    log(f'devices   {describe_devices_of(experiment)}')
+    checkpoints = open_checkpoints(config, run_dir, log)
+    initial = initial_state(experiment, stopwatch, log)
     checkpoints.check_space(initial)
+    restored = restore(checkpoints, initial, stopwatch)
+    start, steps_done = restored if restored else (initial, 0)
+    program = compile_program(experiment, start, stopwatch)
 
-    # -- Resume: the newest checkpoint whose files are what they were. -----------------------------
-    with stopwatch.phase('checkpoint'), refusals_are_the_users():
-      restored = checkpoints.restore(initial)
-    current, done = restored if restored else (initial, 0)
-
-    # -- Compile: once for the whole run. ----------------------------------------------------------
-    with stopwatch.phase('data'):
-      same = mesh.replicated(experiment.mesh)
-      images = {name: mesh.put(array, same) for name, array in experiment.stored().items()}
-    accumulation = config.optimizer.accumulation_steps
-    with stopwatch.phase('compile'), refusals_are_the_users():
-      update = step.make_update(
-        experiment.method,
-        experiment.optimizer,
-        experiment.schedule,
-        experiment.augment,
-        experiment.mesh,
-        accumulation,
-      )
-      shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
-      train_step, init_metrics = step.compile_step(update, current, images, experiment.mesh, shape)
-
-    # -- From here on the folder belongs to this configuration. ------------------------------------
-    writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard) if main else None
-    if writer:
-      atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config))
-      writer.truncate_after(done if restored else -1)
+    writer = open_writer(config, run_dir, steps_done if restored else None)
     if restored:
-      log(f'resume    from step {done} of {experiment.total_steps}')
-
-    # -- Baselines: the same protocol on the untrained encoder and on pixels. ----------------------
-    probe = FeatureExtractor(experiment)
-    measures_knn = probe.possible and 'knn' in config.protocols
-    baselines: dict[str, float] = {}
-    at_start: dict[str, float] = {}
+      log(f'resume    from step {steps_done} of {experiment.total_steps}')
+    run = Run(
+      run_dir, experiment, FeatureExtractor(experiment), online, checkpoints, writer, stopwatch, log
+    )
     if preemption.agree():
-      return leave(preemption, log, f'before step {done + 1}')
-    if measures_knn:
-      with stopwatch.phase('evaluation'):
-        baselines = baseline_accuracies(probe, initial, run_dir / folder.METRICS)
-        at_start = probe.meters(initial)
-      if writer and not restored:
-        writer.write(0, {f'knn_{name}': value for name, value in baselines.items()})
-    if meters.wanted and not restored:
-      with stopwatch.phase('evaluation'), refusals_are_the_users():
-        values = meters.measure(initial)
-      if writer:
-        writer.write(0, values)
-    del initial
+      return exit_after_signal(preemption, log, f'before step {steps_done + 1}')
+    baselines = measure_baselines(run, initial, resumed=restored is not None)
+    del initial  # frees its buffers
 
-    # -- Train. ------------------------------------------------------------------------------------
-    every_knn = experiment.steps_of(config.knn.every_epochs) if measures_knn else 0
-    every_meters = experiment.steps_of(config.meters.every_epochs) if meters.wanted else 0
-    every_save = config.checkpoint.every_steps
-    plan = loop.Plan(
-      total=experiment.total_steps,
-      report=config.report.every_steps,
-      sync_every=(every_knn, every_meters, every_save),
-      steps_per_call=config.devices.steps_per_call,
-    )
-    sync_points = loop.run(
-      train_step,
-      init_metrics,
-      current,
-      images,
-      experiment.order,
-      plan,
-      experiment.mesh,
-      accumulation_steps=accumulation,
-      should_stop=preemption.agree,
-      input_timer=lambda: stopwatch.phase('data'),
-    )
-    accuracy: float | None = None
-    stopped = False
-    output = None if main else io.StringIO()
-    with (
-      Progress(experiment.total_steps, experiment.images_per_step, done, stream=output) as progress,
-      kept(checkpoints, stopwatch),
-    ):
-      for at in timed(sync_points, stopwatch):
-        current, stopped = at.state, at.stopped
-        checkpoints.poll()
-        for interval in at.intervals:
-          if writer:
-            writer.write(interval.step, interval.metrics)
-          progress.update(interval.step, interval.metrics)
-        if not at.synced:
-          continue
-        # First the state, then what can be measured of it again.
-        accuracy = None
-        ends = at.step == plan.total
-        on_knn = ends or (every_knn and at.step % every_knn == 0)
-        measure = bool(measures_knn and on_knn and not stopped)
-        metered = bool(every_meters and (ends or at.step % every_meters == 0) and not stopped)
-        due = measure or metered or (every_save and at.step % every_save == 0)
-        if stopped or ends or (every_save and due):
-          with stopwatch.phase('checkpoint'):
-            checkpoints.save(at.step, current)
-            folder.write_seconds(run_dir, stopwatch.totals())
-        if measure:
-          with stopwatch.phase('evaluation'):
-            accuracy = probe.knn(current)
-          if writer:
-            writer.write(at.step, {'knn': accuracy})
-          progress.update(at.step, {'knn': accuracy})
-          if ends or every_save:
-            with stopwatch.phase('checkpoint'):
-              checkpoints.save(at.step, current, score=accuracy)
-        if metered:
-          with stopwatch.phase('evaluation'):
-            values = meters.measure(current)
-          if writer:
-            writer.write(at.step, values)
-    if stopped or preemption.agree():
-      return leave(preemption, log, f'at step {int(jax.device_get(current.step))}')
-
-    # -- Result: the last epoch, beside the baselines. ---------------------------------------------
-    representation: dict[str, dict[str, float]] = {}
-    with stopwatch.phase('evaluation'):
-      if measures_knn and accuracy is None:  # the run had already ended
-        accuracy = probe.knn(current)
-      if measures_knn:
-        representation = {'trained': probe.meters(current), 'random_init': at_start}
-    with stopwatch.phase('evaluation'):
-      gallery = pretrain_report.collect(experiment, probe, current) if config.report.html else None
-    if not writer:
-      return 0
-    writer.close()
-    knn = {} if accuracy is None else {'trained': accuracy, **baselines}
-    result = pretrain_report.summarize(
-      experiment, probe.k, knn, representation, stopwatch.totals(), run_dir / folder.METRICS
-    )
-    atomic_write(run_dir / folder.RESULT, json.dumps(result, indent=2) + '\n')
-    for line in pretrain_report.lines(result):
-      log(line)
-    if gallery:
-      try:
-        page = pretrain_report.write_page(run_dir / folder.REPORT, experiment, gallery, result)
-        log(f'report    {page}')
-      except ModuleNotFoundError as error:
-        log(f'report    left out: {error.name} is not installed')
-    for line in pretrain_report.next_steps(experiment, run_dir):
-      log(line)
+    trained = train(run, start, steps_done, program, preemption)
+    if trained.stopped or preemption.agree():
+      return exit_after_signal(
+        preemption, log, f'at step {int(jax.device_get(trained.state.step))}'
+      )
+    publish(run, trained, baselines)
     return 0
 
 
-def leave(preemption: Preemption, log: Callable[[str], None], where: str) -> int:
-  """Says that a signal ended the run; the exit status is the shell's, 128 + the signal's number."""
-  log(f'stopped   {where}; to continue: {started_as()}')
-  return 128 + (preemption.signum or signal.SIGTERM)
+# -- Before training ------------------------------------------------------------------------------
 
 
-def discard(line: str) -> None:
-  """What every process but the first says."""
-  del line
+def open_checkpoints(
+  config: Config, run_dir: pathlib.Path, log: Callable[[str], None]
+) -> Checkpoints:
+  """The checkpoints of the run, as many kept as the configuration says."""
+  return Checkpoints(
+    run_dir / folder.CHECKPOINTS,
+    keep_last=config.checkpoint.keep_last,
+    keep_best=config.checkpoint.keep_best,
+    log=log,
+  )
 
 
-def log_line(line: str) -> None:
-  """Prints at once, so that a log shows how far a run got."""
-  print(line, flush=True)
+def initial_state(
+  experiment: Experiment, stopwatch: Stopwatch, log: Callable[[str], None]
+) -> TrainState:
+  """The state at step 0, on every device."""
+  with stopwatch.phase('compile'), refusals_are_the_users():
+    initial = state.create(
+      experiment.method,
+      experiment.optimizer,
+      experiment.config.seed,
+      experiment.config.view_size,
+      experiment.mesh,
+    )
+  if experiment.method.borrows_from:
+    initial = with_borrowed_encoder(experiment, initial, log)
+  return initial
 
 
-def describe_share(experiment: Experiment) -> str:
-  """One line: how many devices of which kind share a batch."""
-  size = experiment.mesh.size
-  kind = experiment.mesh.devices.flat[0].device_kind
-  share = experiment.config.data.batch_size // size
-  return f'{size} x {kind}, {share} images of each batch on every one'
+def restore(
+  checkpoints: Checkpoints, initial: TrainState, stopwatch: Stopwatch
+) -> tuple[TrainState, int] | None:
+  """The newest checkpoint whose files match their manifest, and its step; None without any."""
+  with stopwatch.phase('checkpoint'), refusals_are_the_users():
+    return checkpoints.restore(initial)
 
 
-def baseline_accuracies(
-  probe: FeatureExtractor, initial: TrainState, metrics: pathlib.Path
+class Program(NamedTuple):
+  """The compiled step and the data set on the devices."""
+
+  train_step: Callable[..., Any]
+  init_metrics: Callable[[], Any]
+  images: dict[str, jax.Array]
+
+
+def compile_program(experiment: Experiment, start: TrainState, stopwatch: Stopwatch) -> Program:
+  """Puts the data set on the devices and compiles the step once for the whole run."""
+  config = experiment.config
+  with stopwatch.phase('data'):
+    same = mesh.replicated(experiment.mesh)
+    images = {name: mesh.put(array, same) for name, array in experiment.stored().items()}
+  accumulation = config.optimizer.accumulation_steps
+  with stopwatch.phase('compile'), refusals_are_the_users():
+    update = step.make_update(
+      experiment.method,
+      experiment.optimizer,
+      experiment.schedule,
+      experiment.augment,
+      experiment.mesh,
+      accumulation,
+    )
+    shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
+    train_step, init_metrics = step.compile_step(update, start, images, experiment.mesh, shape)
+  return Program(train_step, init_metrics, images)
+
+
+def open_writer(
+  config: Config, run_dir: pathlib.Path, resumed_step: int | None
+) -> MetricWriter | None:
+  """Writes the run's configuration and opens its metrics, on the first process alone.
+
+  Metrics of steps after the one that the run resumes from are cut off; without one, all are.
+  """
+  if jax.process_index():
+    return None
+  writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard)
+  atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config))
+  writer.truncate_after(-1 if resumed_step is None else resumed_step)
+  return writer
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The parts of a run that baselines, training and result share; `writer` on one process only."""
+
+  folder: pathlib.Path
+  experiment: Experiment
+  extractor: FeatureExtractor
+  online: OnlineMeters
+  checkpoints: Checkpoints
+  writer: MetricWriter | None
+  stopwatch: Stopwatch
+  log: Callable[[str], None]
+
+  @property
+  def measures_knn(self) -> bool:
+    return self.extractor.possible and 'knn' in self.experiment.config.protocols
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    """Appends a row to `metrics.jsonl`."""
+    if self.writer:
+      self.writer.write(step, metrics)
+
+
+class Baselines(NamedTuple):
+  """The kNN accuracies that training must exceed, by name, and the metrics of the untrained
+  encoder's features; both empty without kNN."""
+
+  knn: dict[str, float]
+  representation: dict[str, float]
+
+
+def measure_baselines(run: Run, initial: TrainState, *, resumed: bool) -> Baselines:
+  """Measures the untrained encoder and the pixels by the protocol of the trained encoder."""
+  baselines = Baselines({}, {})
+  if run.measures_knn:
+    with run.stopwatch.phase('evaluation'):
+      knn = knn_baselines(run.extractor, initial, run.folder / folder.METRICS)
+      baselines = Baselines(knn, run.extractor.meters(initial))
+    if not resumed:
+      run.write(0, {f'knn_{name}': value for name, value in knn.items()})
+  if run.online.wanted and not resumed:
+    with run.stopwatch.phase('evaluation'), refusals_are_the_users():
+      values = run.online.measure(initial)
+    run.write(0, values)
+  return baselines
+
+
+def knn_baselines(
+  extractor: FeatureExtractor, initial: TrainState, metrics: pathlib.Path
 ) -> dict[str, float]:
-  """kNN of the untrained encoder and of pixels, read back where a former start measured it."""
+  """kNN of the untrained encoder and of pixels; read from `metrics` where an earlier process of the
+  run measured it."""
   names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
   rows = read_metrics(metrics) if metrics.exists() else []
   known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
-  # Measuring is a job for all processes at once, and only the first is sure to see the file.
+  # Measuring is a collective of all processes, and only the first is sure to see the file.
   if multihost.broadcast(len(known)):
     return {short: known[0][name] for name, short in names.items()} if known else {}
-  return {'random_init': probe.knn(initial), 'pixels': probe.knn_of_pixels()}
+  return {'random_init': extractor.knn(initial), 'pixels': extractor.knn_of_pixels()}
+
+
+# -- Training -------------------------------------------------------------------------------------
+
+
+class Trained(NamedTuple):
+  """The state at the last step, its kNN accuracy if measured, and whether a signal ended the loop."""
+
+  state: TrainState
+  accuracy: float | None
+  stopped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Periods:
+  """Optimizer steps between two kNN accuracies, online metrics and checkpoints; 0 is never."""
+
+  knn: int
+  online: int
+  save: int
+
+  @classmethod
+  def of(cls, run: Run) -> Periods:
+    config, steps_of = run.experiment.config, run.experiment.steps_of
+    return cls(
+      steps_of(config.knn.every_epochs) if run.measures_knn else 0,
+      steps_of(config.meters.every_epochs) if run.online.wanted else 0,
+      config.checkpoint.every_steps,
+    )
+
+
+def train(
+  run: Run, start: TrainState, steps_done: int, program: Program, preemption: Preemption
+) -> Trained:
+  """Trains to the last step, or until a signal; measures and saves at the steps that are due."""
+  experiment, config = run.experiment, run.experiment.config
+  periods = Periods.of(run)
+  plan = loop.Plan(
+    total=experiment.total_steps,
+    report=config.report.every_steps,
+    sync_every=(periods.knn, periods.online, periods.save),
+    steps_per_call=config.devices.steps_per_call,
+  )
+  sync_points = loop.run(
+    program.train_step,
+    program.init_metrics,
+    start,
+    program.images,
+    experiment.order,
+    plan,
+    experiment.mesh,
+    accumulation_steps=config.optimizer.accumulation_steps,
+    should_stop=preemption.agree,
+    input_timer=lambda: run.stopwatch.phase('data'),
+  )
+  trained = Trained(start, None, stopped=False)
+  output = None if run.writer else io.StringIO()
+  with (
+    Progress(plan.total, experiment.images_per_step, steps_done, stream=output) as progress,
+    finalize_checkpoints(run.checkpoints, run.stopwatch),
+  ):
+    for at in time_steps(sync_points, run.stopwatch):
+      run.checkpoints.poll()
+      for interval in at.intervals:
+        run.write(interval.step, interval.metrics)
+        progress.update(interval.step, interval.metrics)
+      accuracy = save_and_measure(run, at, plan, periods, progress) if at.synced else None
+      trained = Trained(at.state, accuracy, at.stopped)
+  return trained
+
+
+def save_and_measure(
+  run: Run, at: loop.SyncPoint, plan: loop.Plan, periods: Periods, progress: Progress
+) -> float | None:
+  """Saves the state, then measures it, as far as each is due; returns the kNN accuracy if measured.
+
+  The state is saved before it is measured, so that a run killed in between measures it again.
+  """
+  ends = at.step == plan.total
+  is_due = lambda period: bool(period and at.step % period == 0)
+  knn_due = run.measures_knn and (ends or is_due(periods.knn)) and not at.stopped
+  online_due = bool(periods.online) and (ends or is_due(periods.online)) and not at.stopped
+  save_due = bool(periods.save) and (knn_due or online_due or is_due(periods.save))
+  if at.stopped or ends or save_due:
+    with run.stopwatch.phase('checkpoint'):
+      run.checkpoints.save(at.step, at.state)
+      folder.write_seconds(run.folder, run.stopwatch.totals())
+  accuracy = None
+  if knn_due:
+    with run.stopwatch.phase('evaluation'):
+      accuracy = run.extractor.knn(at.state)
+    run.write(at.step, {'knn': accuracy})
+    progress.update(at.step, {'knn': accuracy})
+    if ends or periods.save:
+      with run.stopwatch.phase('checkpoint'):
+        run.checkpoints.save(at.step, at.state, score=accuracy)
+  if online_due:
+    with run.stopwatch.phase('evaluation'):
+      values = run.online.measure(at.state)
+    run.write(at.step, values)
+  return accuracy
 
 
 @contextlib.contextmanager
-def kept(checkpoints: Checkpoints, stopwatch: Stopwatch) -> Iterator[None]:
-  """However training ends, the save under way is completed; a loss gone bad names what is left."""
+def finalize_checkpoints(checkpoints: Checkpoints, stopwatch: Stopwatch) -> Iterator[None]:
+  """Completes the save in progress however the block ends; adds the newest checkpoint to a
+  NonFiniteLossError."""
   try:
     yield
   except NonFiniteLossError as error:
@@ -267,11 +345,83 @@ def kept(checkpoints: Checkpoints, stopwatch: Stopwatch) -> Iterator[None]:
       checkpoints.finish()
 
 
-def timed(sync_points: Iterator[loop.SyncPoint], stopwatch: Stopwatch) -> Iterator[loop.SyncPoint]:
-  """The sync_points, the time between them counted as steps."""
+def time_steps(
+  sync_points: Iterator[loop.SyncPoint], stopwatch: Stopwatch
+) -> Iterator[loop.SyncPoint]:
+  """The sync points, with the time between them counted as steps."""
   while True:
     with stopwatch.phase('step'):
       at = next(sync_points, None)
     if at is None:
       return
     yield at
+
+
+# -- After training -------------------------------------------------------------------------------
+
+
+def publish(run: Run, trained: Trained, baselines: Baselines) -> None:
+  """Measures what is still missing; writes and logs the result, and renders the report."""
+  accuracy, report_data = trained.accuracy, None
+  representation: dict[str, dict[str, float]] = {}
+  with run.stopwatch.phase('evaluation'):
+    if run.measures_knn:
+      if accuracy is None:  # the run had already ended
+        accuracy = run.extractor.knn(trained.state)
+      representation = {
+        'trained': run.extractor.meters(trained.state),
+        'random_init': baselines.representation,
+      }
+    if run.experiment.config.report.html:
+      report_data = pretrain_report.collect(run.experiment, run.extractor, trained.state)
+  if not run.writer:
+    return
+  run.writer.close()
+  result = pretrain_report.summarize(
+    run.experiment,
+    run.extractor.k,
+    {} if accuracy is None else {'trained': accuracy, **baselines.knn},
+    representation,
+    run.stopwatch.totals(),
+    run.folder / folder.METRICS,
+  )
+  atomic_write(run.folder / folder.RESULT, json.dumps(result, indent=2) + '\n')
+  for line in pretrain_report.lines(result):
+    run.log(line)
+  if report_data:
+    try:
+      page = pretrain_report.write_page(
+        run.folder / folder.REPORT, run.experiment, report_data, result
+      )
+      run.log(f'report    {page}')
+    except ModuleNotFoundError as error:
+      run.log(f'report    left out: {error.name} is not installed')
+  for line in pretrain_report.next_steps(run.experiment, run.folder):
+    run.log(line)
+
+
+def exit_after_signal(preemption: Preemption, log: Callable[[str], None], where: str) -> int:
+  """Logs where a signal ended the run; returns 128 + the signal's number, as a shell does."""
+  log(f'stopped   {where}; to continue: {started_as()}')
+  return 128 + (preemption.signum or signal.SIGTERM)
+
+
+# -- Output ---------------------------------------------------------------------------------------
+
+
+def log_line(line: str) -> None:
+  """Prints without buffering, so that a redirected log is up to date."""
+  print(line, flush=True)
+
+
+def log_nothing(line: str) -> None:
+  """Drops the line: only the first process logs."""
+  del line
+
+
+def describe_devices_of(experiment: Experiment) -> str:
+  """One line: the number and kind of devices, and the images of a batch on each."""
+  size = experiment.mesh.size
+  kind = experiment.mesh.devices.flat[0].device_kind
+  share = experiment.config.data.batch_size // size
+  return f'{size} x {kind}, {share} images of each batch on every one'
