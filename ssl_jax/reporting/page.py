@@ -1,16 +1,19 @@
-"""The bones of every page: one HTML file that needs nothing else, neither files nor a network."""
+"""Self-contained HTML pages: pictures are embedded, nothing is loaded from files or a network."""
 
 import base64
 import html
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ssl_jax.reporting.stylesheet import CSS
 
 Section = tuple[str, str]
+# Written into every page. Pages without it are of versions that kept pictures in the page alone, so
+# that they cannot be rendered again.
+GENERATOR = 'ssl_jax.reporting 2'
 
 
 class Figure(NamedTuple):
@@ -18,11 +21,11 @@ class Figure(NamedTuple):
 
   Attributes:
     heading: of its section, unique in the report.
-    caption: what is to be seen, in a sentence or two.
+    caption: what it shows, in a sentence or two.
     image: the file's bytes.
     mime: the media type of `image`.
-    photographic: True keeps the colors in a dark page; a diagram's lightness is turned over.
-    half: True makes two of them stand side by side where the screen is wide enough.
+    photographic: True keeps the colors in a dark page; a diagram's lightness is inverted.
+    half: True puts two of them side by side where the screen is wide enough.
   """
 
   heading: str
@@ -33,16 +36,28 @@ class Figure(NamedTuple):
   half: bool = False
 
 
-def page(title: str, sections: Sequence[Section], parts: str = '', links: str = '') -> str:
-  """The page of sections, each a heading and HTML; `parts` and `links` are put at the ends."""
-  links = navigation(sections) + links
-  body = body_of(sections)
+def page(title: str, *groups: Sequence[Section]) -> str:
+  """The page of groups of sections, each section a heading and its HTML.
+
+  The links to the sections of a group are a line of the navigation.
+  """
+  ids = iter(anchors([heading for group in groups for heading, _ in group]))
+  navigation, sections = [], []
+  for group in groups:
+    links = []
+    for heading, content in group:
+      name = next(ids)
+      links.append(f'<a href="#{name}">{text(heading)}</a>')
+      sections.append(f'<section id="{name}">{content}</section>')
+    navigation += [f'<div>{"".join(links)}</div>'] if links else []
+  body = '\n'.join(sections)
   written = time.strftime('%Y-%m-%d %H:%M:%S %Z')
   # The policy makes the browser itself refuse whatever would leave this page.
   return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="{GENERATOR}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -50,30 +65,14 @@ def page(title: str, sections: Sequence[Section], parts: str = '', links: str = 
 <style>{CSS}</style>
 </head>
 <body>
-<header><h1>{text(title)}</h1><nav>{links}</nav></header>
+<header><h1>{text(title)}</h1><nav>{''.join(navigation)}</nav></header>
 <main>
 {body}
-{parts}</main>
+</main>
 <footer>Written by ssl_jax on {text(written)}.</footer>
 </body>
 </html>
 """
-
-
-def navigation(sections: Sequence[Section], prefix: str = '') -> str:
-  """Links to the sections."""
-  return ''.join(
-    f'<a href="#{prefix}{end}">{text(name)}</a>'
-    for (name, _), end in zip(sections, anchors(sections), strict=True)
-  )
-
-
-def body_of(sections: Sequence[Section], prefix: str = '') -> str:
-  """The sections themselves."""
-  return '\n'.join(
-    f'<section id="{prefix}{end}">{content}</section>'
-    for (_, content), end in zip(sections, anchors(sections), strict=True)
-  )
 
 
 def figure_html(figure: Figure) -> str:
@@ -88,16 +87,16 @@ def figure_html(figure: Figure) -> str:
   )
 
 
-def anchors(sections: Sequence[Section]) -> list[str]:
-  """The headings as ends of addresses, numbered where two would be the same."""
+def anchors(headings: Iterable[str]) -> list[str]:
+  """The headings as HTML ids, in lower case, numbered where two would be the same."""
   found: list[str] = []
   seen: Counter[str] = Counter()
-  for heading, _ in sections:
-    end = re.sub(r'[^a-z0-9]+', '-', heading.lower()).strip('-') or 'section'
-    while end in found:
-      seen[end] += 1
-      end = f'{end}-{seen[end] + 1}'
-    found.append(end)
+  for heading in headings:
+    name = re.sub(r'[^a-z0-9]+', '-', heading.lower()).strip('-') or 'section'
+    while name in found:
+      seen[name] += 1
+      name = f'{name}-{seen[name] + 1}'
+    found.append(name)
   return found
 
 

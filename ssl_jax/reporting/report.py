@@ -1,73 +1,138 @@
-"""The report of a run: one HTML page that needs nothing else, neither files nor a network."""
+"""Report pages: the result of a run, its evaluation, or several runs side by side."""
 
-import os
-import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ssl_jax.reporting.page import Figure, figure_html, page, text
-from ssl_jax.reporting.page_parts import parts_of
+from ssl_jax.reporting.page import Figure, Section, figure_html, page, text
 from ssl_jax.reporting.progress import format_duration
 from ssl_jax.reporting.tables import Table, as_html
-from ssl_jax.training.atomic import atomic_write
 
 
-def write_report(
-  path: str | os.PathLike[str],
+class Part(NamedTuple):
+  """A part of a report with a heading of its own, such as an evaluation.
+
+  Attributes:
+    heading: of its first section.
+    lead: a sentence or two below it.
+    tables: after the lead.
+    figures: after the tables.
+    appendix: long tables, after the figures.
+  """
+
+  heading: str
+  lead: str = ''
+  tables: Sequence[Table] = ()
+  figures: Sequence[Figure] = ()
+  appendix: Sequence[Table] = ()
+
+
+def render_report(
   *,
   title: str,
   summary: Mapping[str, Any],
   scores: Mapping[str, float] | None = None,
-  figures: Iterable[Figure | tuple] = (),
+  figures: Iterable[Figure] = (),
   tables: Iterable[Table] = (),
   tables_first: bool = False,
+  parts: Iterable[Part] = (),
   lead: str = '',
   config_text: str = '',
   versions: Mapping[str, str] | None = None,
   devices: str = '',
   timings: Mapping[str, float] | None = None,
-) -> pathlib.Path:
-  """Writes the page in one piece; an existing one is replaced only by a complete one.
-
-  All text is escaped. Whatever is empty or None leaves its section out. Parts that `add_to_report`
-  put into an existing page stay, each with the time it was written.
+) -> str:
+  """The HTML of a report. All text is escaped; whatever is empty or None leaves its section out.
 
   Args:
-    path: the file to write.
     title: the page's heading.
     summary: facts by name, such as method, data, epochs and images/s; values are shown as text.
     scores: kNN accuracy, a fraction from 0 to 1, by name; the first is the trained encoder's, the
-      others are what it has to beat.
-    figures: `Figure`s, or tuples of their fields, in the order of reading.
-    tables: of numbers, shown after the figures.
+      others are baselines that it is compared with.
+    figures: in the order of reading.
+    tables: of numbers, after the figures.
     tables_first: shows them before the figures instead.
-    lead: the result in words, above the facts; by default what the scores are.
+    parts: after figures and tables.
+    lead: the result in words; by default what the scores are.
     config_text: the resolved configuration, shown folded.
     versions: of the software, by name.
     devices: the hardware in words.
     timings: seconds by phase.
 
-  Returns:
-    The path.
+  Raises:
+    ValueError: a row of a table does not fit its columns.
+  """
+  result = [('Result', _result(scores or {}, summary, lead))]
+  content = [_figures(figures), _tables(tables)]
+  for sections in reversed(content) if tables_first else content:
+    result += sections
+  details = []
+  if timings and sum(timings.values()) > 0:
+    details.append(('Where the time went', _timings(timings)))
+  if config_text:
+    details.append(('Configuration', _configuration(config_text)))
+  if versions or devices:
+    details.append(('Versions and devices', _environment(versions or {}, devices)))
+  return page(title, result, *map(_part, parts), details)
+
+
+def render_comparison(
+  *,
+  title: str,
+  runs: Mapping[str, Mapping[str, Any]],
+  tables: Iterable[Table] = (),
+  figures: Iterable[Figure] = (),
+  versions: Mapping[str, str] | None = None,
+  devices: str = '',
+) -> str:
+  """The HTML of a page of several runs: what they are, their scores, their pictures.
+
+  Args:
+    title: the page's heading.
+    runs: by name, facts by name; those in which runs differ come first, in bold.
+    tables: of scores, a column for each run.
+    figures: those that are `half` stand side by side.
+    versions: of the software, by name.
+    devices: the hardware in words.
 
   Raises:
-    OSError: the file cannot be written; the message names it.
+    ValueError: there is no run.
   """
-  path = pathlib.Path(path)
-  sections = [('Result', _result(scores or {}, summary, lead))]
-  pictures = [(item.heading, figure_html(item)) for item in (Figure(*one) for one in figures)]
-  numbers = [(table.heading, as_html(table)) for table in tables]
-  sections += [*numbers, *pictures] if tables_first else [*pictures, *numbers]
-  if timings and sum(timings.values()) > 0:
-    sections.append(('Where the time went', _timings(timings)))
-  if config_text:
-    sections.append(('Configuration', _configuration(config_text)))
-  if versions or devices:
-    sections.append(('Versions and devices', _environment(versions or {}, devices)))
-  kept = parts_of(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  atomic_write(path, page(title, sections, ''.join(kept.bodies), ''.join(kept.links)))
-  return path
+  if not runs:
+    raise ValueError('runs: found none, must be at least one')
+  names = list(dict.fromkeys(name for facts in runs.values() for name in facts))
+  # As text: a table would round the number of a seed or a batch as a measurement.
+  as_word = lambda value: None if value is None else str(value)
+  rows = [(name, *(as_word(facts.get(name)) for facts in runs.values())) for name in names]
+  differing = [row for row in rows if len(set(row[1:])) > 1]
+  equal = [row for row in rows if len(set(row[1:])) <= 1]
+  words = f'They differ in: {", ".join(str(row[0]) for row in differing)}.' if differing else ''
+  bold = [True] * len(differing) + [False] * len(equal)
+  facts_table = Table('What they are', words, ('', *runs), [*differing, *equal], (), bold)
+  count = '1 encoder' if len(runs) == 1 else f'{len(runs)} encoders'
+  return render_report(
+    title=title,
+    summary={},
+    lead=f'{count}, measured by the same protocols. {words}',
+    tables=[facts_table, *tables],
+    figures=figures,
+    tables_first=True,
+    versions=versions,
+    devices=devices,
+  )
+
+
+def _figures(figures: Iterable[Figure]) -> list[Section]:
+  return [(figure.heading, figure_html(figure)) for figure in figures]
+
+
+def _tables(tables: Iterable[Table]) -> list[Section]:
+  return [(table.heading, as_html(table)) for table in tables]
+
+
+def _part(part: Part) -> list[Section]:
+  lead = f'<p class="lead">{text(part.lead)}</p>' if part.lead else ''
+  first = (part.heading, f'<h2>{text(part.heading)}</h2>{lead}')
+  return [first, *_tables(part.tables), *_figures(part.figures), *_tables(part.appendix)]
 
 
 def _result(scores: Mapping[str, float], summary: Mapping[str, Any], lead: str) -> str:

@@ -1,4 +1,4 @@
-"""The style of the report page: light and dark, from a phone's width to a wide screen's."""
+"""The style sheet of all pages: light and dark, for narrow and wide screens."""
 
 CSS = """
 :root {
@@ -29,8 +29,8 @@ h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 4px
 h2 { font-size: 1.2rem; letter-spacing: -0.01em; margin: 0 0 4px; }
 p { margin: 0; }
 .lead, figcaption, .note { color: var(--faint); }
-nav { display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 14px 0 0; font-size: 0.92rem; }
-nav div { flex: 0 0 100%; display: flex; flex-wrap: wrap; gap: 4px 18px; }
+nav { padding: 14px 0 0; font-size: 0.92rem; }
+nav div { display: flex; flex-wrap: wrap; gap: 4px 18px; margin-bottom: 4px; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 section {

@@ -1,27 +1,24 @@
-"""A table of numbers for a terminal, a spreadsheet and a page."""
+"""Tables of numbers as aligned text, CSV and HTML."""
 
 import csv
 import io
 import math
-import os
-import pathlib
 import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ssl_jax.reporting.page import text
-from ssl_jax.training.atomic import atomic_write
 
 ABSENT = '–'
 _WIDTH = 100
 
 
 class Probability(float):
-  """A number from 0 to 1, of which a reader sees whether it is 1 or only nearly so."""
+  """A number from 0 to 1; one that rounds to 1 is written as 1 minus the difference."""
 
 
 class Percent(float):
-  """A number in percent, of which two decimals are enough."""
+  """A number in percent, written with two decimals."""
 
 
 class Measured(NamedTuple):
@@ -39,9 +36,9 @@ class Table(NamedTuple):
     caption: what the numbers are, in a sentence or two.
     columns: their names, that of the row names first.
     rows: a name and a cell for each further column: a number, a `Measured`, text, or None.
-    best: of each row 'max', 'min' or None: which of its numbers, if they differ, a page sets in
+    best: for each row 'max', 'min' or None: which of its numbers, if they differ, a page sets in
       bold. Empty marks none.
-    strong: of each row, whether a page sets the whole of it in bold. Empty does so with none.
+    strong: for each row, whether a page sets all of it in bold. Empty is False for all.
   """
 
   heading: str
@@ -67,16 +64,8 @@ def as_text(table: Table) -> str:
   return '\n'.join([table.heading, '', *shown, '', *textwrap.wrap(table.caption, _WIDTH)])
 
 
-def write_csv(path: str | os.PathLike[str], table: Table) -> pathlib.Path:
-  """Writes the numbers in full, in one piece; standard errors are rows of their own.
-
-  Returns:
-    The path.
-
-  Raises:
-    OSError: the file cannot be written.
-  """
-  path = pathlib.Path(path)
+def as_csv(table: Table) -> str:
+  """The table as CSV with the numbers in full; standard errors are rows of their own."""
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator='\n')
   writer.writerow(table.columns)
@@ -86,8 +75,7 @@ def write_csv(path: str | os.PathLike[str], table: Table) -> pathlib.Path:
     if any(isinstance(value, Measured) for value in cells):
       errors = [value.error if isinstance(value, Measured) else '' for value in cells]
       writer.writerow([f'{name}, standard error', *errors])
-  atomic_write(path, buffer.getvalue())
-  return path
+  return buffer.getvalue()
 
 
 def as_html(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""`--task=evaluate`: every protocol on one frozen encoder, or on several side by side."""
+"""`--task=evaluate`: measures a frozen encoder by protocols, or several runs side by side."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ssl_jax.tasks.run import folder, frozen_encoder
 from ssl_jax.tasks.run.experiment import build_experiment
 from ssl_jax.tasks.run.stored import open_run
 
-_PARTLY = 2
-# What stops one protocol and not the others: a setting or the data, a file, a package, a size.
+_PARTLY_FAILED = 2
+# Errors that end one protocol and not the others: a setting or the data, a file, a package, a size.
 _FAILURES = (ValueError, OSError, ModuleNotFoundError, MemoryError)
 
 
@@ -40,7 +40,7 @@ def evaluate(config: Config) -> int:
     return _compare(config, log)
   found = _evaluate_one(config, log, baseline=config.evaluate.baseline)
   evaluation_report.publish(found, log, html=config.report.html)
-  return _PARTLY if found.failed else 0
+  return _PARTLY_FAILED if found.failed else 0
 
 
 def _compare(config: Config, log: Callable[[str], None]) -> int:
@@ -67,7 +67,7 @@ def _compare(config: Config, log: Callable[[str], None]) -> int:
       dataclasses.replace(config, run_dir=config.compare[0], compare=()), log, only=UNTRAINED
     )
   evaluation_report.publish_comparison(target, dict(zip(names, found, strict=True)), baseline, log)
-  return _PARTLY if any(one.failed for one in found) else 0
+  return _PARTLY_FAILED if any(one.failed for one in found) else 0
 
 
 def _evaluate_one(

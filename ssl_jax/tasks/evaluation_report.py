@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a table, evaluation.json, and its part of the report."""
+"""The result of an evaluation: a table, `evaluation.json`, figures, and its part of the report."""
 
 from __future__ import annotations
 
@@ -14,76 +14,67 @@ from ssl_jax import config as config_lib
 from ssl_jax.config.flags import UsageError
 from ssl_jax.reporting import (
   Figure,
-  Percent,
   Table,
-  add_to_report,
   collect_versions,
   describe_devices,
+  render_comparison,
   tables,
-  write_comparison,
-  write_report,
 )
-from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Score, Taken
-from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Taken
+from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training.atomic import atomic_write
 
-JSON = 'evaluation.json'
-_SECTION = 'evaluation'
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+  """The measurements of one encoder and of its untrained baseline.
+
+  Attributes:
+    name: of the encoder: the folder of its run, or its file of weights.
+    path: the folder that results are written to.
+    experiment: data, recipe and architecture.
+    step: optimizer steps behind the encoder; None for a file of weights.
+    digest: SHA-256 of the encoder's variables.
+    taken: measurements, by protocol and by encoder.
+    failed: the reason of each protocol that could not be measured.
+    seconds: by protocol.
+  """
+
+  name: str
+  path: pathlib.Path
+  experiment: Experiment
+  step: int | None
+  digest: str
+  taken: dict[str, dict[str, Taken]]
+  failed: dict[str, str]
+  seconds: dict[str, float]
 
 
 def publish(found: Evaluation, log: Callable[[str], None], *, html: bool) -> None:
-  """Prints the table; writes it as CSV, evaluation.json, and its pictures into the report."""
-  columns = list(dict.fromkeys(who for taken in found.taken.values() for who in taken))
+  """Logs the table; writes it as CSV, `evaluation.json`, the figures, and the report anew."""
+  _make_folder(found.path / 'evaluation')
+  encoders = dict.fromkeys(who for by_encoder in found.taken.values() for who in by_encoder)
   table = _table(
     'All numbers',
     f'{found.name}{"" if found.step is None else f", step {found.step:,}"}: frozen features.',
-    {
-      who: {name: taken[who] for name, taken in found.taken.items() if who in taken}
-      for who in columns
-    },
+    {who: {name: one[who] for name, one in found.taken.items() if who in one} for who in encoders},
   )
-  if table.rows:
-    log('\n' + tables.as_text(table) + '\n')
-  _make(found.path)
-  target = found.path / 'evaluation'
-  _make(target)
-  if table.rows:
-    log(f'table     {tables.write_csv(target / "evaluation.csv", table)}')
-  atomic_write(found.path / JSON, json.dumps(_content(found), indent=2, allow_nan=False) + '\n')
-  log(f'numbers   {found.path / JSON}')
+  _publish_table(found.path / 'evaluation' / 'evaluation.csv', table, log)
+  path, content = found.path / folder.EVALUATION, _content(found)
+  _write_json(path, content)
+  log(f'numbers   {path}')
   if not html or not found.taken:
     return
   try:
-    pictures = list(_figures(found.taken))
+    for name, by_encoder in found.taken.items():
+      content['protocols'][name]['figures'] = report.save_figures(
+        found.path, f'evaluation/{folder.FIGURES}/{name}', _draw(name, by_encoder)
+      )
   except ModuleNotFoundError as error:
     log(f'pictures  left out: {error.name} is not installed')
-    pictures = []
-  page = found.path / folder.REPORT
-  made = time.strftime('%Y-%m-%d %H:%M')
-  if not page.exists():
-    write_report(
-      page,
-      title=f'Evaluation of {found.name}',
-      lead='Frozen features of the newest checkpoint, judged below.',
-      summary={'data': found.experiment.dataset.describe(), **_facts(found)},
-      config_text=config_lib.to_flags(found.experiment.config),
-      versions=collect_versions(),
-      devices=describe_devices(),
-    )
-  lead = f'Measured on {made}{"" if found.step is None else f", at step {found.step:,}"}.'
-  if found.failed:
-    lead += ' Not measured: ' + '; '.join(f'{n} ({why})' for n, why in found.failed.items()) + '.'
-  add_to_report(
-    page,
-    _SECTION,
-    heading='Evaluation',
-    lead=lead,
-    tables=[_headlines(table)] if table.rows else [],
-    figures=pictures,
-    appendix=[table] if table.rows else [],
-  )
-  log(f'report    {page}')
+  _write_json(path, content)
+  log(f'report    {report.write_report(found.path)}')
 
 
 def publish_comparison(
@@ -101,36 +92,35 @@ def publish_comparison(
     for protocol, by_encoder in baseline.taken.items():
       if protocol in taken:
         taken[protocol][UNTRAINED] = next(iter(by_encoder.values()))
-  columns = [*runs, *([UNTRAINED] if baseline is not None else [])]
-  by_column = {
-    who: {name: one[who] for name, one in taken.items() if who in one} for who in columns
-  }
-  table = _table('Side by side', 'The best of each line is marked.', by_column)
-  if table.rows:
-    log('\n' + tables.as_text(table) + '\n')
-  _make(target)
-  if table.rows:
-    log(f'table     {tables.write_csv(target / "comparison.csv", table)}')
-  page = write_comparison(
-    target / 'comparison.html',
+  encoders = [*runs, *([UNTRAINED] if baseline is not None else [])]
+  table = _table(
+    'Side by side',
+    'The best of each line is marked.',
+    {who: {name: one[who] for name, one in taken.items() if who in one} for who in encoders},
+  )
+  _make_folder(target)
+  _publish_table(target / 'comparison.csv', table, log)
+  page = render_comparison(
     title=' and '.join(runs),
-    runs={name: _facts(run) for name, run in runs.items()},
+    runs={name: _summary(run) for name, run in runs.items()},
     tables=[table] if table.rows else [],
-    figures=list(_figures(taken)),
+    figures=[figure for name, by_encoder in taken.items() for figure in _draw(name, by_encoder)],
     versions=collect_versions(),
     devices=describe_devices(),
   )
-  log(f'report    {page}')
+  atomic_write(target / 'comparison.html', page)
+  log(f'report    {target / "comparison.html"}')
 
 
-def _facts(found: Evaluation) -> dict[str, Any]:
+def _summary(found: Evaluation) -> dict[str, Any]:
+  """Facts of the encoder by name, for the top of a page."""
   config = found.experiment.config
-  facts = {
+  encoder = {
     'encoder': f'{config.model.name}, width {config.model.width}',
     'weights': found.digest[:12],
   }
   if found.step is None:
-    return {'file': found.name, **facts}
+    return {'file': found.name, **encoder}
   return {
     'run': found.name,
     'method': config.method.name,
@@ -139,135 +129,109 @@ def _facts(found: Evaluation) -> dict[str, Any]:
     'batch': config.data.batch_size,
     'learning rate': config.optimizer.learning_rate,
     'seed': config.seed,
-    **facts,
+    **encoder,
   }
 
 
 def _table(heading: str, caption: str, columns: Mapping[str, Mapping[str, Taken]]) -> Table:
-  """A line a score, a column an encoder; percentages are written out."""
-  names: dict[tuple[str, str], Score] = {}
-  for taken in columns.values():
-    for protocol, one in taken.items():
-      for name, score in one.measurement.scores.items():
-        names.setdefault((protocol, name), score)
-  rows, best = [], []
-  for (protocol, name), kind in names.items():
-    cells: list[Any] = []
-    for taken in columns.values():
-      found = taken[protocol].measurement.scores.get(name) if protocol in taken else None
-      value = None if found is None or not math.isfinite(found.value) else found.value
-      cells.append(value if value is None or not kind.percent else Percent(100 * value))
-    unit = ', %' if kind.percent else ''
-    rows.append((f'{protocol}: {name}{unit}', *cells))
-    best.append(kind.better)
-  return Table(heading, caption, ('', *columns), tuple(rows), tuple(best))
+  """The scores of measurements by encoder and by protocol."""
+  types: dict[str, dict[str, Any]] = {}
+  for by_protocol in columns.values():
+    for protocol, one in by_protocol.items():
+      types.setdefault(protocol, {}).update(_score_types(one))
+  scores = {
+    who: {protocol: _scores(one) for protocol, one in by_protocol.items()}
+    for who, by_protocol in columns.items()
+  }
+  return report.score_table(heading, caption, scores, types)
 
 
-def _headlines(table: Table) -> Table:
-  """The first line of each protocol."""
-  first: dict[str, int] = {}
-  for at, row in enumerate(table.rows):
-    first.setdefault(row[0].partition(':')[0], at)
-  chosen = list(first.values())
-  return Table(
-    'Scores',
-    'The first number of each protocol; all of them are in the last table.',
-    table.columns,
-    tuple(table.rows[at] for at in chosen),
-    tuple(table.best[at] for at in chosen),
-  )
+def _publish_table(path: pathlib.Path, table: Table, log: Callable[[str], None]) -> None:
+  if table.rows:
+    log('\n' + tables.as_text(table) + '\n')
+    atomic_write(path, tables.as_csv(table))
+    log(f'table     {path}')
 
 
 def _content(found: Evaluation) -> dict[str, Any]:
-  """What evaluation.json holds; former results of the same encoder and settings stay."""
-  flags = config_lib.parser().render(found.experiment.config)
+  """The content of `evaluation.json`; earlier results of the same encoder and settings stay."""
+  config = found.experiment.config
   settings = {
     name: value
-    for name, value in flags.items()
+    for name, value in config_lib.parser().render(config).items()
     if name.startswith(('evaluate.', 'data.', 'views.')) or name == 'seed'
   }
-  protocols: dict[str, Any] = {}
-  for name, by_encoder in found.taken.items():
-    protocols[name] = {
-      'scores': {
-        who: {key: _number(score.value) for key, score in one.measurement.scores.items()}
-        for who, one in by_encoder.items()
-      },
-      'details': {who: _plain(one.measurement.details) for who, one in by_encoder.items()},
-      'seconds': round(found.seconds[name], 2),
-    }
-  content = {
+  content: dict[str, Any] = {
     'encoder': found.name,
     'step': found.step,
     'weights_sha256': found.digest,
     'data': found.experiment.dataset.describe(),
     'settings': settings,
-    'protocols': protocols,
+    'protocols': {},
     'failed': found.failed,
+    'written': time.strftime('%Y-%m-%d %H:%M'),
+    'summary': _summary(found),
     'devices': describe_devices(),
     'versions': collect_versions(),
   }
-  try:
-    old = json.loads((found.path / JSON).read_text())
-    if all(old[name] == content[name] for name in ('weights_sha256', 'data', 'settings')):
-      kept = {n: v for n, v in old['protocols'].items() if n not in found.failed}
-      content['protocols'] = {**kept, **protocols}
-  except (OSError, ValueError, KeyError, TypeError, AttributeError):
-    pass
+  if found.step is None:  # the folder of a run has its flags
+    content['config_flags'] = config_lib.to_flags(config)
+  old, earlier = report.read_json(found.path / folder.EVALUATION), {}
+  if all(old.get(name) == content[name] for name in ('weights_sha256', 'data', 'settings')):
+    earlier = {n: one for n, one in old['protocols'].items() if n not in found.failed}
+  content['protocols'] = earlier | {
+    name: {
+      'scores': {who: _scores(one) for who, one in by_encoder.items()},
+      'score_types': {k: v for one in by_encoder.values() for k, v in _score_types(one).items()},
+      'details': {who: _to_json(one.measurement.details) for who, one in by_encoder.items()},
+      'figures': earlier.get(name, {}).get('figures', []),
+      'seconds': round(found.seconds[name], 2),
+    }
+    for name, by_encoder in found.taken.items()
+  }
   return content
 
 
-def _figures(taken: Mapping[str, Mapping[str, Taken]]) -> Iterator[Figure]:
-  for name, by_encoder in taken.items():
-    draw = PROTOCOLS[name].draw
-    if draw is not None and by_encoder:
-      yield from draw(by_encoder)
+def _scores(one: Taken) -> dict[str, float | None]:
+  return {name: _finite(score.value) for name, score in one.measurement.scores.items()}
 
 
-def _number(value: float) -> float | None:
+def _score_types(one: Taken) -> dict[str, dict[str, Any]]:
+  return {
+    name: {'percent': score.percent, 'better': score.better}
+    for name, score in one.measurement.scores.items()
+  }
+
+
+def _draw(protocol: str, by_encoder: Mapping[str, Taken]) -> Iterator[Figure]:
+  draw = PROTOCOLS[protocol].draw
+  if draw is not None and by_encoder:
+    yield from draw(by_encoder)
+
+
+def _finite(value: float) -> float | None:
   return float(value) if math.isfinite(value) else None
 
 
-def _plain(value: Any) -> Any:
-  """Numbers, words, lists and dicts that JSON knows."""
+def _to_json(value: Any) -> Any:
+  """NumPy arrays and scalars as lists and numbers; numbers that are not finite become None."""
   if isinstance(value, Mapping):
-    return {str(key): _plain(one) for key, one in value.items()}
+    return {str(key): _to_json(one) for key, one in value.items()}
   if isinstance(value, list | tuple):
-    return [_plain(one) for one in value]
+    return [_to_json(one) for one in value]
   if hasattr(value, 'item') and getattr(value, 'ndim', 0) == 0:
     value = value.item()
   if hasattr(value, 'tolist'):
-    return _plain(value.tolist())
-  return _number(value) if isinstance(value, float) else value
+    return _to_json(value.tolist())
+  return _finite(value) if isinstance(value, float) else value
 
 
-def _make(target: pathlib.Path) -> None:
+def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+  atomic_write(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
+
+
+def _make_folder(target: pathlib.Path) -> None:
   try:
     target.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UsageError(f'--run_dir: {target} cannot be made ({error.strerror})') from error
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Evaluation:
-  """What came of an evaluation.
-
-  Attributes:
-    name: of the encoder, for people.
-    path: the folder it is written to.
-    experiment: data, recipe and architecture.
-    step: optimizer steps behind the encoder; None for a file of weights.
-    digest: of the encoder's variables.
-    taken: measurements, by protocol and by encoder.
-    failed: protocols that could not be measured, and why.
-    seconds: by protocol.
-  """
-
-  name: str
-  path: pathlib.Path
-  experiment: Experiment
-  step: int | None
-  digest: str
-  taken: dict[str, dict[str, Taken]]
-  failed: dict[str, str]
-  seconds: dict[str, float]

@@ -19,7 +19,7 @@ from ssl_jax.config.help import started_as
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import FeatureExtractor, OnlineMeters
-from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
 from ssl_jax.tasks.run.stored import with_borrowed_encoder
 from ssl_jax.training import (
@@ -76,9 +76,8 @@ def pretrain(config: Config) -> int:
 
     trained = train(run, start, steps_done, program, preemption)
     if trained.stopped or preemption.agree():
-      return exit_after_signal(
-        preemption, log, f'at step {int(jax.device_get(trained.state.step))}'
-      )
+      last_step = int(jax.device_get(trained.state.step))
+      return exit_after_signal(preemption, log, f'at step {last_step}')
     publish(run, trained, baselines)
     return 0
 
@@ -232,7 +231,7 @@ def knn_baselines(
 
 
 class Trained(NamedTuple):
-  """The state at the last step, its kNN accuracy if measured, and whether a signal ended the loop."""
+  """The last state, its kNN accuracy if it was measured, and whether a signal ended training."""
 
   state: TrainState
   accuracy: float | None
@@ -385,19 +384,36 @@ def publish(run: Run, trained: Trained, baselines: Baselines) -> None:
     run.stopwatch.totals(),
     run.folder / folder.METRICS,
   )
-  atomic_write(run.folder / folder.RESULT, json.dumps(result, indent=2) + '\n')
+  # Figures of an earlier process of the run are valid until they are drawn again.
+  path = run.folder / folder.RESULT
+  result['figures'] = report.read_json(path).get('figures', [])
+  write_json(path, result)
   for line in pretrain_report.lines(result):
     run.log(line)
   if report_data:
-    try:
-      page = pretrain_report.write_page(
-        run.folder / folder.REPORT, run.experiment, report_data, result
-      )
-      run.log(f'report    {page}')
-    except ModuleNotFoundError as error:
-      run.log(f'report    left out: {error.name} is not installed')
+    publish_report(run, report_data, result)
   for line in pretrain_report.next_steps(run.experiment, run.folder):
     run.log(line)
+
+
+def publish_report(
+  run: Run, report_data: pretrain_report.ReportData, result: dict[str, Any]
+) -> None:
+  """Draws the figures into files, adds them to `result.json`, and renders the report."""
+  metrics = run.folder / folder.METRICS
+  try:
+    drawn = list(pretrain_report.draw(run.experiment, report_data, result['knn'], metrics))
+  except ModuleNotFoundError as error:
+    run.log(f'report    left out: {error.name} is not installed')
+    return
+  result['figures'] = report.save_figures(run.folder, folder.FIGURES, drawn)
+  write_json(run.folder / folder.RESULT, result)
+  run.log(f'report    {report.write_report(run.folder)}')
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+  """Replaces the file by `content`."""
+  atomic_write(path, json.dumps(content, indent=2) + '\n')
 
 
 def exit_after_signal(preemption: Preemption, log: Callable[[str], None], where: str) -> int:

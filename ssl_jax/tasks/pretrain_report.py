@@ -1,4 +1,4 @@
-"""The report page of a run, from its metrics, its images and the features of its encoder."""
+"""The result of a pre-training: its numbers, its log lines and the figures of its report."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import config as config_lib
 from ssl_jax import data, evaluation, views
 from ssl_jax.config.help import program_name
-from ssl_jax.reporting import (
-  Figure,
-  collect_versions,
-  describe_devices,
-  figures,
-  read_metrics,
-  write_report,
-)
+from ssl_jax.reporting import Figure, collect_versions, describe_devices, figures, read_metrics
 from ssl_jax.tasks.online_evaluation import FeatureExtractor
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment
@@ -32,20 +24,20 @@ from ssl_jax.training import TrainState
 _SHOWN_IMAGES = 10
 _SHOWN_POINTS = 1000
 _SHOWN_NEIGHBORS = 8
-# Fewer points have no map.
 _FEWEST_POINTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-  """Features of some training images and of some held-out ones (of training images without any).
+  """Features of training images (the bank) and of test images; of training images without a test
+  split.
 
   Attributes:
     bank: rows of the training split.
     bank_features: float32 [bank, dim].
-    queries: rows of the split that is shown.
+    queries: rows of the split whose images are shown.
     query_features: float32 [query, dim].
-    held_out: whether the queries are of the test split.
+    held_out: whether the queries are rows of the test split.
   """
 
   bank: np.ndarray
@@ -55,8 +47,8 @@ class ReportData:
   held_out: bool
 
 
-def collect(experiment: Experiment, probe: FeatureExtractor, state: TrainState) -> ReportData:
-  """Runs the encoder on what the page shows; with several processes all of them must call it."""
+def collect(experiment: Experiment, extractor: FeatureExtractor, state: TrainState) -> ReportData:
+  """Encodes up to 10,000 training and 1,000 test images; a collective of all processes."""
   dataset = experiment.dataset
   shown = dataset.test if dataset.test is not None and len(dataset.test) else dataset.train
   rng = np.random.default_rng(0)
@@ -64,72 +56,51 @@ def collect(experiment: Experiment, probe: FeatureExtractor, state: TrainState) 
   bank, queries = choose(dataset.train, 10_000), choose(shown, _SHOWN_POINTS)
   return ReportData(
     bank,
-    probe.features(state, dataset.train[bank]),
+    extractor.features(state, dataset.train[bank]),
     queries,
-    probe.features(state, shown[queries]),
+    extractor.features(state, shown[queries]),
     held_out=shown is dataset.test,
   )
 
 
-def write_page(
-  path: pathlib.Path, experiment: Experiment, gallery: ReportData, result: dict[str, Any]
-) -> pathlib.Path:
-  """Writes the self-contained page of a run and returns its path."""
-  config, knn = experiment.config, result['knn']
-  scores = {
-    'trained': knn.get('trained'),
-    'random initialization': knn.get('random_init'),
-    'raw pixels': knn.get('pixels'),
-  }
-  rate = result['images_per_second']
-  return write_report(
-    path,
-    title=f'{config.method.name} on {config.source_name}',
-    summary={
-      'method': config.method.name,
-      'encoder': f'{config.model.name}, width {config.model.width}',
-      'data': result['data'],
-      'training': f'{result["steps"]:,} steps, {result["epochs"]:g} epochs, last step shown',
-      'seed': config.seed,
-      'images/s': f'{rate:,.0f}' if rate else 'not measured in this process',
-      **({'kNN': f'k = {knn["k"]}, temperature {knn["temperature"]}'} if knn else {}),
-    },
-    scores={name: value for name, value in scores.items() if value is not None},
-    figures=list(_figures(path.parent, experiment, gallery, knn)),
-    config_text=config_lib.to_flags(config),
-    versions=result['versions'],
-    devices=result['devices'],
-    timings=result['seconds'],
-  )
-
-
-def _figures(
-  run_dir: pathlib.Path, experiment: Experiment, gallery: ReportData, knn: dict[str, float]
+def draw(
+  experiment: Experiment, shown: ReportData, knn: dict[str, float], metrics: pathlib.Path
 ) -> Iterator[Figure]:
-  rows = read_metrics(run_dir)
+  """The figures of the report.
+
+  Args:
+    experiment: the run.
+    shown: from `collect`.
+    knn: that of the result, for the baselines of its curve.
+    metrics: the run's `metrics.jsonl`.
+
+  Raises:
+    ModuleNotFoundError: matplotlib or scikit-learn is not installed.
+  """
+  rows = read_metrics(metrics)
   if any('loss' in row for row in rows):
     caption = 'Means over each report interval.'
     yield Figure('Loss', caption, figures.loss_curves(rows))
   if any('knn' in row for row in rows):
     baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
-    caption = 'Weighted kNN on test images; the dashed lines are what training has to beat.'
+    caption = 'Weighted kNN on test images; the dashed lines are its baselines.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
   yield Figure('What the model sees', *_contact_sheet(experiment), photographic=True)
-  labeled = _labels(experiment, gallery) is not None
-  caption = f't-SNE of features of {_split(gallery)}{", colored by label" if labeled else ""}.'
-  if len(gallery.queries) >= _FEWEST_POINTS:
-    yield Figure('Embeddings', caption, _map(experiment, gallery))
-  caption = f'Left: some {_split(gallery)}. Right: the most similar training images.'
+  labeled = _labels(experiment, shown) is not None
+  caption = f't-SNE of features of {_split(shown)}{", colored by label" if labeled else ""}.'
+  if len(shown.queries) >= _FEWEST_POINTS:
+    yield Figure('Embeddings', caption, _map(experiment, shown))
+  caption = f'Left: some {_split(shown)}. Right: the most similar training images.'
   if labeled and experiment.dataset.train.labels is not None:
     caption += ' A solid blue frame is the same class, a dashed orange one another.'
-  yield Figure('Nearest neighbors', caption, _neighbors(experiment, gallery), photographic=True)
+  yield Figure('Nearest neighbors', caption, _neighbors(experiment, shown), photographic=True)
   if any('learning_rate' in row for row in rows):
     caption = 'Learning rate, gradient norm and images a second.'
     yield Figure('Optimization', caption, figures.optimizer_curves(rows))
 
 
-def _split(gallery: ReportData) -> str:
-  return 'test images' if gallery.held_out else 'training images'
+def _split(shown: ReportData) -> str:
+  return 'test images' if shown.held_out else 'training images'
 
 
 def _contact_sheet(experiment: Experiment) -> tuple[str, bytes]:
@@ -145,37 +116,35 @@ def _contact_sheet(experiment: Experiment) -> tuple[str, bytes]:
   return caption, figures.contact_sheet(np.asarray(images), np.asarray(made))
 
 
-def _map(experiment: Experiment, gallery: ReportData) -> bytes:
-  labels = _labels(experiment, gallery)
-  return figures.tsne(gallery.query_features, labels, experiment.dataset.class_names)
+def _map(experiment: Experiment, shown: ReportData) -> bytes:
+  labels = _labels(experiment, shown)
+  return figures.tsne(shown.query_features, labels, experiment.dataset.class_names)
 
 
-def _neighbors(experiment: Experiment, gallery: ReportData) -> bytes:
+def _neighbors(experiment: Experiment, shown: ReportData) -> bytes:
   dataset = experiment.dataset
-  shown = _shown(experiment, gallery)
+  source = _source(experiment, shown)
   # Without a test split every image finds itself first; that one is left out.
-  skip = 0 if gallery.held_out else 1
-  count = min(_SHOWN_NEIGHBORS + skip, len(gallery.bank))
-  chosen = np.random.default_rng(1).permutation(len(gallery.queries))[:8]
-  found, _ = evaluation.nearest_neighbors(
-    gallery.bank_features, gallery.query_features[chosen], count
-  )
-  rows = gallery.bank[found[:, skip:]]
-  labels = _labels(experiment, gallery)
+  skip = 0 if shown.held_out else 1
+  count = min(_SHOWN_NEIGHBORS + skip, len(shown.bank))
+  chosen = np.random.default_rng(1).permutation(len(shown.queries))[:8]
+  found, _ = evaluation.nearest_neighbors(shown.bank_features, shown.query_features[chosen], count)
+  rows = shown.bank[found[:, skip:]]
+  labels = _labels(experiment, shown)
   hits = None
   if labels is not None and dataset.train.labels is not None:
     hits = dataset.train.labels[rows] == labels[chosen][:, None]
-  queries = shown[gallery.queries[chosen]]
+  queries = source[shown.queries[chosen]]
   return figures.neighbor_grid(queries, dataset.train[rows], hits)
 
 
-def _labels(experiment: Experiment, gallery: ReportData) -> np.ndarray | None:
-  labels = _shown(experiment, gallery).labels
-  return None if labels is None else labels[gallery.queries]
+def _labels(experiment: Experiment, shown: ReportData) -> np.ndarray | None:
+  labels = _source(experiment, shown).labels
+  return None if labels is None else labels[shown.queries]
 
 
-def _shown(experiment: Experiment, gallery: ReportData) -> data.ArraySource:
-  source = experiment.dataset.test if gallery.held_out else experiment.dataset.train
+def _source(experiment: Experiment, shown: ReportData) -> data.ArraySource:
+  source = experiment.dataset.test if shown.held_out else experiment.dataset.train
   assert source is not None
   return source
 
@@ -195,14 +164,14 @@ def summarize(
   seconds: dict[str, float],
   metrics: pathlib.Path,
 ) -> dict[str, Any]:
-  """The result of a run as plain numbers and words.
+  """The content of `result.json`.
 
   Args:
     experiment: the run.
     k: neighbors that voted.
-    knn: accuracies in [0, 1] by what they are of; empty without labels.
-    representation: meters of test features by what they are of; empty without labels.
-    seconds: where the time of this process went.
+    knn: accuracies in [0, 1] by encoder ('trained', 'random_init', 'pixels'); empty without labels.
+    representation: metrics of test features by encoder; empty without labels.
+    seconds: by phase.
     metrics: the run's `metrics.jsonl`.
   """
   config = experiment.config
@@ -226,7 +195,7 @@ def summarize(
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-  """The result for a terminal."""
+  """The lines of the result that are logged."""
   shown = []
   if knn := result['knn']:
     shown.append(f'kNN       k = {knn["k"]}, temperature = {knn["temperature"]}, test images')

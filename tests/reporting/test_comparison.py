@@ -1,8 +1,5 @@
 """The page of several runs: what differs first, scores side by side, whatever is missing."""
 
-import pathlib
-import tempfile
-
 import chex
 
 from ssl_jax import reporting
@@ -23,12 +20,8 @@ SCORES = reporting.Table(
 
 
 class ComparisonTest(chex.TestCase):
-  def write(self, runs=RUNS, **content):
-    with tempfile.TemporaryDirectory() as folder:
-      path = pathlib.Path(folder) / 'new' / 'comparison.html'
-      found = reporting.write_comparison(path, title='a <and> b', runs=runs, **content)
-      self.assertEqual(found, path)
-      self.text = path.read_text()
+  def render(self, runs=RUNS, **content):
+    self.text = reporting.render_comparison(title='a <and> b', runs=runs, **content)
     return Page(self.text)
 
   def rows(self):
@@ -38,7 +31,7 @@ class ComparisonTest(chex.TestCase):
     return {head: row.startswith(' class=strong') for head, row in zip(heads, found, strict=True)}
 
   def test_what_differs_comes_first_in_bold(self):
-    self.write()
+    self.render()
     self.assertEqual(
       list(self.rows().items()),
       [('method', True), ('batch', True), ('seed', False), ('weights', False)],
@@ -46,7 +39,7 @@ class ComparisonTest(chex.TestCase):
     self.assertIn('They differ in: method, batch.', self.text)
 
   def test_runs_without_some_scores(self):
-    page = self.write(tables=[SCORES])
+    page = self.render(tables=[SCORES])
     self.assertEqual(page.ids, ['result', 'what-they-are', 'scores'])
     marked = self.text.split('<td class="number best">')
     self.assertLen(marked, 2)
@@ -55,27 +48,27 @@ class ComparisonTest(chex.TestCase):
 
   def test_facts_of_any_kind(self):
     nan = float('nan')
-    self.write({'a': {}, 'b': {'x': 0, 'y': '', 'z': nan, 'w': [1]}, 'c': {'x': False, 'z': nan}})
+    self.render({'a': {}, 'b': {'x': 0, 'y': '', 'z': nan, 'w': [1]}, 'c': {'x': False, 'z': nan}})
     # None is not the word for it: what is empty differs from what is lacking.
     self.assertEqual(self.rows(), dict.fromkeys('xyzw', True))
-    self.write({'a': {}, 'b': {}})
+    self.render({'a': {}, 'b': {}})
     self.assertEqual(self.rows(), {})
 
   def test_pictures_after_the_numbers_side_by_side(self):
     pictures = [reporting.Figure(f'Map, {name}', '', PIXEL, half=True) for name in RUNS]
-    page = self.write(tables=[SCORES], figures=pictures)
+    page = self.render(tables=[SCORES], figures=pictures)
     self.assertEqual(page.ids[2:], ['scores', 'map-a', 'map-b-i', 'map-untrained'])
     self.assertEqual(self.text.count('<figure class="half">'), 3)
 
   def test_names_are_escaped(self):
-    page = self.write(tables=[SCORES])
+    page = self.render(tables=[SCORES])
     self.assertNotIn('i', page.tags)
     self.assertEqual(page.words.count('b <i>'), 2)
     self.assertIn('a <and> b', page.words)
 
   def test_one_run_and_none(self):
-    self.write({'a': RUNS['a']})
+    self.render({'a': RUNS['a']})
     self.assertIn('1 encoder, measured', self.text)
     self.assertFalse(any(self.rows().values()))
     with self.assertRaisesRegex(ValueError, r'^runs: found none'):
-      self.write({})
+      self.render({})

@@ -1,11 +1,7 @@
-"""The report page: self-contained, escaped, complete, and written in one piece."""
+"""The report page: self-contained, escaped and complete."""
 
 import base64
-import errno
 import html.parser
-import pathlib
-import tempfile
-from unittest import mock
 
 import chex
 
@@ -14,6 +10,8 @@ from ssl_jax import reporting
 PIXEL = base64.b64decode(
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
 )
+TABLE = reporting.Table('Scores', 'Of the encoder.', ('', 'trained'), [('kNN', 0.75)])
+HOSTILE = '<!-- --></main></nav><script>&"\''
 VOID = {'meta', 'img', 'br', 'link'}
 
 
@@ -45,26 +43,19 @@ class Page(html.parser.HTMLParser):
 
 
 class ReportTest(chex.TestCase):
-  def setUp(self):
-    super().setUp()
-    folder = tempfile.TemporaryDirectory()
-    self.addCleanup(folder.cleanup)
-    self.path = pathlib.Path(folder.name) / 'run' / 'report.html'
-
-  def write(self, **arguments):
-    arguments = {'title': 'a run', 'summary': {}} | arguments
-    self.assertEqual(reporting.write_report(self.path, **arguments), self.path)
-    return Page(self.path.read_text('utf-8'))
+  def render(self, **arguments):
+    self.text = reporting.render_report(**({'title': 'a run', 'summary': {}} | arguments))
+    return Page(self.text)
 
   def full(self):
-    return self.write(
+    return self.render(
       title='simclr on <photographs> & more',
       summary={'Method': 'simclr', 'Speed': '2,134 "images"/s'},
       scores={'Trained encoder': 0.782, 'Random initialization': 0.58, 'Raw pixels': 0.8},
       figures=[
         reporting.Figure('Views', 'What the model sees.', PIXEL, photographic=True),
-        ('t-SNE', 'A map of <embeddings>.', PIXEL),
-        ('Scheme', 'A drawing.', b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'image/svg+xml'),
+        reporting.Figure('t-SNE', 'A map of <embeddings>.', PIXEL),
+        reporting.Figure('Scheme', 'A drawing.', b'<svg/>', 'image/svg+xml'),
       ],
       config_text='--data.source=folder:<script>alert(1)</script>\n--seed=0',
       versions={'jax': '0.10.2'},
@@ -93,26 +84,67 @@ class ReportTest(chex.TestCase):
     for address in page.addresses:
       self.assertRegex(address, r'^(#[a-z-]+|data:image/(png|svg\+xml);base64,[A-Za-z0-9+/=]+)$')
     self.assertFalse({'script', 'link', 'iframe', 'object'} & set(page.tags))
-    text = self.path.read_text()
-    self.assertNotRegex(text, r'https?://|url\(|@import')
-    self.assertIn(base64.b64encode(PIXEL).decode(), text)
+    self.assertNotRegex(self.text, r'https?://|url\(|@import')
+    self.assertIn(base64.b64encode(PIXEL).decode(), self.text)
 
   def test_what_is_missing_is_left_out(self):
-    page = self.write()
+    page = self.render()
     self.assertEqual(page.ids, ['result'])
     self.assertIn('No accuracy was measured', ' '.join(page.words))
     self.assertNotIn('img', page.tags)
 
-  def test_failed_write_keeps_the_old_page(self):
-    self.write(title='the first')
-    full = OSError(errno.ENOSPC, 'No space left on device')
-    with (
-      mock.patch('os.fsync', side_effect=full),
-      self.assertRaisesRegex(OSError, r'No space left on device.*report\.html'),
-    ):
-      self.write(title='the second')
-    self.assertIn('the first', self.path.read_text())
-    self.assertEqual([path.name for path in self.path.parent.iterdir()], ['report.html'])
+  def part(self, heading='Evaluation', **content):
+    part = reporting.Part(heading, **content)
+    return self.render(summary={'seed': 0}, config_text='--seed=0', parts=[part])
+
+  def test_a_part_stands_between_the_figures_and_the_details(self):
+    page = self.part(
+      lead='Measured at step 12.',
+      tables=[TABLE],
+      figures=[reporting.Figure('Map', 'Of it.', PIXEL)],
+      appendix=[TABLE._replace(heading='All numbers')],
+    )
+    self.assertEqual(
+      page.ids, ['result', 'evaluation', 'scores', 'map', 'all-numbers', 'configuration']
+    )
+    self.assertEqual(
+      [link for link in page.addresses if link[0] == '#'], [f'#{name}' for name in page.ids]
+    )
+    words = ' '.join(page.words)
+    for text in ('Measured at step 12.', 'Of the encoder.', '0.7500', 'Of it.'):
+      self.assertIn(text, words)
+
+  def test_text_is_escaped(self):
+    page = self.render(
+      title=HOSTILE,
+      parts=[
+        reporting.Part(
+          HOSTILE,
+          lead=HOSTILE,
+          tables=[reporting.Table(HOSTILE, HOSTILE, ('', HOSTILE), [(HOSTILE, HOSTILE)])],
+          figures=[reporting.Figure(HOSTILE, HOSTILE, PIXEL, HOSTILE)],
+        )
+      ],
+    )
+    self.assertNotIn('script', page.tags)
+    self.assertEqual(page.tags.count('img'), 1)
+    # Twice the title, 3 links and headings, 2 captions, the lead, and 3 cells.
+    self.assertEqual(page.words.count(HOSTILE), 14)
+
+  def test_a_file_name_that_is_no_text(self):
+    name = b'runs/\xff'.decode(errors='surrogateescape')  # as Python lists such a folder
+    table = TABLE._replace(columns=('', name))
+    page = self.render(title=name, parts=[reporting.Part(name, tables=[table])])
+    self.assertEqual(page.words.count('runs/?'), 5)
+
+  def test_headings_that_look_alike_have_addresses_of_their_own(self):
+    page = self.part(
+      figures=[
+        reporting.Figure(heading, '', PIXEL) for heading in ('a 猫', 'a 狗', 'a', 'a-2', '鳥', '魚')
+      ]
+    )
+    self.assertLen(set(page.ids), 2 + 1 + 6)
+    self.assertContainsSubset([f'#{name}' for name in page.ids], page.addresses)
 
 
 class EnvironmentTest(chex.TestCase):

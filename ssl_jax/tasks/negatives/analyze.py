@@ -22,8 +22,8 @@ from ssl_jax.reporting import (
   Table,
   collect_versions,
   describe_devices,
+  render_report,
   tables,
-  write_report,
 )
 from ssl_jax.tasks.negatives import class_counts, figures, theory
 from ssl_jax.tasks.negatives.features import HeadFeatures
@@ -39,6 +39,7 @@ from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import refusals_are_the_users
 from ssl_jax.tasks.run.stored import StoredRun, open_run
 from ssl_jax.training import mesh as mesh_lib
+from ssl_jax.training.atomic import atomic_write
 
 FOLDER = 'negatives'
 
@@ -239,7 +240,7 @@ def _publish(
   words: Sequence[str],
   drawn: Callable[[], list[Figure]] | None,
   log: Callable[[str], None],
-  **page: Any,
+  **facts: Any,
 ) -> int:
   """Prints the tables, and writes them as CSV and, with the plots drawn, as a page."""
   for table in shown:
@@ -254,7 +255,8 @@ def _publish(
   log('')
   for table in shown:
     short = table.heading.partition('.')[0].lower()
-    log(f'table     {tables.write_csv(target / f"{short}.csv", table)}')
+    atomic_write(target / f'{short}.csv', tables.as_csv(table))
+    log(f'table     {target / f"{short}.csv"}')
   if drawn is None:
     return 0
   try:
@@ -262,16 +264,16 @@ def _publish(
   except ModuleNotFoundError as error:
     log(f'plots     left out: {error.name} is not installed')
     pictures = []
-  path = write_report(
-    target / 'negatives.html',
+  page = render_report(
     figures=pictures,
     tables=shown,
     lead=' '.join(words),
     versions=collect_versions(),
     devices=describe_devices(),
-    **page,
+    **facts,
   )
-  log(f'report    {path}')
+  atomic_write(target / 'negatives.html', page)
+  log(f'report    {target / "negatives.html"}')
   return 0
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, its lock, and what it must not be mistaken for."""
+"""The folder of a run: the names of its files, its lock, and whether its configuration agrees."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ METRICS = 'metrics.jsonl'
 CHECKPOINTS = 'checkpoints'
 REPORT = 'report.html'
 RESULT = 'result.json'
+EVALUATION = 'evaluation.json'
+FIGURES = 'figures'
 SECONDS = 'seconds.json'
 
 
 @contextlib.contextmanager
 def opened(config: Config) -> Iterator[pathlib.Path]:
-  """The run's folder, made if need be, for one process group at a time.
+  """The run's folder, made where it is missing, and locked against other runs.
 
   Raises:
     UsageError: the folder belongs to a run with another configuration (the differing flags are
@@ -54,11 +56,11 @@ def opened(config: Config) -> Iterator[pathlib.Path]:
       yield folder
     finally:
       if new:
-        _forget(folder)
+        _remove_if_unused(folder)
 
 
-def _forget(folder: pathlib.Path) -> None:
-  """Removes a folder in which nothing came to be, as after a refusal."""
+def _remove_if_unused(folder: pathlib.Path) -> None:
+  """Removes a folder that nothing was written to, as after a refusal."""
   with contextlib.suppress(OSError):
     if {path.name for path in folder.iterdir()} <= {LOCK, CHECKPOINTS}:
       if (folder / CHECKPOINTS).exists():
@@ -68,7 +70,7 @@ def _forget(folder: pathlib.Path) -> None:
 
 
 def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
-  """Raises UsageError when the folder was made with flags that decide another outcome."""
+  """Raises UsageError when the folder holds a run with other flags that affect the result."""
   stored = folder / CONFIG
   if not stored.is_file():
     kept = folder / CHECKPOINTS
@@ -90,7 +92,7 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
 
 
 def read_seconds(folder: pathlib.Path) -> dict[str, float]:
-  """Where the time of the run went in the processes before this one; empty for the first."""
+  """Seconds by phase of the earlier processes of the run; empty for the first."""
   try:
     return json.loads((folder / SECONDS).read_text())
   except (OSError, ValueError):
@@ -98,6 +100,6 @@ def read_seconds(folder: pathlib.Path) -> dict[str, float]:
 
 
 def write_seconds(folder: pathlib.Path, seconds: dict[str, float]) -> None:
-  """Keeps the seconds a phase for `read_seconds`, on one process."""
+  """Writes the seconds by phase for `read_seconds`, on the first process."""
   if jax.process_index() == 0:
     atomic_write(folder / SECONDS, json.dumps(seconds) + '\n')
