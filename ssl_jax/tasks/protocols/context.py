@@ -85,7 +85,7 @@ class EvalContext:
     return self._finite(
       f'{self.name}-{name}-{layer}',
       self._digest(source, layer, whole),
-      lambda store: self.encoder.features(source, layer, store, whole=whole),
+      lambda: self.encoder.features(source, layer, whole=whole),
     )
 
   def view_features(
@@ -99,7 +99,7 @@ class EvalContext:
     flat = self._finite(
       f'{self.name}-{split}-{count}-views-{layer}',
       self._digest(source, layer, count),
-      lambda store: self.encoder.view_features(source, layer, count, store),
+      lambda: self.encoder.view_features(source, layer, count),
     )
     return flat.reshape(len(flat), count, -1)
 

@@ -1,9 +1,8 @@
-"""Features kept on disk, so that all protocols, and the next evaluation, share one pass."""
+"""A cache of features on disk: one pass of an encoder serves all protocols and evaluations."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import pathlib
@@ -22,38 +21,30 @@ _LETTERS = 16
 # Ends in the owner and the digest.
 _NAME = re.compile(rf'.+-([0-9a-f]{{{_LETTERS}}})-[0-9a-f]{{{_LETTERS}}}\.npy')
 _DAY = 24 * 3600
-_NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class FeatureCache:
-  """Arrays in a folder, each in a file that says by its name what it was made of.
+  """Float32 arrays in a folder, each in a file whose name tells what it was computed from.
 
-  A file appears whole or not at all. Where the folder cannot be written or the disk is full, the
-  features stay in memory and a line says so. Files of encoders that this evaluation does not look
-  at are deleted by `tidy`.
+  A file is written under another name and renamed, so it is complete or absent. Where it cannot be
+  written, as on a full disk, the features stay in memory and a line is logged.
   """
 
   def __init__(self, folder: pathlib.Path, log: Callable[[str], None]) -> None:
-    self._folder, self._say = folder, log
+    self._folder, self._log = folder, log
     self._owners: set[str] = set()
     self._open: dict[str, np.ndarray] = {}
 
-  def get(
-    self,
-    name: str,
-    owner: str,
-    digest: str,
-    make: Callable[[Callable[[int, int], np.ndarray]], np.ndarray],
-  ) -> np.ndarray:
-    """The float32 array of this name and digest, mapped from its file where there is one.
+  def get(self, name: str, owner: str, digest: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The float32 array of this name and digest, mapped from its file; read-only.
 
-    It is read-only. A file that is damaged is made again.
+    A missing or damaged file is written anew.
 
     Args:
-      name: what the features are of, in a word; part of the file's name.
-      owner: hexadecimal, the digest of the encoder.
-      digest: hexadecimal, of everything that the features depend on.
-      make: makes them, into the array that the function it is given returns for a shape.
+      name: what the features are of; part of the file's name.
+      owner: hexadecimal digest of the encoder.
+      digest: hexadecimal digest of everything that the features depend on.
+      make: computes them, float32 [n, dim].
     """
     path = self._folder / f'{name}-{owner[:_LETTERS]}-{digest[:_LETTERS]}.npy'
     self._owners.add(owner[:_LETTERS])
@@ -61,47 +52,37 @@ class FeatureCache:
       self._open[path.name] = self._find(path, name, make)
     return self._open[path.name]
 
-  def _find(
-    self,
-    path: pathlib.Path,
-    name: str,
-    make: Callable[[Callable[[int, int], np.ndarray]], np.ndarray],
-  ) -> np.ndarray:
-    kept = _read(path)
-    if kept is not None:
-      self._say(f'features  {name}: {len(kept):,} x {kept.shape[1]} from {path}')
-      return kept
+  def _find(self, path: pathlib.Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    stored = _read(path)
+    if stored is not None:
+      self._log(f'features  {name}: {len(stored):,} x {stored.shape[1]} from {path}')
+      return stored
+    made = make()
+    self._log(f'features  {name}: {len(made):,} x {made.shape[1]}')
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-
-    def store(rows: int, columns: int) -> np.ndarray:
-      self._say(f'features  {name}: {rows:,} x {columns}')
-      try:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return _mapped(partial, (rows, columns))
-      except OSError as error:
-        _delete(partial)
-        self._say(f'features  kept in memory: {self._folder}: {error.strerror or error}')
-        return np.empty((rows, columns), np.float32)
-
     try:
-      made = make(store)
-      if isinstance(made, np.memmap):
-        try:
-          made.flush()
-          partial.replace(path)
-        except OSError as error:
-          self._say(f'features  not kept: {path}: {error.strerror or error}')
-      # As those that are read from a file.
-      made.setflags(write=False)
-      return made
+      self._folder.mkdir(parents=True, exist_ok=True)
+      with partial.open('wb') as file:
+        np.save(file, made)
+        file.flush()
+        os.fsync(file.fileno())
+      partial.replace(path)
+    except OSError as error:
+      self._log(f'features  kept in memory: {self._folder}: {error.strerror or error}')
     finally:
       _delete(partial)
+    # The mapped file frees the memory of what was made.
+    stored = _read(path)
+    if stored is not None:
+      return stored
+    made.setflags(write=False)
+    return made
 
   def tidy(self) -> None:
-    """Deletes the features of encoders that nobody asked for since the cache was opened.
+    """Deletes the features of all encoders but those that `get` was called for, and the incomplete
+    files of processes that were killed a day ago or longer.
 
-    Nothing, where nobody asked for any; and what evaluations left behind that were killed a day
-    ago or longer.
+    Deletes nothing before the first `get`.
     """
     if not self._owners:
       return
@@ -116,42 +97,19 @@ class FeatureCache:
 
 
 def _read(path: pathlib.Path) -> np.ndarray | None:
-  """The float32 [n, dim] array in a file, mapped; None where there is no such thing."""
+  """The float32 [n, dim] array in a file, mapped; None without such a file."""
   try:
     array = np.load(path, mmap_mode='r', allow_pickle=False)
-  except Exception:  # of damaged bytes NumPy raises nearly anything
+  except Exception:  # NumPy raises nearly anything for damaged bytes
     return None
   fits = isinstance(array, np.memmap) and array.dtype == np.float32 and array.ndim == 2
   return array if fits else None
 
 
 def _delete(path: pathlib.Path) -> None:
-  # A read-only disk refuses even to delete what is not there.
+  # A read-only disk refuses to delete even a file that does not exist.
   with contextlib.suppress(OSError):
     path.unlink()
-
-
-def _mapped(path: pathlib.Path, shape: tuple[int, int]) -> np.memmap:
-  """A new .npy file of float32, mapped, with its room on the disk claimed.
-
-  Without that, a disk that fills up would end the process at a write to the mapping. Where the
-  system or its disk cannot claim room, it goes without.
-
-  Raises:
-    OSError: there is no room, or the file cannot be made.
-  """
-  header = {'descr': np.dtype(np.float32).str, 'fortran_order': False, 'shape': shape}
-  with path.open('w+b') as file:
-    np.lib.format.write_array_header_1_0(file, header)
-    offset = file.tell()
-    try:
-      os.posix_fallocate(file.fileno(), 0, offset + 4 * shape[0] * shape[1])
-    except AttributeError:  # macOS has none
-      pass
-    except OSError as error:
-      if error.errno not in _NOT_SUPPORTED:
-        raise
-  return np.memmap(path, np.float32, 'r+', offset, shape)
 
 
 def fingerprint(source: Source) -> str:
