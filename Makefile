@@ -2,19 +2,24 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: quickstart test fast-test lint types docs benchmark clean
+.PHONY: quickstart test test-large test-all lint types docs benchmark clean
 
 quickstart: $(VENV)/.installed
 	$(RUN) experiments/run.py --flagfile=experiments/flags/photographs/quickstart.flags --run_dir=runs/quickstart
 
-# Collects first, in seconds: workers report a file that cannot be imported only at the end.
+# The default tier, with lint and types. Collects first, in seconds: workers report a file that cannot be imported only at
+# the end.
 test: $(VENV)/.installed-dev lint types
 	@$(RUN) -m pytest --collect-only -qq > $(VENV)/collected.txt || { cat $(VENV)/collected.txt; exit 1; }
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m 'not slow'
 
-fast-test: $(VENV)/.installed-dev
-	$(RUN) -m pytest -n 2 --dist loadfile -m 'not slow'
+# The large tier alone: all combinations of devices, precisions and kills, and runs from a built wheel.
+test-large: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+test-all: test test-large
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -23,8 +28,9 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(VENV)/bin/mypy
 
-# The API reference, from the docstrings of all public names: docs/api/index.html.
+# The index of recipes, docs/recipes.md, and the API reference from the docstrings of all public names, docs/api/index.html.
 docs: $(VENV)/.installed-docs
+	$(RUN) docs/recipe_index.py
 	$(RUN) docs/build_api.py docs/api
 
 benchmark: $(VENV)/.installed
