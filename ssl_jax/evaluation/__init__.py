@@ -1,25 +1,26 @@
-"""What a frozen encoder knows: its features, judges of them with and without training, and the
+"""Measurements of a frozen encoder: its features, neighbors, probes, clusters, retrieval, and the
 terms of the negative-sample bounds."""
 
+from ssl_jax.deprecation import deprecated_names
 from ssl_jax.evaluation.class_report import ClassReport, class_report
 from ssl_jax.evaluation.clustering import Clustering, clustering
-from ssl_jax.evaluation.features import extract
+from ssl_jax.evaluation.features import extract, l2_normalize
 from ssl_jax.evaluation.negative_samples import (
   NegativeSampleBounds,
   collision_upper_bound,
   negative_sample_bounds,
 )
-from ssl_jax.evaluation.neighbors.euclidean_knn import euclidean_knn_predict, online_knn5
+from ssl_jax.evaluation.neighbors.euclidean_knn import euclidean_knn_predict
+from ssl_jax.evaluation.neighbors.iccl_knn import iccl_knn5
 from ssl_jax.evaluation.neighbors.knn import (
   KnnGrid,
   knn_accuracy,
   knn_grid,
   knn_predict,
   knn_scores,
-  nearest_neighbors,
 )
 from ssl_jax.evaluation.neighbors.retrieval import RetrievalScores, flip_ensemble, retrieval_scores
-from ssl_jax.evaluation.neighbors.search import unit
+from ssl_jax.evaluation.neighbors.search import nearest_neighbors
 from ssl_jax.evaluation.probes.few_shot import EpisodeAccuracy, few_shot_episodes
 from ssl_jax.evaluation.probes.fine_tuning import FineTuneRecipe, FineTuneResult, fine_tune
 from ssl_jax.evaluation.probes.label_subset import read_subset, stratified_subset
@@ -58,20 +59,22 @@ __all__ = [
   'few_shot_episodes',
   'fine_tune',
   'flip_ensemble',
+  'iccl_knn5',
   'knn_accuracy',
   'knn_grid',
   'knn_predict',
   'knn_scores',
+  'l2_normalize',
   'linear_probe',
   'logistic_probe',
   'logistic_regression',
   'mean_classifier',
   'nearest_neighbors',
   'negative_sample_bounds',
-  'online_knn5',
   'read_subset',
   'retrieval_scores',
   'ridge_probe',
   'stratified_subset',
-  'unit',
 ]
+
+__getattr__ = deprecated_names(__name__, {'unit': 'l2_normalize', 'online_knn5': 'iccl_knn5'})

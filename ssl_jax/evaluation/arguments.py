@@ -1,4 +1,4 @@
-"""What callers pass to the training-free judges, checked before anything is computed."""
+"""Checks of the arguments of measurements, before anything is computed."""
 
 import operator
 from typing import Any
@@ -42,7 +42,7 @@ def check_search(
   bank: Any,
   queries: Any,
   k: int,
-  chunk_size: int,
+  chunk_size: int | None = None,
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,8 @@ def check_search(
   queries = check_rows('queries', queries, like=('bank', bank.shape[1]))
   if not 1 <= k <= len(bank):
     raise ValueError(f'k: found {k}, must be between 1 and {len(bank)}, the size of the bank')
-  check_count('chunk_size', chunk_size)
+  if chunk_size is not None:
+    check_count('chunk_size', chunk_size)
   if bank_chunk_size is not None:
     check_count('bank_chunk_size', bank_chunk_size)
   if sharding is not None:

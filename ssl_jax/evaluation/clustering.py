@@ -81,7 +81,7 @@ def clustering(
     check_count('silhouette_rows', silhouette_rows)
   number = len(np.unique(labels)) if clusters is None else check_count('clusters', clusters)
   if normalize:
-    rows = geometry.unit(rows)
+    rows = geometry.l2_normalize(rows)
   found = analysis.kmeans(rows, number, restarts=restarts, max_iterations=max_iterations, seed=seed)
   scores = analysis.clustering_scores(labels, found)
   return Clustering(

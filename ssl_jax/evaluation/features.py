@@ -1,9 +1,10 @@
-"""Features of a whole data set from a function of one batch."""
+"""Features of a whole data set from a function of one batch, and their normalization."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -77,3 +78,28 @@ def extract(
   settle()
   assert found is not None
   return found
+
+
+def l2_normalize(features: Any) -> jax.Array:
+  """The vectors along the last axis at length 1, in at least float32; zero vectors stay zero.
+
+  Unlike `losses.l2_normalize` it takes vectors of any length that their dtype holds: the squares of
+  very large and very small ones leave float32, so they are divided by their largest entry first. A
+  loss gets by without that pass over its embeddings, and its golden values are those without it.
+
+  >>> print(l2_normalize([[3e30, 4e30], [0, 0]]))
+  [[0.6 0.8]
+   [0.  0. ]]
+
+  Args:
+    features: `[..., dim]` of any real dtype.
+
+  Returns:
+    `[..., dim]`, float32 (float64 for float64).
+  """
+  features = jnp.asarray(features)
+  features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+  scale = jnp.max(jnp.abs(features), axis=-1, keepdims=True)
+  features = features / jnp.where(scale > 0, scale, 1)
+  norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
+  return features / jnp.where(norm > 0, norm, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ssl_jax.evaluation.neighbors.search import unit
+from ssl_jax.evaluation.features import l2_normalize
 
 Terms = dict[str, jax.Array]
 
@@ -264,7 +264,7 @@ def terms_of_batch(
     key: typed PRNG key of the draw of negatives, unused where all others are negatives.
   """
   dtype = jnp.promote_types(views.dtype, jnp.float32)
-  views = unit(views.astype(dtype))
+  views = l2_normalize(views.astype(dtype))
   anchors, others = views[:, 0], views[:, 1]
   image_means, class_means = image_means.astype(dtype), class_means.astype(dtype)
   rows = jnp.arange(len(labels))
@@ -481,7 +481,7 @@ def collision_upper_bound(
 @functools.partial(jax.jit, static_argnames=('chunk',))
 def _sum_of_class(first: jax.Array, second: jax.Array, valid: jax.Array, chunk: int) -> jax.Array:
   dtype = jnp.promote_types(first.dtype, jnp.float32)
-  first, second = unit(first.astype(dtype)), unit(second.astype(dtype))
+  first, second = l2_normalize(first.astype(dtype)), l2_normalize(second.astype(dtype))
 
   def of_chunk(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     anchors, positives, counted = part

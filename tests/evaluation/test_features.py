@@ -1,5 +1,6 @@
 """Feature extraction: order, padding, one compilation, sharding."""
 
+import doctest
 import pathlib
 import tempfile
 
@@ -12,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ssl_jax import evaluation
+from ssl_jax.evaluation import features as features_module
 
 
 def images(count):
@@ -93,3 +95,6 @@ class ExtractTest(chex.TestCase):
       evaluation.extract(pixels, images(2), batch_size=0)
     with self.assertRaisesRegex(ValueError, r'^apply: found features of shape \(4, 4, 4, 3\)'):
       evaluation.extract(lambda batch: batch, images(2), batch_size=4)
+
+  def test_examples(self):
+    self.assertEqual(doctest.testmod(features_module).failed, 0)

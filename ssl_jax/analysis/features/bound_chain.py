@@ -99,11 +99,11 @@ def bound_chain(
   repel_weight = arguments.check_positive('repel_weight', repel_weight)
   chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
 
-  views = geometry.unit(raw)
+  views = geometry.l2_normalize(raw)
   images = np.mean(views, axis=1)
   means = classes.means(images)
   prototypes = means[classes.codes]
-  unit_images, unit_prototypes = geometry.unit(images), geometry.unit(prototypes)
+  unit_images, unit_prototypes = geometry.l2_normalize(images), geometry.l2_normalize(prototypes)
   to_class = np.einsum('ivd,id->iv', views, unit_prototypes)
   to_image = np.einsum('ivd,id->iv', views, unit_images)
   class_pairs = -float(np.mean(geometry.squared_norms(prototypes)))

@@ -87,7 +87,7 @@ def crowding(
       f'labels: found {len(classes)} classes in {len(rows)} rows, '
       'must be a class with at least 2 rows'
     )
-  rows = geometry.centered(geometry.unit(rows) if normalize else rows)
+  rows = geometry.centered(geometry.l2_normalize(rows) if normalize else rows)
 
   means = classes.means(rows)
   within = float(np.mean(geometry.squared_norms(rows - means[classes.codes])))

@@ -95,7 +95,7 @@ def false_negative_audit(
   seed = arguments.check_whole('seed', seed, minimum=0)
   chosen = _check_ranks(ranks, batch_size - 1)
 
-  first, second = geometry.unit(first), geometry.unit(second)
+  first, second = geometry.l2_normalize(first), geometry.l2_normalize(second)
   shares = np.stack(
     [
       _same_class_by_rank(first[rows], second[rows], classes.codes[rows])

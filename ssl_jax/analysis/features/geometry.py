@@ -1,15 +1,16 @@
-"""Unit rows and distances between all pairs of rows, a chunk at a time."""
+"""Normalized rows, and distances between all pairs of rows, a chunk at a time."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
+def l2_normalize(vectors: np.ndarray) -> np.ndarray:
   """The vectors along the last axis at length 1; zero vectors stay zero."""
-  # Scaled by the largest entry first: the squares of very large or small numbers leave float64.
-  scale = np.max(np.abs(vectors), axis=-1, keepdims=True)
-  vectors = vectors / np.where(scale > 0, scale, 1)
+  # Scaled first, since the squares of very large or small numbers leave float64; by a power of two,
+  # which is exact: vectors of unit length stay as they are.
+  _, exponent = np.frexp(np.max(np.abs(vectors), axis=-1, keepdims=True))
+  vectors = np.ldexp(vectors, -exponent)
   norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
   return vectors / np.where(norm > 0, norm, 1)
 

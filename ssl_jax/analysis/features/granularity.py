@@ -97,8 +97,8 @@ def cluster_granularity(
       'must be a class with at least 2 rows'
     )
   numbers = _numbers_of_clusters(factors, len(classes), len(rows))
-  same, different = _mean_cosines(geometry.unit(rows), classes)
-  rows = geometry.unit(rows) if normalize else rows
+  same, different = _mean_cosines(geometry.l2_normalize(rows), classes)
+  rows = geometry.l2_normalize(rows) if normalize else rows
   levels = []
   for number in numbers:
     found = kmeans(rows, number, restarts=restarts, max_iterations=max_iterations, seed=seed)

@@ -29,7 +29,7 @@ def alignment(features: Any) -> float:
   Raises:
     ValueError: the shape is another one, or a feature is not finite.
   """
-  views = geometry.unit(arguments.as_features(features, ndim=3))
+  views = geometry.l2_normalize(arguments.as_features(features, ndim=3))
   # Over all pairs, the mean is twice the variance that divides by one view less. The first view is
   # subtracted before, so that equal views give an exact 0.
   offsets = views - views[:, :1]
@@ -69,7 +69,7 @@ def uniformity(features: Any, *, scale: float = 2.0, chunk_size: int = 1024) -> 
   count = len(rows)
   if count < 2:
     raise ValueError('features: found 1 row, must be at least 2')
-  rows = geometry.centered(geometry.unit(rows))
+  rows = geometry.centered(geometry.l2_normalize(rows))
   logs = []
   for start, squared in geometry.squared_distances(rows, chunk_size):
     at = np.arange(len(squared))

@@ -84,7 +84,7 @@ def prototype_bias(features: Any, labels: Any) -> PrototypeBias:
     ValueError: shapes do not fit, a feature is not finite, there is a single class, or no class has
       two images.
   """
-  views = geometry.unit(arguments.as_features(features, ndim=3))
+  views = geometry.l2_normalize(arguments.as_features(features, ndim=3))
   classes = Classes.of(labels, len(views))
   if np.all(classes.counts == 1):
     raise ValueError(
@@ -95,7 +95,7 @@ def prototype_bias(features: Any, labels: Any) -> PrototypeBias:
   means = classes.means(images)
   prototypes = means[classes.codes]
   squared = geometry.squared_norms(images - prototypes)
-  unit_images, unit_prototypes = geometry.unit(images), geometry.unit(prototypes)
+  unit_images, unit_prototypes = geometry.l2_normalize(images), geometry.l2_normalize(prototypes)
 
   by_class = {
     'squared': classes.means(squared),

@@ -84,7 +84,7 @@ def similarity_histograms(
   bins = arguments.check_whole('bins', bins, minimum=1)
   chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
   images, per_image, _ = views.shape
-  rows = geometry.unit(views).reshape(images * per_image, -1)
+  rows = geometry.l2_normalize(views).reshape(images * per_image, -1)
   image_of = np.repeat(np.arange(images), per_image)
   class_of = np.repeat(classes.codes, per_image)
 

@@ -1,4 +1,4 @@
-"""The plain nearest-neighbor vote: Euclidean distance between features as they are."""
+"""Majority vote of the nearest neighbors by Euclidean distance, features not normalized."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,8 @@ import numpy as np
 
 from ssl_jax.evaluation.arguments import check_labels, check_search
 from ssl_jax.evaluation.neighbors import search
-from ssl_jax.evaluation.neighbors.knn import nearest_neighbors
 
-_SPARE = 16  # candidates beyond k that the search in float32 hands over
+_SPARE = 16  # candidates beyond k that the search in float32 yields
 _ROUNDING = 1e-13  # of float64 sums, relative to the largest squared norm
 _READ = 2**22  # numbers in float64 on the host at once: of the bank, or distances to it
 _FEW = 64  # queries searched again at once
@@ -23,7 +22,7 @@ def euclidean_knn_predict(
   queries: Any,
   *,
   k: int = 5,
-  chunk_size: int = 1024,
+  chunk_size: int | None = None,
   bank_chunk_size: int | None = None,
 ) -> np.ndarray:
   """The class of most of the `k` rows of the bank nearest to each query.
@@ -49,7 +48,7 @@ def euclidean_knn_predict(
     bank_labels: `int [bank]`, from 0.
     queries: `[query, dim]`.
     k: neighbors that vote, between 1 and the size of the bank.
-    chunk_size: queries handled at once; memory is
+    chunk_size: queries handled at once, by default as in `nearest_neighbors`; memory is
       O(chunk_size x (bank + k + dim) + bank x dim).
     bank_chunk_size: rows of the bank handled at once: memory is then
       O(chunk_size x (bank_chunk_size + k + dim) + bank_chunk_size x dim).
@@ -73,7 +72,7 @@ def euclidean_knn_predict(
 
 
 def _neighbors(
-  bank: np.ndarray, queries: np.ndarray, k: int, chunk_size: int, bank_chunk_size: int | None
+  bank: np.ndarray, queries: np.ndarray, k: int, chunk_size: int | None, bank_chunk_size: int | None
 ) -> Iterator[tuple[int, np.ndarray]]:
   """The `k` nearest rows of the bank, in any order, for one chunk of queries after another."""
   center, longest = _center_and_radius(bank)
@@ -188,53 +187,3 @@ def _first_nearest(squared: np.ndarray, k: int, rounding: np.ndarray) -> np.ndar
   room = k - np.sum(nearer, axis=1, keepdims=True)
   chosen = nearer | (tied & (np.cumsum(tied, axis=1, dtype=np.int32) <= room))
   return np.nonzero(chosen)[1].reshape(len(squared), k)
-
-
-def online_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int = 1024) -> float:
-  """ICCL's `KNN-5`: the mean share of a row's own class among the `k` rows most similar to it.
-
-  The row itself is one of the `k` and counts as wrong, so the figure ends at 1 - 1/k, 0.8 for five.
-  It is taken within one (validation) set and cannot be compared with the accuracy of `knn_predict`.
-
-  Source: the released code of ICCL.
-
-  >>> import numpy as np
-  >>> features = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
-  >>> print(online_knn5(features, np.array([0, 0, 1, 1]), k=2))
-  0.5
-
-  Args:
-    features: `[n, dim]`, numbers of any dtype; compared by cosine in float32.
-    labels: `int [n]`.
-    k: rows that count, the row itself among them, between 1 and n.
-    chunk_size: rows handled at once; memory is O(chunk_size x n).
-
-  Returns:
-    The share, from 0 to 1 - 1/k.
-
-  Raises:
-    ValueError: shapes do not fit, labels are absent or not integers, a feature is not finite, or
-      `k` or `chunk_size` is out of range.
-  """
-  features, classes = _check(features, labels, k)
-  neighbors, _ = nearest_neighbors(features, features, k, chunk_size=chunk_size)
-  others = neighbors != np.arange(len(features))[:, None]
-  # Where copies of a row crowd it out of its own neighbors, the last of them makes room for it.
-  others[others.all(axis=1), -1] = False
-  return float(np.mean((classes[neighbors] == classes[:, None]) & others))
-
-
-def _check(features: Any, labels: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-  features = np.asarray(features)
-  if features.ndim != 2 or 0 in features.shape:
-    raise ValueError(f'features: found shape {features.shape}, must be [n, dim], neither of them 0')
-  bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-  if len(bad):
-    raise ValueError(f'features: found NaN or infinite values in row {bad[0]}, must be finite')
-  classes = np.asarray(labels)
-  if classes.shape != (len(features),) or not np.issubdtype(classes.dtype, np.integer):
-    found = 'None' if labels is None else f'{classes.dtype} of shape {classes.shape}'
-    raise ValueError(f'labels: found {found}, must be integers of shape ({len(features)},)')
-  if not 1 <= k <= len(features):
-    raise ValueError(f'k: found {k}, must be between 1 and {len(features)}, the number of rows')
-  return features, classes

@@ -1,4 +1,4 @@
-"""Weighted nearest-neighbor classification, the training-free judge of a representation.
+"""Weighted nearest-neighbor classification: accuracy without training a classifier.
 
 The protocol of Wu et al., CVPR 2018 ("Unsupervised feature learning via non-parametric instance
 discrimination"): cosine similarity, the k most similar of the bank vote for their class, each with
@@ -16,53 +16,40 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ssl_jax.evaluation.arguments import check_count, check_labels, check_search
-from ssl_jax.evaluation.neighbors import search
+from ssl_jax.evaluation.neighbors.search import cosine_search
+
+_TOP = 5  # guesses that `KnnGrid.top5` looks at
 
 
-def nearest_neighbors(
-  bank: Any,
-  queries: Any,
-  k: int,
-  *,
-  chunk_size: int = 1024,
-  bank_chunk_size: int | None = None,
-  sharding: NamedSharding | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-  """The `k` most similar rows of the bank for every query, most similar first.
+@dataclasses.dataclass(frozen=True)
+class KnnGrid:
+  """What `knn_grid` measures, from 0 to 1.
 
-  The search is exact in float32; of equally similar rows, the one earlier in the bank comes first.
-  A query that is itself in the bank finds itself. The result does not depend on how queries and
-  bank are divided, except that similarities may differ in their last digit, and with them the order
-  of rows that differ by no more.
-
-  Memory is O(chunk_size x bank + bank x dim); on a CPU the search is fastest where the similarities
-  of a chunk, 4 x chunk_size x bank bytes, stay below 32 MiB, above which Linux hands out new memory
-  each time. With `bank_chunk_size`, and beside the result, it is
-  O(chunk_size x bank_chunk_size + chunk_size x k + bank_chunk_size x dim): a bank in a file mapped
-  into memory (`np.memmap`) is read part by part, once for every chunk of queries.
-
-  Args:
-    bank: `[bank, dim]`, numbers of any dtype; a zero vector is similar to nothing.
-    queries: `[query, dim]`.
-    k: neighbors a query, at most the size of the bank.
-    chunk_size: queries handled at once, rounded up to a multiple of the devices of `sharding`.
-    bank_chunk_size: rows of the bank handled at once; None for all. The k best are merged from
-      part to part.
-    sharding: over which devices of this process the queries of a chunk are split, such as
-      `NamedSharding(mesh, P('data'))`; every device holds the bank, or the part of it.
-
-  Returns:
-    `int32 [query, k]`, the rows of the bank, and `float32 [query, k]`, the cosine similarities.
-
-  Raises:
-    ValueError: shapes do not fit, a feature is not finite, or `k`, `chunk_size`, `bank_chunk_size`
-      or `sharding` is out of range.
+  Attributes:
+    ks: the numbers of neighbors, rows of the tables.
+    temperatures: columns of the tables.
+    top1: `float64 [k, temperature]`, the accuracies of `knn_accuracy`.
+    top5: `float64 [k, temperature]`, the share of queries whose label is among the five classes
+      with most votes; None below five classes. A class without a vote is not among them.
   """
-  bank, queries = check_search(bank, queries, k, chunk_size, bank_chunk_size, sharding)
-  found = _search(bank, queries, k, chunk_size, bank_chunk_size, sharding)
-  indices, similarities = zip(*(jax.device_get(part) for part in found), strict=True)
-  count = len(queries)
-  return np.concatenate(indices)[:count], np.concatenate(similarities)[:count]
+
+  ks: tuple[int, ...]
+  temperatures: tuple[float, ...]
+  top1: np.ndarray
+  top5: np.ndarray | None
+
+  def rows(self) -> list[tuple[int, float, float, float | None]]:
+    """One `(k, temperature, top1, top5)` for every cell."""
+    return [
+      (
+        k,
+        temperature,
+        float(self.top1[row, column]),
+        None if self.top5 is None else float(self.top5[row, column]),
+      )
+      for row, k in enumerate(self.ks)
+      for column, temperature in enumerate(self.temperatures)
+    ]
 
 
 def knn_scores(
@@ -73,7 +60,7 @@ def knn_scores(
   k: int = 200,
   temperature: float = 0.07,
   num_classes: int | None = None,
-  chunk_size: int = 1024,
+  chunk_size: int | None = None,
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> np.ndarray:
@@ -96,7 +83,7 @@ def knn_predict(
   k: int = 200,
   temperature: float = 0.07,
   num_classes: int | None = None,
-  chunk_size: int = 1024,
+  chunk_size: int | None = None,
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> np.ndarray:
@@ -143,7 +130,7 @@ def knn_accuracy(
   k: int = 200,
   temperature: float = 0.07,
   num_classes: int | None = None,
-  chunk_size: int = 1024,
+  chunk_size: int | None = None,
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> float:
@@ -167,125 +154,6 @@ def knn_accuracy(
   return float(np.mean(predictions == query_labels))
 
 
-def check_temperature(name: str, temperature: float) -> None:
-  """Requires a finite number above 0."""
-  if not (np.isfinite(temperature) and temperature > 0):
-    raise ValueError(f'{name}: found {temperature}, must be finite and greater than 0')
-
-
-def count_classes(labels: np.ndarray, num_classes: int | None) -> int:
-  """`num_classes`, or by default the largest label plus one."""
-  classes = int(labels.max()) + 1
-  if num_classes is None:
-    return classes
-  if num_classes < classes:
-    raise ValueError(
-      f'num_classes: found {num_classes}, must be at least {classes}, the largest label plus 1'
-    )
-  return num_classes
-
-
-def _search(
-  bank: np.ndarray,
-  queries: np.ndarray,
-  k: int,
-  chunk_size: int,
-  bank_chunk_size: int | None,
-  sharding: NamedSharding | None,
-) -> Iterator[tuple[jax.Array, jax.Array]]:
-  return search.search(
-    bank,
-    queries,
-    k,
-    prepare_bank=search.unit_rows,
-    prepare_queries=search.unit_rows,
-    chunk_size=chunk_size,
-    bank_chunk_size=bank_chunk_size,
-    sharding=sharding,
-  )
-
-
-def _vote_chunks(
-  bank: Any,
-  bank_labels: Any,
-  queries: Any,
-  k: int,
-  temperature: float,
-  num_classes: int | None,
-  division: tuple[int, int | None, NamedSharding | None],
-  *,
-  shares: bool,
-) -> Iterator[np.ndarray]:
-  bank, queries = check_search(bank, queries, k, *division)
-  labels = check_labels('bank_labels', bank_labels, 'bank', len(bank))
-  check_temperature('temperature', temperature)
-  classes = count_classes(labels, num_classes)
-
-  # Labels of the neighbors are looked up on the host, where the bank's labels lie.
-  for indices, similarities in _search(bank, queries, k, *division):
-    voters = labels[np.asarray(indices)]
-    yield np.asarray(_vote(voters, similarities, np.float32(temperature), classes, shares))
-
-
-@functools.partial(jax.jit, static_argnames=('num_classes', 'shares'))
-def _vote(
-  voters: jax.Array,
-  similarities: jax.Array,
-  temperature: jax.Array,
-  num_classes: int,
-  shares: bool,
-) -> jax.Array:
-  votes = sum_votes(voters, similarities, temperature, num_classes)
-  if shares:
-    return votes / jnp.sum(votes, axis=1, keepdims=True)
-  return jnp.argmax(votes, axis=1).astype(jnp.int32)
-
-
-def sum_votes(
-  voters: jax.Array, similarities: jax.Array, temperature: jax.Array, num_classes: int
-) -> jax.Array:
-  """The votes of neighbors for their classes, up to a factor a row: `float32 [query, class]`."""
-  # Relative to the nearest neighbor, so that small temperatures do not overflow.
-  weights = jnp.exp((similarities - similarities[:, :1]) / temperature)
-  rows = jnp.arange(len(voters), dtype=jnp.int32)[:, None]
-  votes = jnp.zeros((len(voters), num_classes), jnp.float32)
-  return votes.at[rows, voters].add(weights)
-
-
-_TOP = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class KnnGrid:
-  """What `knn_grid` measures, from 0 to 1.
-
-  Attributes:
-    ks: the numbers of neighbors, rows of the tables.
-    temperatures: columns of the tables.
-    top1: `float64 [k, temperature]`, the accuracies of `knn_accuracy`.
-    top5: `float64 [k, temperature]`, the share of queries whose label is among the five classes
-      with most votes; None below five classes. A class without a vote is not among them.
-  """
-
-  ks: tuple[int, ...]
-  temperatures: tuple[float, ...]
-  top1: np.ndarray
-  top5: np.ndarray | None
-
-  def rows(self) -> list[tuple[int, float, float, float | None]]:
-    """One `(k, temperature, top1, top5)` for every cell."""
-    return [
-      (
-        k,
-        temperature,
-        float(self.top1[row, column]),
-        None if self.top5 is None else float(self.top5[row, column]),
-      )
-      for row, k in enumerate(self.ks)
-      for column, temperature in enumerate(self.temperatures)
-    ]
-
-
 def knn_grid(
   bank: Any,
   bank_labels: Any,
@@ -295,7 +163,7 @@ def knn_grid(
   ks: Sequence[int] = (1, 5, 10, 20, 100, 200),
   temperatures: Sequence[float] = (0.05, 0.07, 0.1, 0.2, 0.5),
   num_classes: int | None = None,
-  chunk_size: int = 1024,
+  chunk_size: int | None = None,
   bank_chunk_size: int | None = None,
   sharding: NamedSharding | None = None,
 ) -> KnnGrid:
@@ -337,7 +205,8 @@ def knn_grid(
   temperatures = tuple(float(temperature) for temperature in temperatures)
   for temperature in temperatures:
     check_temperature('temperatures', temperature)
-  bank, queries = check_search(bank, queries, 1, chunk_size, bank_chunk_size, sharding)
+  division = chunk_size, bank_chunk_size, sharding
+  bank, queries = check_search(bank, queries, 1, *division)
   if max(ks) > len(bank):
     raise ValueError(
       f'ks: found {max(ks)}, must be between 1 and {len(bank)}, the size of the bank'
@@ -346,19 +215,9 @@ def knn_grid(
   truth = check_labels('query_labels', query_labels, 'queries', len(queries))
   classes = count_classes(labels, num_classes)
 
-  found = search.search(
-    bank,
-    queries,
-    max(ks),
-    prepare_bank=search.unit_rows,
-    prepare_queries=search.unit_rows,
-    chunk_size=chunk_size,
-    bank_chunk_size=bank_chunk_size,
-    sharding=sharding,
-  )
   hits = np.zeros((2, len(ks), len(temperatures)), np.int64)
   done = 0
-  for indices, similarities in found:
+  for indices, similarities in cosine_search(bank, queries, max(ks), *division):
     voters, values = labels[np.asarray(indices)], np.asarray(similarities)
     kept = min(len(voters), len(queries) - done)
     own = np.full(len(voters), -1, np.int32)
@@ -372,6 +231,71 @@ def knn_grid(
     done += kept
   top1, top5 = hits / len(queries)
   return KnnGrid(ks, temperatures, top1, top5 if classes >= _TOP else None)
+
+
+def check_temperature(name: str, temperature: float) -> None:
+  """Requires a finite number above 0."""
+  if not (np.isfinite(temperature) and temperature > 0):
+    raise ValueError(f'{name}: found {temperature}, must be finite and greater than 0')
+
+
+def count_classes(labels: np.ndarray, num_classes: int | None) -> int:
+  """`num_classes`, or by default the largest label plus one."""
+  classes = int(labels.max()) + 1
+  if num_classes is None:
+    return classes
+  if num_classes < classes:
+    raise ValueError(
+      f'num_classes: found {num_classes}, must be at least {classes}, the largest label plus 1'
+    )
+  return num_classes
+
+
+def _vote_chunks(
+  bank: Any,
+  bank_labels: Any,
+  queries: Any,
+  k: int,
+  temperature: float,
+  num_classes: int | None,
+  division: tuple[int | None, int | None, NamedSharding | None],
+  *,
+  shares: bool,
+) -> Iterator[np.ndarray]:
+  bank, queries = check_search(bank, queries, k, *division)
+  labels = check_labels('bank_labels', bank_labels, 'bank', len(bank))
+  check_temperature('temperature', temperature)
+  classes = count_classes(labels, num_classes)
+
+  # Labels of the neighbors are looked up on the host, where the bank's labels lie.
+  for indices, similarities in cosine_search(bank, queries, k, *division):
+    voters = labels[np.asarray(indices)]
+    yield np.asarray(_vote(voters, similarities, np.float32(temperature), classes, shares))
+
+
+@functools.partial(jax.jit, static_argnames=('num_classes', 'shares'))
+def _vote(
+  voters: jax.Array,
+  similarities: jax.Array,
+  temperature: jax.Array,
+  num_classes: int,
+  shares: bool,
+) -> jax.Array:
+  votes = sum_votes(voters, similarities, temperature, num_classes)
+  if shares:
+    return votes / jnp.sum(votes, axis=1, keepdims=True)
+  return jnp.argmax(votes, axis=1).astype(jnp.int32)
+
+
+def sum_votes(
+  voters: jax.Array, similarities: jax.Array, temperature: jax.Array, num_classes: int
+) -> jax.Array:
+  """The votes of neighbors for their classes, up to a factor a row: `float32 [query, class]`."""
+  # Relative to the nearest neighbor, so that small temperatures do not overflow.
+  weights = jnp.exp((similarities - similarities[:, :1]) / temperature)
+  rows = jnp.arange(len(voters), dtype=jnp.int32)[:, None]
+  votes = jnp.zeros((len(voters), num_classes), jnp.float32)
+  return votes.at[rows, voters].add(weights)
 
 
 @functools.partial(jax.jit, static_argnames=('num_classes',))

@@ -1,15 +1,14 @@
-"""Ranking a gallery by similarity to each query: the judge of person re-identification."""
+"""Retrieval: rank-k accuracy and mean average precision of a gallery ordered by similarity."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.analysis.features import geometry
 from ssl_jax.evaluation.arguments import check_count, check_integers, check_rows
-from ssl_jax.evaluation.neighbors.search import unit_rows
+from ssl_jax.evaluation.neighbors.search import cosine_similarities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +104,8 @@ def retrieval_scores(
 
   first = np.zeros(len(queries), np.int64)
   precisions, trapezoids = np.zeros(len(queries)), np.zeros(len(queries))
-  unit_gallery = unit_rows(gallery)
-  size = min(chunk_size, len(queries))
-  for start in range(0, len(queries), size):
-    chunk = queries[start : start + size]
-    padded = np.pad(chunk, ((0, size - len(chunk)), (0, 0)))
-    similarities = np.asarray(_similarities(padded, unit_gallery))
-    for query, row in enumerate(similarities[: len(chunk)], start):
+  for start, similarities in cosine_similarities(gallery, queries, chunk_size):
+    for query, row in enumerate(similarities, start):
       same = others == ids[query]
       valid = kept
       if cameras is not None:
@@ -134,10 +128,41 @@ def retrieval_scores(
   )
 
 
-@jax.jit
-def _similarities(queries: jax.Array, unit_gallery: jax.Array) -> jax.Array:
-  # Full float32: the default of GPUs and TPUs keeps about three digits and reorders the gallery.
-  return jnp.matmul(unit_rows(queries), unit_gallery.T, precision='highest')
+def flip_ensemble(features: Any, flipped_features: Any, *, released: bool = False) -> np.ndarray:
+  """One unit feature for an image from that of the image and that of its horizontal flip.
+
+  `normalize(original + flipped)`. With `released`, `normalize(normalize(original) + flipped)`, for
+  parity with the released person retrieval code of the truncated triplet loss, where the flip
+  dominates.
+
+  Source: Wang et al., ICCV 2021 (truncated triplet loss), SYSU-30k evaluation.
+
+  >>> print(flip_ensemble([[3.0, 0.0]], [[0.0, 4.0]]))
+  [[0.6 0.8]]
+
+  Args:
+    features: `[n, dim]` of any real dtype, not normalized.
+    flipped_features: `[n, dim]`; row i belongs to the flipped image i.
+    released: whether the original feature alone is normalized before the sum.
+
+  Returns:
+    `[n, dim]`, float64 where a float64 comes in and else float32, of unit length; a sum of zero
+    stays zero.
+
+  Raises:
+    ValueError: shapes differ or are not `[n, dim]`, or a feature is not finite.
+  """
+  arrays = [check_rows('features', features), check_rows('flipped_features', flipped_features)]
+  shape, flipped_shape = (array.shape for array in arrays)
+  if shape != flipped_shape:
+    raise ValueError(
+      f'flipped_features: found shape {flipped_shape}, must be {shape}, that of features'
+    )
+  wide = any(array.dtype == np.float64 for array in arrays)
+  original, flipped = (array.astype(np.float64) for array in arrays)
+  if released:
+    original = geometry.l2_normalize(original)
+  return geometry.l2_normalize(original + flipped).astype(np.float64 if wide else np.float32)
 
 
 def _match_ranks(similarities: np.ndarray, match: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -198,49 +223,3 @@ def _check_junk(junk: Any, gallery: int) -> np.ndarray:
       f'junk: found {mask.dtype} of shape {mask.shape}, must be bool of shape ({gallery},)'
     )
   return mask
-
-
-def flip_ensemble(features: Any, flipped_features: Any, *, released: bool = False) -> np.ndarray:
-  """One unit feature for an image from that of the image and that of its horizontal flip.
-
-  `unit(original + flipped)`. With `released`, `unit(unit(original) + flipped)`, for parity with the
-  released person retrieval code of the truncated triplet loss, where the flip dominates.
-
-  Source: Wang et al., ICCV 2021 (truncated triplet loss), SYSU-30k evaluation.
-
-  >>> print(flip_ensemble([[3.0, 0.0]], [[0.0, 4.0]]))
-  [[0.6 0.8]]
-
-  Args:
-    features: `[n, dim]` of any real dtype, not normalized.
-    flipped_features: `[n, dim]`; row i belongs to the flipped image i.
-    released: whether the original feature alone is normalized before the sum.
-
-  Returns:
-    `[n, dim]`, float64 where a float64 comes in and else float32, of unit length; a sum of zero
-    stays zero.
-
-  Raises:
-    ValueError: shapes differ or are not `[n, dim]`, or a feature is not finite.
-  """
-  arrays = {'features': np.asarray(features), 'flipped_features': np.asarray(flipped_features)}
-  for name, array in arrays.items():
-    if array.ndim != 2 or 0 in array.shape:
-      raise ValueError(f'{name}: found shape {array.shape}, must be [n, dim], neither of them 0')
-    if array.shape != arrays['features'].shape:
-      raise ValueError(
-        f'{name}: found shape {array.shape}, must be {arrays["features"].shape}, that of features'
-      )
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-      raise ValueError(f'{name}: found NaN or infinite values in row {bad[0]}, must be finite')
-  wide = any(array.dtype == np.float64 for array in arrays.values())
-  original, flipped = (array.astype(np.float64) for array in arrays.values())
-  if released:
-    original = _unit(original)
-  return _unit(original + flipped).astype(np.float64 if wide else np.float32)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-  norm = np.linalg.norm(rows, axis=1, keepdims=True)
-  return rows / np.where(norm > 0, norm, 1)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from ssl_jax.evaluation.arguments import check_count, check_labels, check_rows
-from ssl_jax.evaluation.neighbors.search import unit
+from ssl_jax.evaluation.features import l2_normalize
 
 _GATHERED = 2**24  # features of so many numbers are classified at once
 _NEWTON_STEPS = 30
@@ -172,7 +172,7 @@ def _solve(inputs: jax.Array, labels: jax.Array, l2: jax.Array, classes: int) ->
 def _accuracy(rows: jax.Array, l2: jax.Array, shots: int) -> jax.Array:
   """Of one episode, from features `[way, shot + query, dim]`."""
   ways, _, dim = rows.shape
-  rows = unit(rows)
+  rows = l2_normalize(rows)
   support, queries = rows[:, :shots].reshape(-1, dim), rows[:, shots:]
   if len(support) < dim:
     # The weights are combinations of the rows they are learned from: few coordinates will do.

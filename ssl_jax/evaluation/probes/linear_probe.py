@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from ssl_jax.evaluation.arguments import check_labels, check_rows
+from ssl_jax.evaluation.features import l2_normalize
 from ssl_jax.evaluation.neighbors.knn import count_classes
-from ssl_jax.evaluation.neighbors.search import unit
 from ssl_jax.evaluation.probes.label_subset import hold_out
 from ssl_jax.evaluation.probes.recipes import ProbeRecipe, learning_rate_factors
 
@@ -282,7 +282,7 @@ def _rule(recipe: ProbeRecipe) -> optax.GradientTransformation:
 @functools.partial(jax.jit, static_argnames='scaling')
 def _prepare(rows: jax.Array, shift: jax.Array, scale: jax.Array, scaling: str) -> jax.Array:
   """Scaled, with a column of ones for the bias."""
-  rows = unit(rows) if scaling == 'unit' else (rows - shift) * scale
+  rows = l2_normalize(rows) if scaling == 'unit' else (rows - shift) * scale
   return jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)
 
 

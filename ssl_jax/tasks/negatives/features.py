@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax.analysis.features.geometry import l2_normalize
 from ssl_jax.evaluation import PRESETS, LinearProbeResult, linear_probe, mean_classifier
 from ssl_jax.tasks.protocols import feature_cache
 from ssl_jax.tasks.protocols.context import EvalContext
@@ -71,15 +72,15 @@ class HeadFeatures:
       ValueError: a feature is not finite.
     """
     behind = 2 * self._passes
-    train = _unit(self._views('train', behind))
-    test = _unit(self._views('test', behind + 2 * epochs))
+    train = l2_normalize(self._views('train', behind))
+    test = l2_normalize(self._views('test', behind + 2 * epochs))
     by_epoch = test[:, behind:].reshape(len(test), epochs, 2, -1).swapaxes(0, 1)
     return ViewFeatures(
       train[:, :2],
       train.mean(axis=1, dtype=np.float32),
       test[:, :behind].mean(axis=1, dtype=np.float32),
       np.ascontiguousarray(by_epoch),
-      _unit(self._context.features('test', layer=self._layer)),
+      l2_normalize(self._context.features('test', layer=self._layer)),
     )
 
   def linear_accuracies(self) -> tuple[LinearProbeResult, LinearProbeResult]:
@@ -111,11 +112,6 @@ class HeadFeatures:
 
   def _views(self, split: str, count: int) -> np.ndarray:
     return self._context.view_features(split, count, layer=self._layer)
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-  norms = np.linalg.norm(features, axis=-1, keepdims=True)
-  return features / np.where(norms > 0, norms, 1)
 
 
 def _means(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

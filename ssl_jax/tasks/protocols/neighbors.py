@@ -50,5 +50,5 @@ def knn_euclidean(context: EvalContext) -> Measurement:
 
 def knn_online(context: EvalContext) -> Measurement:
   """ICCL's KNN-5 within the test images, for parity of logs; it ends at 80 %."""
-  value = evaluation.online_knn5(context.features('test'), context.labels('test'))
+  value = evaluation.iccl_knn5(context.features('test'), context.labels('test'))
   return Measurement({'share of own class (at most 0.8)': plain(value)})

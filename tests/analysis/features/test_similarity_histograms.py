@@ -8,8 +8,7 @@ import chex
 import numpy as np
 from absl.testing import parameterized
 
-from ssl_jax.analysis import cluster_granularity
-from ssl_jax.analysis.features import similarity_histograms
+from ssl_jax.analysis import cluster_granularity, similarity_histograms
 from tests.analysis.features.bias_inputs import random_views
 
 KINDS = ('same_image', 'same_class', 'other_class')

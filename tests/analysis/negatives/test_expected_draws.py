@@ -8,8 +8,7 @@ import numpy as np
 from absl.testing import parameterized
 from hypothesis import given, settings
 
-from ssl_jax.analysis import draws_standard_deviation
-from ssl_jax.analysis.negatives import expected_draws
+from ssl_jax.analysis import draws_standard_deviation, expected_draws
 from tests.analysis.negatives import exact_draws, imagenet_like
 
 EXAMPLES = (

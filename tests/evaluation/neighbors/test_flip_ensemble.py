@@ -42,7 +42,7 @@ class FlipEnsembleTest(chex.TestCase):
   @parameterized.named_parameters(
     ('rank', ORIGINAL[0], FLIPPED[0], r'^features: found shape \(3,\), must be \[n, dim\]'),
     ('shape', ORIGINAL, FLIPPED[:, :2], r'^flipped_features: found shape \(1, 2\), must be \(1, 3'),
-    ('nan', ORIGINAL, FLIPPED * np.nan, r'^flipped_features: found NaN or infinite .* row 0'),
+    ('nan', ORIGINAL, FLIPPED * np.nan, r'^flipped_features: found NaN or infinite .*row 0'),
   )
   def test_errors(self, features, flipped, message):
     with self.assertRaisesRegex(ValueError, message):

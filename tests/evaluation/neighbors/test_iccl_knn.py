@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from ssl_jax import evaluation
-from ssl_jax.evaluation.neighbors import euclidean_knn
+from ssl_jax.evaluation.neighbors import iccl_knn
 
 FEATURES = np.array([[1, 0], [0.9, 0.1], [0.8, 0.2], [0, 1], [0.1, 0.9], [0.3, 0.7]])
 LABELS = np.array([0, 0, 0, 1, 1, 1])
@@ -19,15 +19,15 @@ def on_circle(degrees):
   return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-class OnlineKnnTest(chex.TestCase):
+class IcclKnnTest(chex.TestCase):
   @parameterized.parameters((1, 0), (2, 0.5), (3, 0.6666666667))
   def test_worked_example(self, k, expected):
-    self.assertAlmostEqual(evaluation.online_knn5(FEATURES, LABELS, k=k), expected, places=10)
+    self.assertAlmostEqual(evaluation.iccl_knn5(FEATURES, LABELS, k=k), expected, places=10)
 
   @parameterized.parameters((60, 0.8), (30, 0.7))
   def test_ceiling_and_a_neighbor_of_the_other_class(self, seventh, expected):
     degrees = [*DEGREES[:6], seventh, *DEGREES[7:]]
-    found = evaluation.online_knn5(on_circle(degrees), np.repeat([0, 1], 6))
+    found = evaluation.iccl_knn5(on_circle(degrees), np.repeat([0, 1], 6))
     self.assertAlmostEqual(found, expected, places=12)
 
   @parameterized.product(k=(2, 5, 60), chunk_size=(7, 1024))
@@ -39,26 +39,30 @@ class OnlineKnnTest(chex.TestCase):
     for i, similarities in enumerate(unit @ unit.T):
       others = [j for j in np.argsort(-similarities) if j != i][: k - 1]
       shares.append(np.sum(labels[others] == labels[i]) / k)
-    found = evaluation.online_knn5(features, labels, k=k, chunk_size=chunk_size)
+    found = evaluation.iccl_knn5(features, labels, k=k, chunk_size=chunk_size)
     self.assertAlmostEqual(found, np.mean(shares), places=12)
 
   def test_copies_do_not_lift_the_ceiling(self):
     # A row that its copies crowd out of its own neighbors still counts as one of them, and wrong.
-    self.assertAlmostEqual(evaluation.online_knn5(np.ones((9, 3)), np.zeros(9, int)), 0.8)
+    self.assertAlmostEqual(evaluation.iccl_knn5(np.ones((9, 3)), np.zeros(9, int)), 0.8)
 
   @parameterized.named_parameters(
     ('k', {'k': 7}, r'^k: found 7, must be between 1 and 6, the number of rows$'),
     ('k_zero', {'k': 0}, r'^k: found 0'),
     ('none', {'labels': None}, r'^labels: found None'),
     ('short', {'labels': LABELS[:-1]}, r'^labels: found int64 of shape \(5,\), must .*\(6,\)'),
-    ('nan', {'features': FEATURES * np.nan}, r'^features: found NaN or infinite values in row 0'),
+    (
+      'nan',
+      {'features': FEATURES * np.nan},
+      r'^features: found NaN or infinite .*row 0',
+    ),
     ('rank', {'features': FEATURES[0]}, r'^features: found shape \(2,\)'),
     ('chunk', {'chunk_size': 0}, r'^chunk_size: found 0'),
   )
   def test_errors(self, changed, message):
     valid = {'features': FEATURES, 'labels': LABELS, 'k': 3}
     with self.assertRaisesRegex(ValueError, message):
-      evaluation.online_knn5(**(valid | changed))
+      evaluation.iccl_knn5(**(valid | changed))
 
   def test_examples(self):
-    self.assertEqual(doctest.testmod(euclidean_knn).failed, 0)
+    self.assertEqual(doctest.testmod(iccl_knn).failed, 0)
