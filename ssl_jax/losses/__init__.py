@@ -6,6 +6,7 @@ stays float64 under `jax_enable_x64`). Under `jax.jit` arrays are global; inside
 global value. `block_size=` bounds the memory of a similarity matrix.
 """
 
+from ssl_jax.deprecation import deprecated_names
 from ssl_jax.losses.contrastive.balanced import (
   balanced_contrastive,
   class_balancing_weights,
@@ -41,7 +42,7 @@ from ssl_jax.losses.iccl.assignments import (
   update_center,
 )
 from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
-from ssl_jax.losses.iccl.principal_axes import Rotation, principal_rotation, rotate_features
+from ssl_jax.losses.iccl.principal_axes import PCA, fit_pca, project
 from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from ssl_jax.losses.normalize import l2_normalize
 from ssl_jax.losses.redundancy import barlow_twins, vicreg
@@ -52,12 +53,12 @@ from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
 
 __all__ = [
   'ADJUSTER_PRESETS',
+  'PCA',
   'AdjusterSettings',
   'AllRanks',
   'Deputy',
   'MedianRank',
   'RankWindow',
-  'Rotation',
   'alignment',
   'anchor_scores',
   'arranging_loss',
@@ -74,6 +75,7 @@ __all__ = [
   'fade_weight',
   'feature_cross_entropy',
   'feature_uniformity',
+  'fit_pca',
   'generalized_contrastive',
   'hard_negative_contrastive',
   'info_nce',
@@ -83,11 +85,10 @@ __all__ = [
   'negative_cosine',
   'negatives_supervised_contrastive',
   'nt_xent',
-  'principal_rotation',
   'prior_regularizer',
   'prior_similarity',
+  'project',
   'released_arranging_matrix',
-  'rotate_features',
   'semantic_adjuster',
   'similarity_clustering',
   'sinkhorn_assignments',
@@ -99,3 +100,8 @@ __all__ = [
   'update_temperature',
   'vicreg',
 ]
+
+__getattr__ = deprecated_names(
+  __name__,
+  {'Rotation': 'PCA', 'principal_rotation': 'fit_pca', 'rotate_features': 'project'},
+)

@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.losses import arguments
-
 
 def check_embeddings(**named: chex.Array) -> None:
   """Requires float arrays `[batch, dim]` of one shape, `batch` and `dim` at least 1.
@@ -75,6 +73,17 @@ def check_number(
     raise ValueError(f'{name}: found {value}, must be {allowed}')
 
 
+def check_fraction(name: str, value: Any, *, traced: bool = False) -> None:
+  """Requires a number between 0 and 1; where `traced`, a traced scalar passes unchecked.
+
+  Raises:
+    ValueError: naming the argument, its value and what is allowed.
+  """
+  check_number(name, value, minimum=0, traced=traced)
+  if not isinstance(value, jax.core.Tracer) and float(value) > 1:
+    raise ValueError(f'{name}: found {value}, must be between 0 and 1')
+
+
 def check_whole(name: str, value: Any, *, minimum: int) -> None:
   """Requires a whole number >= `minimum`.
 
@@ -121,7 +130,7 @@ def check_group_size(group_size: int, num_global: int) -> None:
   Raises:
     ValueError: naming the argument, what was found and what is allowed.
   """
-  arguments.check_whole('group_size', group_size, minimum=2)
+  check_whole('group_size', group_size, minimum=2)
   if num_global % group_size:
     raise ValueError(
       f'group_size: found {group_size}, must be a divisor of the batch, {num_global}'

@@ -1,6 +1,4 @@
-"""Temperatures that change while training, for losses whose `temperature` may be traced."""
-
-from typing import Any
+"""Temperatures and loss weights as functions of training progress, which may be traced."""
 
 import chex
 import jax
@@ -45,17 +43,6 @@ def cosine_temperature(
   return low + (high - low) * (1 + jnp.cos(jnp.pi * phase)) / 2
 
 
-def check_fraction(name: str, value: Any, *, traced: bool = False) -> None:
-  """Requires a number between 0 and 1; where `traced`, a traced scalar passes unchecked.
-
-  Raises:
-    ValueError: naming the argument, its value and what is allowed.
-  """
-  arguments.check_number(name, value, minimum=0, traced=traced)
-  if not isinstance(value, jax.core.Tracer) and float(value) > 1:
-    raise ValueError(f'{name}: found {value}, must be between 0 and 1')
-
-
 def fade_weight(
   progress: chex.Numeric, *, start: float = 0.5, end: float = 0.6, maximum: float = 1.0
 ) -> jax.Array:
@@ -84,7 +71,7 @@ def fade_weight(
   arguments.check_number('progress', progress, minimum=0, traced=True)
   arguments.check_number('start', start, minimum=0)
   arguments.check_number('end', end, minimum=float(start))
-  check_fraction('maximum', maximum)
+  arguments.check_fraction('maximum', maximum)
   progress = jnp.asarray(progress, float)
   if start == end:
     return jnp.where(progress >= end, maximum, 0).astype(progress.dtype)

@@ -1,4 +1,4 @@
-"""Self-supervised methods: which networks see which views, and which loss joins them.
+"""Self-supervised methods: networks, the views they embed, and a loss.
 
 A method is a frozen dataclass; its fields are its hyper-parameters. Adding one is a file here and
 its class in `_CLASSES`. Every method with a projector also comes with the dynamic semantic adjuster
@@ -82,17 +82,17 @@ _CLASSES: tuple[type[Method], ...] = (
   SupCon,
   Supervised,
 )
-# The methods that the adjuster attaches to: those that embed views by a projector.
+# The methods that DSA can be added to: those with a projector.
 _BASE_METHODS = tuple(kind for kind in _CLASSES if kind is not Supervised)
 
 
 def names() -> tuple[str, ...]:
-  """The names of all methods, those with a regularizer last."""
+  """The names of all methods, those with DSA last."""
   return tuple(kind.name for kind in _registry())
 
 
 def base_methods() -> tuple[str, ...]:
-  """The names of the methods that may carry a regularizer."""
+  """The names of the methods that DSA can be added to."""
   return tuple(kind.name for kind in _BASE_METHODS)
 
 
@@ -109,7 +109,7 @@ def get(name: str) -> type[Method]:
 
 
 def create(name: str, **hyperparameters: Any) -> Method:
-  """A method that is not yet bound to an encoder.
+  """A method without an encoder yet, see `Method.setup`.
 
   >>> create('simclr', temperature=0.2).temperature
   0.2
@@ -128,7 +128,7 @@ def create(name: str, **hyperparameters: Any) -> Method:
 
 
 def _registry() -> tuple[type[Method], ...]:
-  return (*_CLASSES, *(with_dsa(host) for host in _BASE_METHODS))
+  return (*_CLASSES, *(with_dsa(kind) for kind in _BASE_METHODS))
 
 
 def _unknown(argument: str, found: Any, allowed: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The balanced contrastive loss: attraction and repulsion with weights of their own."""
+"""The balanced contrastive loss: separate weights for attraction and repulsion."""
 
 from __future__ import annotations
 

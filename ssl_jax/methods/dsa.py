@@ -1,4 +1,4 @@
-"""DSA, the dynamic semantic adjuster: a regularizer that any method may carry."""
+"""DSA, the dynamic semantic adjuster: a regularizer added to the loss of another method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
-from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, merge, split
+from ssl_jax.methods.base.batch import (
+  Batch,
+  Embeddings,
+  Metrics,
+  as_batch,
+  flatten_views,
+  unflatten_views,
+)
 from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 
 PRIORS = ('ema', 'pixel', 'random', 'checkpoint')
@@ -20,14 +27,15 @@ _MODULE = 'dsa'
 
 
 @dataclasses.dataclass(frozen=True)
-class Adjusted(Method):
-  """Adds `losses.semantic_adjuster` to the loss of a host, and its arranging module to `params`.
+class WithDSA(Method):
+  """Adds `losses.semantic_adjuster` to the loss of a base method, its arranging module to `params`.
 
-  Meant to stand before the host among the bases of a class, see `with_dsa`. The host's online
-  embeddings of the two views carry the gradient; its targets are what they are compared with. A
-  frozen network, the prior, says which images are alike: the moving average of the encoder with
-  running statistics ('ema', the host's own target where it has one), the average colors of an 8 x
-  8 grid ('pixel'), the encoder at a random start ('random') or that of another run ('checkpoint').
+  A mixin that comes before the base method among the bases of a class, see `with_dsa`. The base
+  method's online embeddings of the two views carry the gradient; its targets are what they are
+  compared with. Embeddings of a frozen network, the prior, define which images are alike: the
+  moving average of the encoder with running statistics ('ema', the base method's own target where
+  it has one), the average colors of an 8 x 8 grid ('pixel'), the encoder at a random start
+  ('random') or that of another run ('checkpoint').
   Source: Song et al., arXiv 2407.13541, partly reconstructed.
   """
 
@@ -59,17 +67,13 @@ class Adjusted(Method):
 
   @property
   def target_network(self) -> str:  # type: ignore[override]
-    host = super().target_network
-    return 'ema' if self.dsa_prior == 'ema' else host
+    base = super().target_network
+    return 'ema' if self.dsa_prior == 'ema' else base
 
   @property
   def averaged_networks(self) -> tuple[str, ...]:  # type: ignore[override]
-    host = super().averaged_networks
-    return host if host or self.dsa_prior != 'ema' else ('encoder',)
-
-  @property
-  def borrows_from(self) -> str:
-    return self.dsa_prior_run
+    base = super().averaged_networks
+    return base if base or self.dsa_prior != 'ema' else ('encoder',)
 
   def validate(self) -> None:
     super().validate()  # type: ignore[safe-super]
@@ -110,13 +114,10 @@ class Adjusted(Method):
         form=settings.matrix,
       )
     if self.dsa_prior in ('random', 'checkpoint'):
-      method_state['dsa_prior'] = self.bound_encoder().init(jax.random.fold_in(key, 2001), images)
+      method_state['dsa_prior'] = self.require_encoder().init(jax.random.fold_in(key, 2001), images)
     if settings.prior_temperature is None:
       method_state['dsa_temperature'] = jnp.zeros((), jnp.float32)
     return {**variables, 'params': params, 'method_state': method_state}
-
-  def lend(self, method_state: dict[str, Any], params: Any, batch_stats: Any) -> dict[str, Any]:
-    return {**method_state, 'dsa_prior': {'params': params, 'batch_stats': batch_stats}}
 
   def embed(
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
@@ -154,7 +155,7 @@ class Adjusted(Method):
       block_size=self.dsa_block_size or None,
     )
     metrics = {**metrics, **{f'dsa_{name}': value for name, value in found.items()}}
-    return loss + adjustment, {**metrics, 'host_loss': jax.lax.stop_gradient(loss)}
+    return loss + adjustment, {**metrics, 'base_loss': jax.lax.stop_gradient(loss)}
 
   def target_momentum(self, step: chex.Numeric) -> jax.Array:
     if super().averaged_networks:
@@ -180,7 +181,7 @@ class Adjusted(Method):
       raise ValueError('unaugmented: found None, must be the un-augmented images of the batch')
     images = jnp.concatenate([batch.views, batch.unaugmented[:, None]], axis=1)
     if self.dsa_prior == 'pixel':
-      rows = coarse_pixels(merge(images))
+      rows = coarse_pixels(flatten_views(images))
       rows = rows - jnp.mean(rows, axis=0)
     else:
       params, batch_stats = variables['target'].get('encoder'), variables['batch_stats']['encoder']
@@ -189,9 +190,25 @@ class Adjusted(Method):
           variables['method_state']['dsa_prior'][part] for part in ('params', 'batch_stats')
         )
       frozen = jax.lax.stop_gradient({'params': params, 'batch_stats': batch_stats})
-      rows, _ = self.bound_encoder().apply(frozen, merge(images), train=False)
-    view1, view2, unaugmented = split(jax.lax.stop_gradient(rows), 3)
+      rows, _ = self.require_encoder().apply(frozen, flatten_views(images), train=False)
+    view1, view2, unaugmented = unflatten_views(jax.lax.stop_gradient(rows), 3)
     return (view1, view2), unaugmented
+
+
+def frozen_encoder_run(method: Method) -> str:
+  """The folder of the run whose encoder is the prior of this method; empty for none."""
+  return method.dsa_prior_run if isinstance(method, WithDSA) else ''
+
+
+def init_from(method_state: dict[str, Any], params: Any, batch_stats: Any) -> dict[str, Any]:
+  """`method_state` with an encoder as the prior.
+
+  Args:
+    method_state: of `WithDSA.init`.
+    params: of the encoder, of the architecture of the method's own.
+    batch_stats: its batch statistics.
+  """
+  return {**method_state, 'dsa_prior': {'params': params, 'batch_stats': batch_stats}}
 
 
 def scale_gradient(tree: Any, factor: float) -> Any:
@@ -202,14 +219,14 @@ def scale_gradient(tree: Any, factor: float) -> Any:
 
 
 @functools.cache
-def with_dsa(host: type[Method]) -> type[Method]:
-  """The host with DSA, a method of the name `METHOD+dsa`."""
+def with_dsa(base: type[Method]) -> type[Method]:
+  """The class of a base method with DSA, named `METHOD+dsa`."""
   kind = type(
-    f'Adjusted{host.__name__}',
-    (Adjusted, host),
+    f'WithDSA{base.__name__}',
+    (WithDSA, base),
     {
-      'name': f'{host.name}+dsa',
-      '__doc__': f'`{host.name}` with the dynamic semantic adjuster, see `Adjusted`.',
+      'name': f'{base.name}+dsa',
+      '__doc__': f'`{base.name}` with the dynamic semantic adjuster, see `WithDSA`.',
       '__module__': __name__,
       '__annotations__': {'name': ClassVar[str]},
     },

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
-from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, merge
+from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, flatten_views
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 from ssl_jax.methods.base.queue import push, with_queue
@@ -127,7 +127,9 @@ class ICCL(OnlineTargetMethod):
     embeddings, new_state = super().embed(variables, batch, step, key)
     if not self.pca_queue:
       return embeddings, new_state
-    queue = push(variables['method_state']['queue'], merge(jnp.stack(embeddings.target, axis=1)))
+    queue = push(
+      variables['method_state']['queue'], flatten_views(jnp.stack(embeddings.target, axis=1))
+    )
     context = {**embeddings.context, 'pca_rows': queue}
     embeddings = dataclasses.replace(embeddings, context=context)
     return embeddings, {**new_state, 'method_state': {**new_state['method_state'], 'queue': queue}}

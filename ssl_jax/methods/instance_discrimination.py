@@ -1,4 +1,4 @@
-"""Instance discrimination with a number of negatives that does not hang on the batch."""
+"""Instance discrimination with a number of negatives that is independent of the batch size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MoCo v2: tell the other view from a queue of earlier embeddings of a slow encoder."""
+"""MoCo v2: contrast the other view with a queue of embeddings of a moving-average encoder."""
 
 from __future__ import annotations
 

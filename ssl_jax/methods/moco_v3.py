@@ -1,4 +1,4 @@
-"""MoCo v3: BYOL's networks, and each prediction tells its target from those of other images."""
+"""MoCo v3: BYOL's networks, and a contrastive loss of predictions and targets within the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SimCLR: tell the other view of an image from the views of all other images."""
+"""SimCLR: classify the other view of an image among the views of all other images."""
 
 from __future__ import annotations
 

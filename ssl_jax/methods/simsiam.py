@@ -1,4 +1,4 @@
-"""SimSiam: predict the other view's projection, which is not allowed to move toward you."""
+"""SimSiam: predict the other view's projection, whose gradient is stopped."""
 
 from __future__ import annotations
 

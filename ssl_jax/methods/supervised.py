@@ -1,4 +1,4 @@
-"""Supervised classification, the reference that self-supervised methods are measured against."""
+"""Supervised classification, an upper reference of the self-supervised methods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import optax
 
 from ssl_jax import models
 from ssl_jax.methods.base import pairs
-from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, merge, split
+from ssl_jax.methods.base.batch import (
+  Batch,
+  Embeddings,
+  Metrics,
+  as_batch,
+  flatten_views,
+  unflatten_views,
+)
 from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 from ssl_jax.models import Network
 
@@ -31,7 +38,7 @@ class Supervised(Method):
     self.require('label_smoothing', 0 <= self.label_smoothing < 1, 'in [0, 1)')
 
   def networks(self) -> Mapping[str, Network]:
-    encoder = self.bound_encoder()
+    encoder = self.require_encoder()
     classifier = models.mlp(
       encoder.out_features,
       (max(len(self.class_counts), 1),),
@@ -52,10 +59,12 @@ class Supervised(Method):
     logits: list[jax.Array] = []
     for views in (batch.views, batch.local_crops):
       if views is not None:
-        encoded, batch_stats = self.run(('encoder',), params, batch_stats, merge(views))
-        scores, batch_stats = self.run(('classifier',), params, batch_stats, encoded)
-        features += split(encoded, views.shape[1])
-        logits += split(scores, views.shape[1])
+        encoded, batch_stats = self.apply_networks(
+          ('encoder',), params, batch_stats, flatten_views(views)
+        )
+        scores, batch_stats = self.apply_networks(('classifier',), params, batch_stats, encoded)
+        features += unflatten_views(encoded, views.shape[1])
+        logits += unflatten_views(scores, views.shape[1])
     context = {'logits': tuple(logits), 'labels': batch.labels}
     embeddings = Embeddings(tuple(features), tuple(features[:2]), context)
     return embeddings, {'batch_stats': batch_stats, 'method_state': variables['method_state']}

@@ -16,12 +16,13 @@ import jax
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.help import started_as
+from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import FeatureExtractor, OnlineMeters
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
-from ssl_jax.tasks.run.stored import with_borrowed_encoder
+from ssl_jax.tasks.run.stored import with_frozen_encoder
 from ssl_jax.training import (
   Checkpoints,
   NonFiniteLossError,
@@ -109,8 +110,8 @@ def initial_state(
       experiment.config.view_size,
       experiment.mesh,
     )
-  if experiment.method.borrows_from:
-    initial = with_borrowed_encoder(experiment, initial, log)
+  if frozen_encoder_run(experiment.method):
+    initial = with_frozen_encoder(experiment, initial, log)
   return initial
 
 

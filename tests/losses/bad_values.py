@@ -129,7 +129,7 @@ PLAIN_CALLS: dict[str, Callable[..., Any]] = {
   'instance_contrastive': lambda b, **o: losses.instance_contrastive(
     b.view1, b.view2, **{'num_negatives': 3, 'key': jax.random.key(0), **o}
   ),
-  'principal_rotation': lambda b, **o: losses.principal_rotation((b.target1, b.target2), **o),
+  'fit_pca': lambda b, **o: losses.fit_pca((b.target1, b.target2), **o),
   'prior_regularizer': lambda b, **o: losses.prior_regularizer(MATRICES, MATRICES, **o),
   'prior_similarity': lambda b, **o: losses.prior_similarity(b.target1, b.target2, **o),
   'released_arranging_matrix': lambda b, **o: losses.released_arranging_matrix(
@@ -146,8 +146,8 @@ PLAIN_CALLS: dict[str, Callable[..., Any]] = {
   'similarity_clustering': lambda b, **o: losses.similarity_clustering(
     (b.view1, b.view2), (b.target1, b.target2), **{'fade': 0.5, **o}
   ),
-  'rotate_features': lambda b, **o: losses.rotate_features(
-    b.target1, losses.principal_rotation((np.eye(DIM, dtype=np.float32),)), **o
+  'project': lambda b, **o: losses.project(
+    b.target1, losses.fit_pca((np.eye(DIM, dtype=np.float32),)), **o
   ),
   'sinkhorn_assignments': lambda b, **o: losses.sinkhorn_assignments(b.target1, **o),
   'softmax_assignments': lambda b, **o: losses.softmax_assignments(b.target1, **o),

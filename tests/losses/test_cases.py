@@ -21,7 +21,7 @@ NOT_LOSSES = {
   'Deputy': 'a type',
   'MedianRank': 'a rule of ranks, an argument of truncated_triplet',
   'RankWindow': 'a rule of ranks, an argument of truncated_triplet',
-  'Rotation': 'what principal_rotation returns',
+  'PCA': 'what fit_pca returns',
   'cosine_temperature': 'a schedule',
   'init_arranging': 'draws initial parameters',
   'l2_normalize': 'a function of single vectors',
@@ -30,15 +30,26 @@ NOT_LOSSES = {
 COVERED = {name for case in CASES.values() for name in case.names}
 
 
-class CatalogTest(chex.TestCase):
+class CasesTest(chex.TestCase):
   def test_every_loss_is_in_the_harness(self):
     missing = set(losses.__all__) - COVERED - NOT_LOSSES.keys()
     self.assertEmpty(
       missing,
-      'Public losses without a case. Add one for each to a file of tests/losses/catalog: the '
+      'Public losses without a case. Add one for each to a file of tests/losses/cases: the '
       'tests of devices, processes, blocks and properties run over it. What is not a loss goes '
       f'into NOT_LOSSES of {__file__}, with the reason.',
     )
+
+  def test_old_names_warn_until_they_go(self):
+    for old, new in {
+      'Rotation': losses.PCA,
+      'principal_rotation': losses.fit_pca,
+      'rotate_features': losses.project,
+    }.items():
+      with self.assertWarnsRegex(DeprecationWarning, f'ssl_jax.losses.{old} is now'):
+        self.assertIs(getattr(losses, old), new)
+    with self.assertRaisesRegex(AttributeError, 'no attribute'):
+      _ = losses.no_such_loss
 
   def test_exceptions_are_public(self):
     self.assertEmpty(NOT_LOSSES.keys() - set(losses.__all__))

@@ -27,7 +27,7 @@ class LossesPageTest(chex.TestCase):
   def test_every_public_name_is_named(self):
     named = set(re.findall(r'`(\w+)`', PAGE))
     # The alias of all rules of ranks.
-    self.assertEmpty(set(losses.__all__) - named - {'Deputy', 'Rotation'})
+    self.assertEmpty(set(losses.__all__) - named - {'Deputy', 'PCA'})
 
   def test_losses_are_public(self):
     self.assertContainsSubset(ROWS, losses.__all__)

@@ -178,7 +178,8 @@ class LocalCropsTest(chex.TestCase):
     batch = dataclasses.replace(tiny.batch(), local_crops=local)
     with self.assertRaisesRegex(ValueError, 'method.name: found iccl, which has no use for views'):
       tiny.method('iccl').embed(tiny.variables('iccl'), batch, 0, jax.random.key(0))
-    with self.assertRaisesRegex(ValueError, r'local_crops: found shape \(3, 1, 4, 4, 3\), must be \[8'):
+    pattern = r'local_crops: found shape \(3, 1, 4, 4, 3\), must be \[8'
+    with self.assertRaisesRegex(ValueError, pattern):
       wrong = dataclasses.replace(batch, local_crops=local[:3])
       tiny.method('simclr').embed(tiny.variables('simclr'), wrong, 0, jax.random.key(0))
 

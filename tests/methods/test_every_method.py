@@ -76,7 +76,7 @@ class EveryMethodTest(chex.TestCase):
     assert losses[5] < losses[0] - 1e-2, losses
 
   @parameterized.parameters(*NAMES)
-  def test_loss_is_the_objective_of_the_embedding(self, name):
+  def test_loss_is_that_of_the_embeddings(self, name):
     method, state = tiny.method(name), tiny.variables(name)
     with jax.enable_x64(True):
       (loss, (new, metrics)), _ = tiny.value_and_grads(name, tiny.batch())
@@ -84,8 +84,9 @@ class EveryMethodTest(chex.TestCase):
       assert isinstance(embeddings, methods.Embeddings)
       for view in (*embeddings.online, *embeddings.target):
         assert view.shape == (tiny.BATCH, 7 if name == 'supervised' else 6)
-      found = method.objective(embeddings, state, jnp.int32(3))
-      chex.assert_trees_all_close(found, (loss, metrics), rtol=1e-10)
+      expected, parts = method.loss_from_embeddings(embeddings, state, jnp.int32(3))
+      parts = {**parts, 'feature_std': methods.feature_std(embeddings.online)}
+      chex.assert_trees_all_close((loss, metrics), (expected, parts), rtol=1e-10)
       chex.assert_trees_all_close(new_state, new, rtol=1e-10)
 
   @parameterized.parameters(*NAMES)
@@ -123,8 +124,8 @@ class EveryMethodTest(chex.TestCase):
       )
 
   @parameterized.parameters(*NAMES)
-  def test_refuses_to_run_unbound(self, name):
-    with self.assertRaisesRegex(ValueError, 'method.encoder: found None, must be set by bind'):
+  def test_refuses_to_run_before_setup(self, name):
+    with self.assertRaisesRegex(ValueError, 'method.encoder: found None, must be set by setup'):
       methods.create(name).init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
 
 

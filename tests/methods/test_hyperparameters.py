@@ -93,13 +93,13 @@ class TripletHyperparametersTest(chex.TestCase):
     method = tiny.method('truncated_triplet', **hyperparameters)
     rows = np.random.default_rng(0).normal(size=(4, 12, 6)).astype(np.float32)
     embeddings = methods.Embeddings((rows[0], rows[1]), (rows[2], rows[3]))
-    loss, metrics = method.objective(embeddings, {}, 0)
+    loss, metrics = method.loss_from_embeddings(embeddings, {}, 0)
     loss1, metrics1 = losses.truncated_triplet(rows[0], rows[3], **options)
     loss2, metrics2 = losses.truncated_triplet(rows[1], rows[2], **options)
     np.testing.assert_allclose(loss, loss1 + loss2, rtol=1e-6)
     for part in ('attract', 'repel', 'offset_free'):
       np.testing.assert_allclose(metrics[part], metrics1[part] + metrics2[part], rtol=1e-6)
-    for share in ('positive_similarity', 'negative_similarity', 'hinge_open'):
+    for share in ('positive_similarity', 'negative_similarity', 'active_fraction'):
       np.testing.assert_allclose(metrics[share], (metrics1[share] + metrics2[share]) / 2, rtol=1e-6)
 
   def test_simclr_projector(self):

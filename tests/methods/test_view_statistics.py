@@ -40,7 +40,7 @@ class ViewStatisticsTest(chex.TestCase):
       chex.assert_trees_all_close(embeddings.target, projections, rtol=1e-10)
       chex.assert_trees_all_close(new['batch_stats'], batch_stats, rtol=1e-9, atol=1e-12)
       assert np.abs(embeddings.target[0] - embeddings.target[1]).max() > 1e-3
-      loss, metrics = method.objective(embeddings, state, 0)
+      loss, metrics = method.loss_from_embeddings(embeddings, state, 0)
       pairs = [(online[0], projections[1]), (online[1], projections[0])]
       expected = sum(losses.cosine_regression(*pair)[0] for pair in pairs)
       np.testing.assert_allclose(loss, expected, rtol=1e-10)
@@ -73,7 +73,7 @@ class ViewStatisticsTest(chex.TestCase):
       chex.assert_trees_all_close(embeddings.online, online, rtol=1e-9)
       chex.assert_trees_all_equal(embeddings.target, embeddings.online)
       chex.assert_trees_all_close(new['batch_stats'], batch_stats, rtol=1e-9, atol=1e-12)
-      loss, _ = method.objective(embeddings, state, 0)
+      loss, _ = method.loss_from_embeddings(embeddings, state, 0)
       np.testing.assert_allclose(loss, losses.nt_xent(*online, temperature=0.5)[0], rtol=1e-9)
 
   def test_simclr_per_view(self):

@@ -66,16 +66,16 @@ def balanced_contrastive(
   arguments.check_number('positive_in_denominator', positive_in_denominator, minimum=0)
   arguments.check_number('log_offset', log_offset, minimum=-float('inf'))
   arguments.check_embeddings(view1=view1, view2=view2)
-  traits = {}
+  metadata = {}
   if negative_weights is not None:
     arguments.check_per_image('negative_weights', negative_weights, view1.shape[0])
     dtype = jnp.promote_types(jnp.result_type(view1), jnp.float32)
-    traits['log_weight'] = jnp.log(jax.lax.stop_gradient(jnp.asarray(negative_weights, dtype)))
+    metadata['log_weight'] = jnp.log(jax.lax.stop_gradient(jnp.asarray(negative_weights, dtype)))
   terms = pair_terms(
     view1,
     view2,
     temperature=temperature,
-    traits=traits,
+    metadata=metadata,
     group_size=group_size,
     block_size=block_size,
     axis_name=axis_name,

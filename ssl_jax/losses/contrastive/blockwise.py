@@ -13,25 +13,15 @@ import jax.numpy as jnp
 
 from ssl_jax.losses import collectives, row_blocks
 from ssl_jax.losses.collectives import AxisName
-from ssl_jax.losses.contrastive.tile import (
-  Partial,
-  RoleFunction,
-  RowSums,
-  Traits,
-  exponents,
-  finish,
-  finite,
-  merge,
-  nothing,
-  reduce_tile,
-)
+from ssl_jax.losses.contrastive import tile
+from ssl_jax.losses.contrastive.tile import Accumulator, MaskFunction, RowMetadata, RowSums
 from ssl_jax.losses.normalize import dot_products
 
 
 class Tiling(NamedTuple):
   """How a matrix is visited; what a compiled program is specialized to."""
 
-  roles: RoleFunction
+  mask_fn: MaskFunction
   powers: tuple[float, ...]
   block_size: int
   axis_name: AxisName
@@ -41,53 +31,53 @@ class Block(NamedTuple):
   """Anchors or candidates cut by `row_blocks.split`: `[blocks, block, ...]`."""
 
   rows: jax.Array
-  traits: dict[str, jax.Array]
+  metadata: dict[str, jax.Array]
   valid: jax.Array | None
 
 
-def _cut(rows: jax.Array, traits: Traits, block_size: int) -> Block:
+def _cut(rows: jax.Array, metadata: RowMetadata, block_size: int) -> Block:
   num_blocks = row_blocks.count(rows.shape[0], block_size)
-  (cut, cut_traits), valid = row_blocks.split((rows, dict(traits)), num_blocks)
-  return Block(cut, cut_traits, valid)
+  (cut, cut_metadata), valid = row_blocks.split((rows, dict(metadata)), num_blocks)
+  return Block(cut, cut_metadata, valid)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def tiles(
-  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: Traits, columns: Traits
+  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: RowMetadata, columns: RowMetadata
 ) -> RowSums:
   """The sums of each anchor over all candidates, a tile at a time; for reverse mode only.
 
   With an axis name the local candidates pass round a ring of its devices instead of being gathered.
-  Traits carry no gradient.
+  The metadata carry no gradient.
   """
   return _forward(tiling, anchors, candidates, rows, columns)
 
 
 def _forward(
-  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: Traits, columns: Traits
+  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: RowMetadata, columns: RowMetadata
 ) -> RowSums:
   anchor_blocks = _cut(anchors, rows, tiling.block_size)
   powers = tiling.powers
 
-  def over_anchors(column: Block, _: None, xs: tuple) -> tuple[None, Partial]:
-    anchor, partial = xs
+  def over_anchors(column: Block, _: None, xs: tuple) -> tuple[None, Accumulator]:
+    anchor, total = xs
     logits = dot_products(anchor.rows, column.rows)
-    roles = tiling.roles(anchor.traits, column.traits)
-    tile = reduce_tile(logits, roles, powers, column.valid)
-    return None, merge(partial, tile, powers)
+    mask = tiling.mask_fn(anchor.metadata, column.metadata)
+    found = tile.reduce_tile(logits, mask, powers, column.valid)
+    return None, tile.combine(total, found, powers)
 
-  def over_candidates(partials: Partial, column: Block) -> tuple[Partial, None]:
+  def over_candidates(totals: Accumulator, column: Block) -> tuple[Accumulator, None]:
     step = functools.partial(over_anchors, column)
-    return jax.lax.scan(step, None, (anchor_blocks, partials))[1], None
+    return jax.lax.scan(step, None, (anchor_blocks, totals))[1], None
 
-  def visit(partials: Partial, column_blocks: Block) -> tuple[Partial, Block]:
-    return jax.lax.scan(over_candidates, partials, column_blocks)[0], column_blocks
+  def visit(totals: Accumulator, column_blocks: Block) -> tuple[Accumulator, Block]:
+    return jax.lax.scan(over_candidates, totals, column_blocks)[0], column_blocks
 
-  empty = jax.vmap(lambda block: nothing(block.shape[0], powers, anchors))
-  partials = empty(anchor_blocks.rows)
+  empty = jax.vmap(lambda block: tile.init(block.shape[0], powers, anchors))
+  totals = empty(anchor_blocks.rows)
   column_blocks = collectives.varying_as(_cut(candidates, columns, tiling.block_size), anchors)
-  partials = _round(visit, partials, column_blocks, tiling)
-  sums = jax.vmap(lambda partial: finish(partial, powers))(partials)
+  totals = _round(visit, totals, column_blocks, tiling)
+  sums = jax.vmap(lambda total: tile.finalize(total, powers))(totals)
   # The axis of powers stands before that of rows, which `join` expects first.
   sums = sums._replace(log_sums=jnp.swapaxes(sums.log_sums, 1, 2))
   sums = row_blocks.join(sums, anchors.shape[0])
@@ -117,7 +107,7 @@ class _Residuals(NamedTuple):
 
 
 def _tiles_forward(
-  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: Traits, columns: Traits
+  tiling: Tiling, anchors: jax.Array, candidates: jax.Array, rows: RowMetadata, columns: RowMetadata
 ) -> tuple[RowSums, _Residuals]:
   sums = _forward(tiling, anchors, candidates, rows, columns)
   return sums, _Residuals(anchors, candidates, dict(rows), dict(columns), sums.log_sums)
@@ -137,14 +127,14 @@ def _tiles_backward(tiling: Tiling, kept: _Residuals, cotangents: RowSums) -> tu
   def over_anchors(column: Block, column_gradient: jax.Array, xs: tuple) -> tuple:
     anchor, log_sum, weight, positive_weight, anchor_gradient = xs
     logits = dot_products(anchor.rows, column.rows)
-    roles = tiling.roles(anchor.traits, column.traits)
-    x = exponents(logits, roles, column.valid)
+    mask = tiling.mask_fn(anchor.metadata, column.metadata)
+    x = tile.exponents(logits, mask, column.valid)
     pull = jnp.zeros((), logits.dtype)
     for i, power in enumerate(tiling.powers):
-      softmax = jnp.exp(power * x - finite(log_sum[:, i])[:, None])
+      softmax = jnp.exp(power * x - tile.finite(log_sum[:, i])[:, None])
       pull += (power * weight[:, i])[:, None] * softmax
-    if roles.positive is not None:
-      positive = roles.positive if column.valid is None else roles.positive & column.valid
+    if mask.positive is not None:
+      positive = mask.positive if column.valid is None else mask.positive & column.valid
       pull += jnp.where(positive, positive_weight[:, None], 0)
     anchor_gradient += dot_products(pull, column.rows.T)
     column_gradient += dot_products(pull.T, anchor.rows.T)

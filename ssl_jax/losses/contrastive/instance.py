@@ -11,7 +11,7 @@ from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
 from ssl_jax.losses.contrastive.terms import Terms, compose, query_terms
-from ssl_jax.losses.contrastive.tile import Roles, Traits
+from ssl_jax.losses.contrastive.tile import PairMask, RowMetadata
 from ssl_jax.losses.normalize import l2_normalize, promote
 
 
@@ -164,7 +164,7 @@ def _subset(key: chex.PRNGKey, size: int, count: int) -> jax.Array:
   return jax.lax.fori_loop(0, count, add, none)
 
 
-def _drawn_negatives(dtype: jnp.dtype, rows: Traits, columns: Traits) -> Roles:
+def _drawn_negatives(dtype: jnp.dtype, rows: RowMetadata, columns: RowMetadata) -> PairMask:
   """Counts a candidate as often as the anchor has drawn it."""
   index = columns['index']
   # Looked up by draw, of which there are few, and not by pair: only the counts are as large as the
@@ -180,4 +180,4 @@ def _drawn_negatives(dtype: jnp.dtype, rows: Traits, columns: Traits) -> Roles:
 
   count = jax.vmap(times)(rows['drawn'])
   own = index[None] == 2 * rows['index'][:, None] + 1
-  return Roles(count > 0, own, jnp.log(jnp.maximum(count, 1).astype(dtype)))
+  return PairMask(count > 0, own, jnp.log(jnp.maximum(count, 1).astype(dtype)))

@@ -1,4 +1,4 @@
-"""The one pass over a similarity matrix that every contrastive loss is made of."""
+"""Sums over the rows of a similarity matrix: whole, in tiles, in groups and across devices."""
 
 import functools
 from collections.abc import Callable
@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.losses import arguments, collectives
-from ssl_jax.losses.arguments import check_group_size
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive import blockwise, tile
-from ssl_jax.losses.contrastive.tile import RoleFunction, Roles, RowSums, Traits
+from ssl_jax.losses.contrastive.tile import MaskFunction, PairMask, RowMetadata, RowSums
 from ssl_jax.losses.normalize import dot_products
 
 # Up to this size the metrics are reduced from the matrix itself. XLA makes several copies of a
@@ -22,9 +21,9 @@ _METRICS_TILE = 2048
 def anchor_sums(
   anchors: jax.Array,
   candidates: jax.Array,
-  rows: Traits,
-  columns: Traits,
-  roles: RoleFunction,
+  rows: RowMetadata,
+  columns: RowMetadata,
+  mask_fn: MaskFunction,
   *,
   powers: tuple[float, ...] = (1.0,),
   group_size: int | None = None,
@@ -37,9 +36,9 @@ def anchor_sums(
   Args:
     anchors: `[row, dim]`, divided by the temperature.
     candidates: `[column, dim]`.
-    rows: what is known of each anchor. `index` is its position in the global batch.
-    columns: what is known of each candidate.
-    roles: says, from the traits of the rows and columns of a tile, which pairs count.
+    rows: metadata of each anchor; `index` is its position in the global batch.
+    columns: metadata of each candidate.
+    mask_fn: from the metadata of the rows and columns of a tile to the pairs that count.
     powers: the log-sums of exp(power * logit) that are wanted.
     group_size: candidates and anchors of different groups of this many consecutive rows do not
       meet. Rows and columns must then be of the same number and order.
@@ -54,23 +53,23 @@ def anchor_sums(
   """
   if group_size is not None:
     if anchors.shape[0] % group_size == 0:  # whole groups: nothing of other devices is needed
-      run = functools.partial(anchor_sums, roles=roles, powers=powers, block_size=block_size)
+      run = functools.partial(anchor_sums, mask_fn=mask_fn, powers=powers, block_size=block_size)
       return _in_groups(run, group_size, anchors, candidates, rows, columns)
-    roles = functools.partial(_within_groups, roles, group_size)
+    mask_fn = functools.partial(_within_groups, mask_fn, group_size)
 
   candidates = collectives.varying_as(candidates, anchors)
   ring = None if shared else axis_name
   if block_size is not None:
-    tiling = blockwise.Tiling(roles, powers, block_size, ring)
+    tiling = blockwise.Tiling(mask_fn, powers, block_size, ring)
     return blockwise.tiles(tiling, anchors, candidates, rows, columns)
   candidates, columns = jax.tree.map(
     lambda x: collectives.gather(x, ring), (candidates, dict(columns))
   )
   logits = dot_products(anchors, candidates)
-  sums = tile.finish(tile.reduce_tile(logits, roles(rows, columns), powers), powers)
+  sums = tile.finalize(tile.reduce_tile(logits, mask_fn(rows, columns), powers), powers)
   if max(logits.shape) <= _METRICS_TILE:
     return sums
-  tiling = blockwise.Tiling(roles, (1.0,), _METRICS_TILE, None)
+  tiling = blockwise.Tiling(mask_fn, (1.0,), _METRICS_TILE, None)
   fixed = jax.lax.stop_gradient((anchors, candidates))
   metrics = blockwise.tiles(tiling, *fixed, rows, columns)
   return metrics._replace(log_sums=sums.log_sums, positive_sum=sums.positive_sum)
@@ -87,7 +86,7 @@ def check_tiling(
   if block_size is not None:
     arguments.check_whole('block_size', block_size, minimum=1)
   if group_size is not None:
-    check_group_size(group_size, num_local * collectives.axis_size(axis_name))
+    arguments.check_group_size(group_size, num_local * collectives.axis_size(axis_name))
 
 
 def _in_groups(
@@ -101,9 +100,11 @@ def _in_groups(
   return flat._replace(log_sums=rows_last.log_sums.reshape(-1, anchors.shape[0]))
 
 
-def _within_groups(roles: RoleFunction, group_size: int, rows: Traits, columns: Traits) -> Roles:
-  """The same roles, with nothing counted outside an anchor's own group."""
+def _within_groups(
+  mask_fn: MaskFunction, group_size: int, rows: RowMetadata, columns: RowMetadata
+) -> PairMask:
+  """The same mask, with nothing counted outside an anchor's own group."""
   inside = rows['index'][:, None] // group_size == columns['index'][None] // group_size
-  found = roles(rows, columns)
+  found = mask_fn(rows, columns)
   positive = None if found.positive is None else found.positive & inside
   return found._replace(counted=found.counted & inside, positive=positive)

@@ -60,7 +60,7 @@ def supervised_contrastive(
     view2,
     same_class,
     temperature=temperature,
-    traits={'label': jnp.asarray(labels)},
+    metadata={'label': jnp.asarray(labels)},
     block_size=block_size,
     axis_name=axis_name,
   )
@@ -123,7 +123,7 @@ def negatives_supervised_contrastive(
     view2,
     other_classes,
     temperature=temperature,
-    traits={'label': jnp.asarray(labels)},
+    metadata={'label': jnp.asarray(labels)},
     block_size=block_size,
     axis_name=axis_name,
   )

@@ -18,14 +18,14 @@ import jax.numpy as jnp
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
-from ssl_jax.losses.contrastive.tile import RoleFunction, Roles, RowSums, Traits
+from ssl_jax.losses.contrastive.tile import MaskFunction, PairMask, RowMetadata, RowSums
 from ssl_jax.losses.normalize import l2_normalize, promote
 
 NUM_VIEWS = 2
 
 
 class Terms(NamedTuple):
-  """What the anchors see; each array is `[anchor]`."""
+  """Logits and sums of the anchors; each array is `[anchor]`."""
 
   positives: jax.Array
   """The logit of the positive, with gradient."""
@@ -33,7 +33,7 @@ class Terms(NamedTuple):
   temperature: jax.Array
 
 
-def other_images(rows: Traits, columns: Traits) -> Roles:
+def other_images(rows: RowMetadata, columns: RowMetadata) -> PairMask:
   """Both views of all other images are negatives; the other view of the image is positive."""
   image, other_image = rows['index'][:, None] // NUM_VIEWS, columns['index'][None] // NUM_VIEWS
   same = image == other_image
@@ -42,41 +42,41 @@ def other_images(rows: Traits, columns: Traits) -> Roles:
   if 'log_weight' in columns:
     weight = columns['log_weight'][None]
     counted &= ~jnp.isneginf(weight)
-  return Roles(counted, same & another_view, weight)
+  return PairMask(counted, same & another_view, weight)
 
 
-def other_classes(rows: Traits, columns: Traits) -> Roles:
+def other_classes(rows: RowMetadata, columns: RowMetadata) -> PairMask:
   """Both views of images of other classes are negatives; the image's other view is positive."""
-  roles = other_images(rows, columns)
-  return roles._replace(counted=rows['label'][:, None] != columns['label'][None])
+  mask = other_images(rows, columns)
+  return mask._replace(counted=rows['label'][:, None] != columns['label'][None])
 
 
-def same_class(rows: Traits, columns: Traits) -> Roles:
+def same_class(rows: RowMetadata, columns: RowMetadata) -> PairMask:
   """All of the anchor's class are positives; they and all others are counted, but for itself."""
   others = rows['index'][:, None] != columns['index'][None]
   same = rows['label'][:, None] == columns['label'][None]
-  return Roles(others, others & same, counts_positives=True)
+  return PairMask(others, others & same, counts_positives=True)
 
 
-def other_keys(rows: Traits, columns: Traits) -> Roles:
+def other_keys(rows: RowMetadata, columns: RowMetadata) -> PairMask:
   """One key a query: its own is positive, the others are negatives."""
   own = rows['index'][:, None] == columns['index'][None]
-  return Roles(~own, own)
+  return PairMask(~own, own)
 
 
-def all_negative(rows: Traits, columns: Traits) -> Roles:
+def all_negative(rows: RowMetadata, columns: RowMetadata) -> PairMask:
   """Every candidate is a negative, as in a queue."""
   shape = rows['index'].shape[0], columns['index'].shape[0]
-  return Roles(jnp.ones(shape, bool))
+  return PairMask(jnp.ones(shape, bool))
 
 
 def pair_terms(
   view1: jax.Array,
   view2: jax.Array,
-  roles: RoleFunction = other_images,
+  mask_fn: MaskFunction = other_images,
   *,
   temperature: float | jax.Array,
-  traits: Mapping[str, jax.Array] | None = None,
+  metadata: Mapping[str, jax.Array] | None = None,
   powers: tuple[float, ...] = (1.0,),
   group_size: int | None = None,
   block_size: int | None = None,
@@ -87,9 +87,9 @@ def pair_terms(
   Args:
     view1: `[batch, dim]`.
     view2: `[batch, dim]`.
-    roles: which pairs count.
+    mask_fn: which pairs count.
     temperature: τ.
-    traits: arrays `[batch]` that the roles want to know of each image.
+    metadata: arrays `[batch]` that `mask_fn` reads of each image.
     powers: see `anchor_sums`.
     group_size: images that are negatives of each other.
     block_size: see `anchor_sums`; in embeddings, of which there are two an image.
@@ -110,14 +110,14 @@ def pair_terms(
   temperature = jnp.asarray(temperature, views.dtype)
   positives = jnp.repeat(jnp.sum(views[:, 0] * views[:, 1], axis=-1) / temperature, num_views)
   rows = views.reshape(num_images * num_views, dim)
-  known = {name: jnp.repeat(trait, num_views) for name, trait in (traits or {}).items()}
+  known = {name: jnp.repeat(values, num_views) for name, values in (metadata or {}).items()}
   known['index'] = collectives.row_indices(num_images * num_views, axis_name)
   sums = anchor_sums(
     rows / temperature,
     rows,
     known,
     known,
-    roles,
+    mask_fn,
     powers=powers,
     group_size=None if group_size is None else group_size * num_views,
     block_size=block_size,
@@ -153,17 +153,17 @@ def query_terms(
         f'negatives: found shape {negatives.shape}, must be [negative, {query.shape[1]}]'
       )
     candidates = prepare(negatives).astype(query.dtype)
-    columns, roles = {'index': jnp.arange(candidates.shape[0])}, all_negative
+    columns, mask_fn = {'index': jnp.arange(candidates.shape[0])}, all_negative
   else:
     if query.shape[0] * collectives.axis_size(axis_name) < 2:
       raise ValueError('query: found 1 image, must be at least 2: other keys are the negatives')
-    candidates, columns, roles = key, rows, other_keys
+    candidates, columns, mask_fn = key, rows, other_keys
   sums = anchor_sums(
     query / temperature,
     candidates,
     rows,
     columns,
-    roles,
+    mask_fn,
     group_size=group_size,
     block_size=block_size,
     axis_name=axis_name,
@@ -185,7 +185,7 @@ def compose(
   """The mean over anchors of the module's formula, and its metrics.
 
   Args:
-    terms: what the anchors see.
+    terms: of `pair_terms` or `query_terms`.
     attract_weight: α, a number or one for each anchor.
     repel_weight: λ.
     positive_in_denominator: κ >= 0.

@@ -1,9 +1,8 @@
-"""What an anchor sees of its candidates, reduced from one tile of the matrix of their logits.
+"""Reduces a tile of the matrix of logits, row by row, to log-sums and what the metrics need.
 
-Rows are anchors, columns candidates, and logits their dot products. Each row is reduced to log-sums
-of exponentials and to what the metrics need. Which pairs count is decided by a role function of
-what is known of rows and columns (position, label, weight), so that no caller holds a matrix.
-`anchor_sums` runs these reductions over a whole matrix.
+Rows are anchors, columns candidates, and logits their dot products. A mask function of the metadata
+of rows and columns (position, label, weight) decides which pairs count, so that no caller holds a
+matrix. `anchor_sums` runs these reductions over a whole matrix.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +13,12 @@ import jax.numpy as jnp
 
 from ssl_jax.losses import collectives
 
-Traits = Mapping[str, jax.Array]
-"""What is known of each row: arrays whose leading axis is the row."""
+RowMetadata = Mapping[str, jax.Array]
+"""Arrays whose leading axis is the row: `index` (position in the batch), `label`, `log_weight`."""
 
 
-class Roles(NamedTuple):
-  """What the pairs of a tile are to each other; arrays broadcast to `[row, column]`."""
+class PairMask(NamedTuple):
+  """Which pairs of a tile are counted and positive; arrays broadcast to `[row, column]`."""
 
   counted: jax.Array
   """Whether the column is in the row's sum of exponentials."""
@@ -31,7 +30,7 @@ class Roles(NamedTuple):
   """Whether positives are counted too; if not, the sum over negatives need not be made again."""
 
 
-RoleFunction = Callable[[Traits, Traits], Roles]
+MaskFunction = Callable[[RowMetadata, RowMetadata], PairMask]
 
 
 class RowSums(NamedTuple):
@@ -52,8 +51,8 @@ class RowSums(NamedTuple):
   nearest_negative: jax.Array
 
 
-class Partial(NamedTuple):
-  """Reductions over part of the candidates, which `merge` joins."""
+class Accumulator(NamedTuple):
+  """Reductions over part of the candidates, which `combine` adds up."""
 
   maximum: jax.Array
   sums: jax.Array
@@ -75,18 +74,18 @@ def finite(maximum: jax.Array) -> jax.Array:
   return jnp.where(jnp.isneginf(maximum), 0, maximum)
 
 
-def exponents(logits: jax.Array, roles: Roles, valid: jax.Array | None) -> jax.Array:
+def exponents(logits: jax.Array, mask: PairMask, valid: jax.Array | None) -> jax.Array:
   """Logits plus log weights, -inf where nothing is counted."""
-  counted = roles.counted if valid is None else roles.counted & valid
-  weighted = logits if roles.log_weight is None else logits + roles.log_weight
+  counted = mask.counted if valid is None else mask.counted & valid
+  weighted = logits if mask.log_weight is None else logits + mask.log_weight
   return jnp.where(counted, weighted, -jnp.inf)
 
 
 def reduce_tile(
-  logits: jax.Array, roles: Roles, powers: tuple[float, ...], valid: jax.Array | None = None
-) -> Partial:
+  logits: jax.Array, mask: PairMask, powers: tuple[float, ...], valid: jax.Array | None = None
+) -> Accumulator:
   """The reductions of one tile of logits; differentiable in `sums` and `positive_sum`."""
-  x = exponents(logits, roles, valid)
+  x = exponents(logits, mask, valid)
   maximum = jax.lax.stop_gradient(jnp.max(x, axis=1))
   shifted = x - finite(maximum)[:, None]
   exp = jnp.exp(shifted)
@@ -94,21 +93,21 @@ def reduce_tile(
 
   fixed, exp = jax.lax.stop_gradient((logits, exp))
   zeros = jnp.zeros(x.shape[0], x.dtype)
-  negative = roles.counted if valid is None else roles.counted & valid
-  if roles.positive is None:
+  negative = mask.counted if valid is None else mask.counted & valid
+  if mask.positive is None:
     positive_sum, positive_count, nearest_positive = zeros, zeros, zeros - jnp.inf
   else:
-    positive = roles.positive if valid is None else roles.positive & valid
+    positive = mask.positive if valid is None else mask.positive & valid
     positive_sum = jnp.sum(jnp.where(positive, logits, 0), axis=1)
     positive_count = jnp.sum(positive, axis=1, dtype=x.dtype)
     nearest_positive = jnp.max(jnp.where(positive, fixed, -jnp.inf), axis=1)
   negative_maximum = maximum
-  if roles.counts_positives:
+  if mask.counts_positives:
     negative &= ~positive
     x = jnp.where(negative, jax.lax.stop_gradient(x), -jnp.inf)
     negative_maximum = jnp.max(x, axis=1)
     exp = jnp.exp(x - finite(negative_maximum)[:, None])
-  return Partial(
+  return Accumulator(
     maximum=maximum,
     sums=jnp.stack(sums),
     positive_sum=positive_sum,
@@ -123,7 +122,7 @@ def reduce_tile(
   )
 
 
-def merge(left: Partial, right: Partial, powers: tuple[float, ...]) -> Partial:
+def combine(left: Accumulator, right: Accumulator, powers: tuple[float, ...]) -> Accumulator:
   """The reductions of two parts of the candidates together."""
   parts = left, right
   maximum = jnp.maximum(left.maximum, right.maximum)
@@ -135,7 +134,7 @@ def merge(left: Partial, right: Partial, powers: tuple[float, ...]) -> Partial:
     return values[0] * scales[0] ** power + values[1] * scales[1] ** power
 
   sums = [rescaled([part.sums[i] for part in parts], scales, p) for i, p in enumerate(powers)]
-  return Partial(
+  return Accumulator(
     maximum=maximum,
     sums=jnp.stack(sums),
     positive_sum=left.positive_sum + right.positive_sum,
@@ -152,32 +151,32 @@ def merge(left: Partial, right: Partial, powers: tuple[float, ...]) -> Partial:
   )
 
 
-def nothing(num_rows: int, powers: tuple[float, ...], like: jax.Array) -> Partial:
+def init(num_rows: int, powers: tuple[float, ...], like: jax.Array) -> Accumulator:
   """The reductions over no candidates, in the dtype and on the devices of `like`."""
   zero = collectives.varying_as(jnp.zeros(num_rows, like.dtype), like)
   lowest = zero - jnp.inf
   sums = jnp.stack([zero] * len(powers))
-  return Partial(lowest, sums, zero, zero, zero, zero, lowest, zero, zero, lowest, lowest)
+  return Accumulator(lowest, sums, zero, zero, zero, zero, lowest, zero, zero, lowest, lowest)
 
 
-def log_sums(partial: Partial, powers: tuple[float, ...]) -> jax.Array:
+def log_sums(total: Accumulator, powers: tuple[float, ...]) -> jax.Array:
   """`[power, row]`; -inf, with a gradient of zero, where nothing is counted."""
-  empty = partial.sums == 0
-  logs = jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, partial.sums)))
-  return logs + jnp.asarray(powers, logs.dtype)[:, None] * finite(partial.maximum)
+  empty = total.sums == 0
+  logs = jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, total.sums)))
+  return logs + jnp.asarray(powers, logs.dtype)[:, None] * finite(total.maximum)
 
 
-def finish(partial: Partial, powers: tuple[float, ...]) -> RowSums:
+def finalize(total: Accumulator, powers: tuple[float, ...]) -> RowSums:
   """The reductions over all candidates."""
-  squares = partial.negative_exp_squared
-  effective = jnp.square(partial.negative_exp) / jnp.where(squares == 0, 1, squares)
+  squares = total.negative_exp_squared
+  effective = jnp.square(total.negative_exp) / jnp.where(squares == 0, 1, squares)
   return RowSums(
-    log_sums=log_sums(partial, powers),
-    positive_sum=partial.positive_sum,
-    positive_count=partial.positive_count,
-    negative_sum=partial.negative_sum,
-    negative_count=partial.negative_count,
+    log_sums=log_sums(total, powers),
+    positive_sum=total.positive_sum,
+    positive_count=total.positive_count,
+    negative_sum=total.negative_sum,
+    negative_count=total.negative_count,
     effective_negatives=effective,
-    nearest_positive=partial.nearest_positive,
-    nearest_negative=partial.nearest_negative,
+    nearest_positive=total.nearest_positive,
+    nearest_negative=total.nearest_negative,
   )

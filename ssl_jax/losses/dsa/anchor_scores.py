@@ -1,4 +1,4 @@
-"""Whom to trust in a batch: the share of an image's nearest neighbors that lead back to it.
+"""Anchor scores: the share of an image's nearest neighbors from which a walk leads back to it.
 
 Neighbors are those of a frozen network's embeddings. Nothing here carries a gradient.
 """
@@ -91,8 +91,8 @@ def group_scores(
     returns = jnp.any(ends == positions[:, None, None, None], axis=-1)
     return jnp.mean(jnp.sum(returns, axis=-1) > threshold, axis=-1, dtype=unit.dtype)
 
-  positions = groups.positions()
-  rows = groups.rows(unit), positions
-  neighbors = groups.map_pairs(nearest, rows, groups.columns(unit), block_size)
-  all_neighbors = groups.columns(neighbors.reshape(-1, num_neighbors))
-  return groups.map_pairs(scores, (neighbors, positions), all_neighbors, block_size)
+  positions = groups.positions_in_group()
+  rows = groups.chunk_rows(unit), positions
+  neighbors = groups.map_chunks(nearest, rows, groups.group_rows(unit), block_size)
+  all_neighbors = groups.group_rows(neighbors.reshape(-1, num_neighbors))
+  return groups.map_chunks(scores, (neighbors, positions), all_neighbors, block_size)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.losses import arguments
-from ssl_jax.losses.dsa.pairs import BLOCKS
+from ssl_jax.losses.dsa.pairs import VIEW_PAIRS
 
 Pair = tuple[chex.Array, chex.Array]
 
@@ -34,7 +34,7 @@ def check_matrices(
   except TypeError:
     found = type(matrices).__name__
     raise ValueError(f'{name}: found {found}, must be 4 blocks: 11, 22, 12, 21') from None
-  if num_blocks != len(BLOCKS):
+  if num_blocks != len(VIEW_PAIRS):
     raise ValueError(f'{name}: found {num_blocks} blocks, must be 4: 11, 22, 12, 21')
   arguments.check_embeddings(**{f'{name}[{at}]': x for at, x in enumerate(matrices)})
   if shape is not None and jnp.shape(matrices[0]) != shape:

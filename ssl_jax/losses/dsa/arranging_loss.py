@@ -21,7 +21,7 @@ from ssl_jax.losses.dsa.arguments import (
   check_score_mode,
   check_shares,
 )
-from ssl_jax.losses.dsa.pairs import BLOCKS, PairGroups
+from ssl_jax.losses.dsa.pairs import VIEW_PAIRS, PairGroups
 from ssl_jax.losses.dsa.semantic_prior import own_pair, safe_sqrt, unit_distances
 from ssl_jax.losses.normalize import l2_normalize, promote
 
@@ -82,6 +82,7 @@ def arranging_loss(
   arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
   num_local = jnp.shape(online[0])[0]
   groups = PairGroups.of('online[0]', num_local, None, axis_name)
+  positions = groups.positions_in_group()
   check_matrices('matrices', matrices, (num_local, groups.size))
   arguments.check_per_image('scores', scores, num_local)
   shares = {'scores': scores} | {f'matrices[{at}]': x for at, x in enumerate(matrices)}
@@ -92,25 +93,25 @@ def arranging_loss(
   scores = jax.lax.stop_gradient(jnp.asarray(scores, units[0].dtype))
   targets = None if compared is None else [l2_normalize(x) for x in compared]
   rows = {
-    'units': pairs.rows(groups, units),
-    'matrix': jnp.stack([groups.rows(promote(x)) for x in matrices]),
-    'scores': pairs.repeat(groups.rows(scores)),
-    'positions': pairs.repeat(groups.positions()),
-    'same_view': pairs.repeat(groups.positions() >= 0) & pairs.SAME_VIEW[:, None, None],
+    'units': pairs.view_pair_rows(groups, units),
+    'matrix': jnp.stack([groups.chunk_rows(promote(x)) for x in matrices]),
+    'scores': pairs.repeat_for_view_pairs(groups.chunk_rows(scores)),
+    'positions': pairs.repeat_for_view_pairs(positions),
+    'same_view': pairs.repeat_for_view_pairs(positions >= 0) & pairs.SAME_VIEW[:, None, None],
   }
   columns = {
-    'units': pairs.columns(groups, units, targets),
-    'scores': pairs.repeat(groups.columns(scores)),
+    'units': pairs.view_pair_columns(groups, units, targets),
+    'scores': pairs.repeat_for_view_pairs(groups.group_rows(scores)),
   }
 
   def log_means(rows, columns):
     return log_row_mean(rows, columns, rows['matrix'], temperature, score_mode)
 
-  log_rows = pairs.map_pairs(groups, log_means, rows, columns, block_size)
+  log_rows = pairs.map_view_pairs(groups, log_means, rows, columns, block_size)
   loss, log_blocks = arranging_by_group(groups, log_rows)
   metrics = {
     'loss': loss,
-    **{f'log_mean_{block}': value for block, value in zip(BLOCKS, log_blocks, strict=True)},
+    **{f'log_mean_{block}': value for block, value in zip(VIEW_PAIRS, log_blocks, strict=True)},
     'score': scores,
     'zero_scores': jnp.asarray(scores == 0, scores.dtype),
   }
@@ -156,12 +157,12 @@ def prior_regularizer(
   check_matrices('priors', priors, shape)
   groups = PairGroups.of('matrices', num_local, None, axis_name)
   rows = [
-    groups.rows(squared_row_distance(promote(matrix), promote(prior)))
+    groups.chunk_rows(squared_row_distance(promote(matrix), promote(prior)))
     for matrix, prior in zip(matrices, priors, strict=True)
   ]
   loss, norms = regularizer_by_group(groups, jnp.stack(rows), reduction)
   metrics = {'loss': loss}
-  metrics |= {f'norm_{block}': value for block, value in zip(BLOCKS, norms, strict=True)}
+  metrics |= {f'norm_{block}': value for block, value in zip(VIEW_PAIRS, norms, strict=True)}
   metrics = collectives.device_mean({k: jnp.mean(x) for k, x in metrics.items()}, axis_name)
   loss = metrics.pop('loss')
   return loss, jax.lax.stop_gradient(metrics)
@@ -198,7 +199,7 @@ def arranging_by_group(groups: PairGroups, log_rows: jax.Array) -> tuple[jax.Arr
   """From rows `[4, chunks, chunk]`, L_arr of each group `[groups]`, and log ℓ `[4, groups]`."""
   log_rows = jax.vmap(groups.by_group)(log_rows)
   log_blocks = jax.nn.logsumexp(log_rows, axis=-1, b=1 / groups.size)
-  log_mean = jax.nn.logsumexp(log_blocks, axis=0, b=1 / len(BLOCKS))
+  log_mean = jax.nn.logsumexp(log_blocks, axis=0, b=1 / len(VIEW_PAIRS))
   return jnp.logaddexp(log_mean, 0), log_blocks
 
 

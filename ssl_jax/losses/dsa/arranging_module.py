@@ -101,8 +101,8 @@ def arranging_matrix(
   arguments.check_embeddings(rows=rows, columns=columns)
   check_params(params, jnp.shape(rows)[1], 'concatenation')
   groups = PairGroups.of('rows', jnp.shape(rows)[0], None, axis_name)
-  rows, columns = groups.rows(promote(rows)), groups.columns(promote(columns))
-  return groups.map_pairs(
+  rows, columns = groups.chunk_rows(promote(rows)), groups.group_rows(promote(columns))
+  return groups.map_chunks(
     lambda r, c: pair_matrix(params, r, c, 'concatenation'),
     *pair_features(params, rows, columns, 'concatenation'),
     block_size,
@@ -146,8 +146,8 @@ def released_arranging_matrix(
   arguments.check_embeddings(rows=rows)
   check_params(params, jnp.shape(rows)[1], 'difference')
   groups = PairGroups.of('rows', jnp.shape(rows)[0], None, axis_name)
-  rows, columns = groups.rows(promote(rows)), groups.columns(promote(rows))
-  return groups.map_pairs(
+  rows, columns = groups.chunk_rows(promote(rows)), groups.group_rows(promote(rows))
+  return groups.map_chunks(
     lambda r, c: pair_matrix(params, r, c, 'difference'),
     *pair_features(params, rows, columns, 'difference'),
     block_size,

@@ -1,8 +1,8 @@
-"""Fixed groups of contiguous images: which pairs of images a loss looks at, and on which device.
+"""Maps functions over all pairs of images within groups of contiguous images, for pairs of views.
 
-All pairs (row, column) of a group are looked at where the row is. A device holds its rows in
-*chunks*: runs of rows of one group, as long as possible and all of one length. Where it holds
-whole groups a chunk is a group and nothing is communicated.
+The pairs (row, column) of a group are computed on the device that holds the row. A device holds its
+rows in *chunks*: runs of rows of one group, as long as possible and all of one length. Where it
+holds whole groups a chunk is a group and nothing is communicated.
 """
 
 import dataclasses
@@ -15,8 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.losses import arguments, collectives, row_blocks
-from ssl_jax.losses.arguments import check_group_size
 from ssl_jax.losses.collectives import AxisName
+
+# The four pairs of views that are compared: rows of the first with columns of the second.
+VIEW_PAIRS = ('11', '22', '12', '21')
+SAME_VIEW = np.array([True, True, False, False])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ class PairGroups:
       if num_global < 2:
         raise ValueError(f'{name}: found 1 image, must be at least 2: a loss of pairs')
       return cls(num_global, num_local, axis_name)
-    check_group_size(group_size, num_global)
+    arguments.check_group_size(group_size, num_global)
     return cls(group_size, num_local, axis_name)
 
   @property
@@ -59,18 +62,18 @@ class PairGroups:
     """Whether each device holds whole groups."""
     return self.chunk == self.size
 
-  def rows(self, array: jax.Array) -> jax.Array:
+  def chunk_rows(self, array: jax.Array) -> jax.Array:
     """This device's rows `[local, ...]` by chunk: `[chunks, chunk, ...]`."""
     return array.reshape(-1, self.chunk, *array.shape[1:])
 
-  def columns(self, array: jax.Array) -> jax.Array:
+  def group_rows(self, array: jax.Array) -> jax.Array:
     """All rows of each chunk's group, with gradient: `[chunks, size, ...]`."""
     if self.whole:
-      return self.rows(array)
+      return self.chunk_rows(array)
     gathered = collectives.gather(array, self.axis_name)
     return gathered.reshape(-1, self.size, *array.shape[1:])[self._indices()[:, 0] // self.size]
 
-  def positions(self) -> jax.Array:
+  def positions_in_group(self) -> jax.Array:
     """Where each row stands in its group: int32 `[chunks, chunk]`."""
     return self._indices() % self.size
 
@@ -80,7 +83,7 @@ class PairGroups:
       values = collectives.gather(values.reshape(-1), self.axis_name)
     return values.reshape(-1, self.size)
 
-  def map_pairs(
+  def map_chunks(
     self, function: Callable[[Any, Any], Any], rows: Any, columns: Any, block_size: int | None
   ) -> Any:
     """`function(rows, columns)` of each chunk, in blocks of at most `block_size` rows.
@@ -100,17 +103,53 @@ class PairGroups:
     arguments.check_whole('block_size', block_size, minimum=1)
     if self.num_local == self.chunk:  # no loop around the loop over blocks
       rows, columns = jax.tree.map(lambda x: x[0], (rows, columns))
-      result = _map_blocks(function, rows, columns, block_size)
+      result = _map_row_blocks(function, rows, columns, block_size)
       return jax.tree.map(lambda x: x[None], result)
     return jax.lax.map(
-      lambda chunk: _map_blocks(function, chunk[0], chunk[1], block_size), (rows, columns)
+      lambda chunk: _map_row_blocks(function, chunk[0], chunk[1], block_size), (rows, columns)
     )
 
   def _indices(self) -> jax.Array:
-    return self.rows(collectives.row_indices(self.num_local, self.axis_name))
+    return self.chunk_rows(collectives.row_indices(self.num_local, self.axis_name))
 
 
-def _map_blocks(
+def repeat_for_view_pairs(array: jax.Array) -> jax.Array:
+  """The same array for each of the four pairs of views, on a new leading axis."""
+  return jnp.broadcast_to(array[None], (len(VIEW_PAIRS), *array.shape))
+
+
+def view_pair_rows(groups: PairGroups, online: Sequence[jax.Array]) -> jax.Array:
+  """`[local, ...]` of each view to the rows of each pair of views, `[4, chunks, chunk, ...]`."""
+  first, second = (groups.chunk_rows(x) for x in online)
+  return jnp.stack([first, second, first, second])
+
+
+def view_pair_columns(
+  groups: PairGroups, online: Sequence[jax.Array], compared: Sequence[jax.Array] | None
+) -> jax.Array:
+  """`[local, ...]` of each view to the columns of each pair of views, `[4, chunks, size, ...]`."""
+  first, second = (groups.group_rows(x) for x in online)
+  if compared is None:
+    return jnp.stack([first, second, second, first])
+  return jnp.stack([first, second, groups.group_rows(compared[1]), groups.group_rows(compared[0])])
+
+
+def map_view_pairs(
+  groups: PairGroups,
+  function: Callable[[Any, Any], Any],
+  of_rows: Any,
+  of_columns: Any,
+  block_size: int | None,
+) -> Any:
+  """`PairGroups.map_chunks` of each pair of views; one after the other with a `block_size`."""
+  if block_size is None:
+    return jax.vmap(lambda r, c: groups.map_chunks(function, r, c, None))(of_rows, of_columns)
+  return jax.lax.map(
+    lambda pair: groups.map_chunks(function, pair[0], pair[1], block_size), (of_rows, of_columns)
+  )
+
+
+def _map_row_blocks(
   function: Callable[[Any, Any], Any], rows: Any, columns: Any, block_size: int
 ) -> Any:
   num_rows = jax.tree.leaves(rows)[0].shape[0]
@@ -121,43 +160,3 @@ def _map_blocks(
     return compute(rows, columns)
   blocks, _ = row_blocks.split(rows, num_blocks)
   return row_blocks.join(jax.lax.map(lambda block: compute(block, columns), blocks), num_rows)
-
-
-BLOCKS = ('11', '22', '12', '21')
-SAME_VIEW = np.array([True, True, False, False])
-
-
-def repeat(array: jax.Array) -> jax.Array:
-  """The same array for each of the four blocks, on a new leading axis."""
-  return jnp.broadcast_to(array[None], (len(BLOCKS), *array.shape))
-
-
-def rows(groups: PairGroups, online: Sequence[jax.Array]) -> jax.Array:
-  """`[local, ...]` of each view to the rows of the blocks, `[4, chunks, chunk, ...]`."""
-  first, second = (groups.rows(x) for x in online)
-  return jnp.stack([first, second, first, second])
-
-
-def columns(
-  groups: PairGroups, online: Sequence[jax.Array], compared: Sequence[jax.Array] | None
-) -> jax.Array:
-  """`[local, ...]` of each view to the columns of the blocks, `[4, chunks, size, ...]`."""
-  first, second = (groups.columns(x) for x in online)
-  if compared is None:
-    return jnp.stack([first, second, second, first])
-  return jnp.stack([first, second, groups.columns(compared[1]), groups.columns(compared[0])])
-
-
-def map_pairs(
-  groups: PairGroups,
-  function: Callable[[Any, Any], Any],
-  of_rows: Any,
-  of_columns: Any,
-  block_size: int | None,
-) -> Any:
-  """`PairGroups.map_pairs` of the four blocks; one after the other where memory is bounded."""
-  if block_size is None:
-    return jax.vmap(lambda r, c: groups.map_pairs(function, r, c, None))(of_rows, of_columns)
-  return jax.lax.map(
-    lambda pair: groups.map_pairs(function, pair[0], pair[1], block_size), (of_rows, of_columns)
-  )

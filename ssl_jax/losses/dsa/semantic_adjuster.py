@@ -11,7 +11,7 @@ from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.dsa import anchor_scores, arranging_loss, pairs, semantic_prior
 from ssl_jax.losses.dsa.arguments import Pair, check_pairs
 from ssl_jax.losses.dsa.arranging_module import Params, check_params, pair_features, pair_matrix
-from ssl_jax.losses.dsa.pairs import BLOCKS, PairGroups
+from ssl_jax.losses.dsa.pairs import VIEW_PAIRS, PairGroups
 from ssl_jax.losses.dsa.settings import AdjusterSettings, as_settings
 from ssl_jax.losses.normalize import l2_normalize, promote
 
@@ -107,28 +107,28 @@ def semantic_adjuster(
   online = (promote(online[0]), promote(online[1]))
   targets = None if compared is None else [promote(x) for x in compared]
   scores = _scores(groups, plain, settings, block_size).astype(online[0].dtype)
-  embeddings = pairs.columns(groups, online, targets)
+  embeddings = pairs.view_pair_columns(groups, online, targets)
   row_features, column_features = _features(params, groups, online, embeddings, settings)
-  positions = groups.positions()
+  positions = groups.positions_in_group()
   rows = {
-    'units': pairs.rows(groups, [l2_normalize(x) for x in online]),
+    'units': pairs.view_pair_rows(groups, [l2_normalize(x) for x in online]),
     'features': row_features,
-    'priors': pairs.rows(groups, prior_units),
-    'scores': pairs.repeat(scores),
-    'positions': pairs.repeat(positions),
-    'same_view': pairs.repeat(positions >= 0) & pairs.SAME_VIEW[:, None, None],
+    'priors': pairs.view_pair_rows(groups, prior_units),
+    'scores': pairs.repeat_for_view_pairs(scores),
+    'positions': pairs.repeat_for_view_pairs(positions),
+    'same_view': pairs.repeat_for_view_pairs(positions >= 0) & pairs.SAME_VIEW[:, None, None],
   }
   columns = {
     'units': l2_normalize(embeddings),
     'features': column_features,
-    'priors': pairs.columns(groups, prior_units, None),
-    'scores': pairs.repeat(groups.columns(scores.reshape(-1))),
+    'priors': pairs.view_pair_columns(groups, prior_units, None),
+    'scores': pairs.repeat_for_view_pairs(groups.group_rows(scores.reshape(-1))),
   }
 
   def statistics(rows, columns):
     return _row_statistics(params, rows, columns, settings, temperature, prior_temperature)
 
-  of_rows = pairs.map_pairs(groups, statistics, rows, columns, block_size)
+  of_rows = pairs.map_view_pairs(groups, statistics, rows, columns, block_size)
   metrics = _by_group(groups, of_rows, settings)
   metrics |= {
     'score': scores,
@@ -148,7 +148,7 @@ def _scores(
 ) -> jax.Array:
   """s of this device's rows: `[chunks, chunk]`."""
   if settings.score_mode == 'none':
-    return jnp.ones_like(groups.rows(plain)[..., 0])
+    return jnp.ones_like(groups.chunk_rows(plain)[..., 0])
   num_neighbors = settings.num_neighbors
   if num_neighbors is None:
     num_neighbors = max(1, min(20, groups.size // 8))
@@ -168,7 +168,7 @@ def _features(
     return None, None
   if settings.matrix == 'difference':
     columns = columns[jnp.array([0, 1, 0, 1])]
-  return pair_features(params, pairs.rows(groups, online), columns, settings.matrix)
+  return pair_features(params, pairs.view_pair_rows(groups, online), columns, settings.matrix)
 
 
 def _row_statistics(
@@ -220,8 +220,8 @@ def _by_group(
   return {
     'arranging': loss,
     'regularizer': regularizer,
-    **{f'log_mean_{block}': log_blocks[at] for at, block in enumerate(BLOCKS)},
-    **{f'matrix_{block}': of_rows['matrix'][at] for at, block in enumerate(BLOCKS)},
+    **{f'log_mean_{block}': log_blocks[at] for at, block in enumerate(VIEW_PAIRS)},
+    **{f'matrix_{block}': of_rows['matrix'][at] for at, block in enumerate(VIEW_PAIRS)},
     'matrix_above_half': of_rows['matrix_above_half'],
     'prior_above_half': of_rows['prior_above_half'],
   }

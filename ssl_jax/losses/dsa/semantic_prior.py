@@ -57,7 +57,7 @@ def prior_similarity(
   arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
   groups = PairGroups.of('prior_a', jnp.shape(prior_a)[0], None, axis_name)
   rows, columns = (l2_normalize(jax.lax.stop_gradient(x)) for x in (prior_a, prior_b))
-  arrays = groups.rows(rows)[0], groups.columns(columns)[0], groups.positions()[0]
+  arrays = groups.chunk_rows(rows)[0], groups.group_rows(columns)[0], groups.positions_in_group()[0]
   return similarity(unit_distances(*arrays), temperature)
 
 
@@ -146,7 +146,7 @@ def group_temperature(groups: PairGroups, unit: jax.Array, quantile: float) -> j
     others = distances.reshape(-1)[1:].reshape(groups.size - 1, groups.size + 1)[:, :-1]
     return jnp.quantile(others, quantile)
 
-  quantiles = jax.lax.map(of_group, groups.columns(unit))
+  quantiles = jax.lax.map(of_group, groups.group_rows(unit))
   mean = collectives.mean(jnp.mean(quantiles), groups.axis_name)
   return jnp.maximum(mean / math.log(2), TEMPERATURE_FLOOR)
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize, promote
-from ssl_jax.losses.schedules import check_fraction
 
 
 def softmax_assignments(
@@ -153,7 +152,7 @@ def update_center(
   """
   views = check_views('embeddings', embeddings)
   check_center(center, jnp.shape(views[0])[1])
-  check_fraction('momentum', momentum)
+  arguments.check_fraction('momentum', momentum)
   local_mean = jnp.mean(jnp.stack([promote(view) for view in views]), axis=(0, 1))
   mean = collectives.mean(local_mean, axis_name)
   return jax.lax.stop_gradient(momentum * promote(center) + (1 - momentum) * mean)

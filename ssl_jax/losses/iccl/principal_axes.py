@@ -1,4 +1,4 @@
-"""Principal axes of a batch of embeddings, as an option before features act as clusters."""
+"""Principal component analysis of a batch of embeddings, and projection onto its axes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ssl_jax.losses.normalize import l2_normalize
 NOISE_ROUNDINGS = 16  # lengths below so many rounding errors of a unit vector mean nothing
 
 
-class Rotation(NamedTuple):
+class PCA(NamedTuple):
   """Principal axes of normalized embeddings; constants, without gradient.
 
   Attributes:
@@ -29,9 +29,9 @@ class Rotation(NamedTuple):
   eigenvalues: jax.Array
 
 
-def principal_rotation(
+def fit_pca(
   embeddings: Sequence[chex.Array], *, dim: int | None = None, axis_name: AxisName = None
-) -> Rotation:
+) -> PCA:
   """The eigenvectors of the covariance of normalized embeddings, over batch, views and devices.
 
   Source: the released code of Ge et al., IEEE TIP 2023, which fits on each device alone and leaves
@@ -39,8 +39,8 @@ def principal_rotation(
   and the largest entry of each axis is positive.
 
   >>> import jax.numpy as jnp
-  >>> rotation = principal_rotation((jnp.array([[3.0, 4.0], [-3.0, -4.0], [3.0, 4.0]]),), dim=1)
-  >>> print([f'{entry:.3f}' for entry in rotation.basis[:, 0]], f'{rotation.eigenvalues[0]:.3f}')
+  >>> pca = fit_pca((jnp.array([[3.0, 4.0], [-3.0, -4.0], [3.0, 4.0]]),), dim=1)
+  >>> print([f'{entry:.3f}' for entry in pca.basis[:, 0]], f'{pca.eigenvalues[0]:.3f}')
   ['0.600', '0.800'] 0.889
 
   Args:
@@ -49,7 +49,7 @@ def principal_rotation(
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which moments are taken.
 
   Returns:
-    A `Rotation`, float32 (float64 for float64).
+    A `PCA`, float32 (float64 for float64).
 
   Raises:
     ValueError: a rank, shape or dtype is wrong, or `dim` is not between 1 and the width.
@@ -72,40 +72,40 @@ def principal_rotation(
   eigenvalues, basis = eigenvalues[order], basis[:, order]
   largest = jnp.argmax(jnp.abs(basis), axis=0, keepdims=True)
   signs = jnp.where(jnp.take_along_axis(basis, largest, axis=0) < 0, -1, 1)
-  return Rotation(mean, basis * signs.astype(basis.dtype), eigenvalues)
+  return PCA(mean, basis * signs.astype(basis.dtype), eigenvalues)
 
 
-def rotate_features(embeddings: chex.Array, rotation: Rotation) -> jax.Array:
-  """Normalized embeddings, centered, on the axes of a rotation, and normalized again.
+def project(embeddings: chex.Array, pca: PCA) -> jax.Array:
+  """Normalized embeddings, centered, on the axes of a PCA, and normalized again.
 
   Source: the released code of Ge et al., IEEE TIP 2023.
 
   >>> import jax.numpy as jnp
   >>> embeddings = jnp.array([[3.0, 4.0], [-3.0, -4.0], [3.0, 4.0]])
-  >>> print(rotate_features(embeddings, principal_rotation((embeddings,), dim=1)).T.round(3))
+  >>> print(project(embeddings, fit_pca((embeddings,), dim=1)).T.round(3))
   [[ 1. -1.  1.]]
 
   Args:
     embeddings: `[batch, dim]`, any float dtype; carries the gradient.
-    rotation: of the same dim.
+    pca: of the same dim.
 
   Returns:
     `[batch, kept]`, float32 (float64 for float64), rows of length 1. Rows that equal the mean, but
     for rounding, are zero and have no gradient.
 
   Raises:
-    ValueError: the rank or dtype is wrong, the width differs, or there is no rotation.
+    ValueError: the rank or dtype is wrong, the width differs, or `pca` is no PCA.
   """
   arguments.check_embeddings(embeddings=embeddings)
-  if not isinstance(rotation, Rotation):
-    raise ValueError(f'rotation: found {type(rotation).__name__}, must be a Rotation')
-  width = rotation.mean.shape[0]
+  if not isinstance(pca, PCA):
+    raise ValueError(f'pca: found {type(pca).__name__}, must be a PCA')
+  width = pca.mean.shape[0]
   if jnp.shape(embeddings)[1] != width:
     raise ValueError(f'embeddings: found shape {jnp.shape(embeddings)}, must be [batch, {width}]')
-  mean, basis, _ = jax.lax.stop_gradient(rotation)
+  mean, basis, _ = jax.lax.stop_gradient(pca)
   centered = l2_normalize(embeddings) - mean
-  rotated = jnp.matmul(centered, basis, precision=jax.lax.Precision.HIGHEST)
+  projected = jnp.matmul(centered, basis, precision=jax.lax.Precision.HIGHEST)
   # Of a collapsed batch nothing but rounding is left, which must not be blown up to length 1.
-  noise = NOISE_ROUNDINGS * jnp.finfo(rotated.dtype).eps
-  squares = jnp.sum(jnp.square(rotated), axis=-1, keepdims=True)
-  return l2_normalize(jnp.where(squares > noise**2, rotated, 0))
+  noise = NOISE_ROUNDINGS * jnp.finfo(projected.dtype).eps
+  squares = jnp.sum(jnp.square(projected), axis=-1, keepdims=True)
+  return l2_normalize(jnp.where(squares > noise**2, projected, 0))

@@ -17,9 +17,8 @@ from ssl_jax.losses.iccl.feature_clustering import (
   row_temperature,
   uniformity,
 )
-from ssl_jax.losses.iccl.principal_axes import principal_rotation, rotate_features
+from ssl_jax.losses.iccl.principal_axes import fit_pca, project
 from ssl_jax.losses.normalize import l2_normalize
-from ssl_jax.losses.schedules import check_fraction
 
 SIMILARITIES = ('byol', 'simsiam')
 
@@ -58,7 +57,7 @@ def similarity_clustering(
   `pca_dim=512`. The RCC variant has `partition=False, uniformity_weight=0, similarity='simsiam'`.
 
   >>> import jax.numpy as jnp
-  >>> from ssl_jax.losses.fading import fade_weight
+  >>> from ssl_jax.losses.schedules import fade_weight
   >>> views = jnp.eye(4), jnp.eye(4)
   >>> loss, metrics = similarity_clustering(
   ...   views, views, fade=fade_weight(0.55), prediction_temperature=0.5
@@ -84,7 +83,7 @@ def similarity_clustering(
     center: `[dim]`, with 'centered' only.
     sinkhorn_iterations: at least 1.
     pca_dim: clusters are features on this many principal axes of the targets, see
-      `principal_rotation`; None leaves the features as they are. `L_sim` never sees the rotation.
+      `fit_pca`; None leaves the features as they are. `L_sim` is computed without it.
     pca_rows: `[rows, dim]`, a queue of targets to take the axes from; None takes `targets`.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which means are taken.
 
@@ -100,7 +99,7 @@ def similarity_clustering(
   predictions = _check_pair('predictions', predictions)
   targets = _check_pair('targets', targets)
   arguments.check_embeddings(predictions=predictions[0], targets=targets[0])
-  check_fraction('fade', fade, traced=True)
+  arguments.check_fraction('fade', fade, traced=True)
   arguments.check_number('uniformity_weight', uniformity_weight, minimum=0)
   arguments.check_number('uniformity_gradient_scale', uniformity_gradient_scale, minimum=0)
   arguments.check_number('similarity_weight_after', similarity_weight_after, minimum=0)
@@ -113,9 +112,9 @@ def similarity_clustering(
   if pca_dim is not None:
     _check_pca(pca_dim, pca_rows, assignments, width=rows[0].shape[1])
     fitted = targets if pca_rows is None else (pca_rows,)
-    rotation = principal_rotation(fitted, dim=pca_dim, axis_name=axis_name)
-    rows = [rotate_features(prediction, rotation) for prediction in predictions]
-    crossed = tuple(rotate_features(target, rotation) for target in crossed)
+    pca = fit_pca(fitted, dim=pca_dim, axis_name=axis_name)
+    rows = [project(prediction, pca) for prediction in predictions]
+    crossed = tuple(project(target, pca) for target in crossed)
   elif pca_rows is not None:
     raise ValueError('pca_rows: found an array, must be None unless pca_dim is given')
 
@@ -137,16 +136,18 @@ def similarity_clustering(
   )
   cosine = means['positive_similarity']
   similarity_loss = 4 - 4 * cosine if similarity == 'byol' else -cosine
-  unevenness, used_features = uniformity(jnp.stack(log_probs), uniformity_gradient_scale, axis_name)
+  kl_to_uniform, used_features = uniformity(
+    jnp.stack(log_probs), uniformity_gradient_scale, axis_name
+  )
 
   fade = jnp.asarray(fade, similarity_loss.dtype)
-  clustering = float(uniformity_weight) * unevenness + means['cross_entropy']
+  clustering = float(uniformity_weight) * kl_to_uniform + means['cross_entropy']
   similarity_weight = (1 - fade) + float(similarity_weight_after) * fade
   loss = fade * clustering + similarity_weight * similarity_loss
   metrics = {
     **means,
     'similarity_loss': similarity_loss,
-    'uniformity': unevenness,
+    'uniformity': kl_to_uniform,
     'used_features': used_features,
     'fade': fade,
   }

@@ -60,7 +60,7 @@ def truncated_triplet(
   Returns:
     The loss, and scalars: `attract` (mean γ d⁺) and `repel` (mean -d⁻), which add up to
     `offset_free` (the loss without margin and hinge), `positive_similarity`, `negative_similarity`
-    (of the deputy), `hinge_open` (the share of queries with a gradient).
+    (of the deputy), `active_fraction` (the share of queries with a gradient).
 
   Raises:
     ValueError: shapes differ, a number is outside its range, `group_size` does not divide the
@@ -97,7 +97,7 @@ def truncated_triplet(
     'offset_free': jnp.mean(offset_free),
     'positive_similarity': jnp.mean(positive),
     'negative_similarity': jnp.mean(negative),
-    'hinge_open': jnp.mean(offset_free + margin > 0, dtype=offset_free.dtype),
+    'active_fraction': jnp.mean(offset_free + margin > 0, dtype=offset_free.dtype),
   }
   if not never_closes:
     parts['loss'] = jnp.mean(jax.nn.relu(offset_free + margin))

@@ -1,4 +1,4 @@
-"""What one forward pass is fed with."""
+"""The images of a batch, the embeddings of its views, and the spread of embeddings."""
 
 from __future__ import annotations
 
@@ -57,20 +57,6 @@ def as_batch(batch: Batch | chex.Array) -> Batch:
   return batch
 
 
-def merge(views: jax.Array) -> jax.Array:
-  """`[batch, view, ...]` to `[batch * view, ...]`, image-major.
-
-  Putting the views one after the other instead would move them between devices.
-  """
-  return views.reshape(-1, *views.shape[2:])
-
-
-def split(rows: jax.Array, num_views: int) -> list[jax.Array]:
-  """The inverse of `merge`, as one `[batch, ...]` array a view."""
-  rows = rows.reshape(-1, num_views, *rows.shape[1:])
-  return [rows[:, index] for index in range(num_views)]
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
@@ -86,6 +72,20 @@ class Embeddings:
   online: tuple[jax.Array, ...]
   target: tuple[jax.Array, ...]
   context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def flatten_views(views: jax.Array) -> jax.Array:
+  """`[batch, view, ...]` to `[batch * view, ...]`, image-major.
+
+  Putting the views one after the other instead would move them between devices.
+  """
+  return views.reshape(-1, *views.shape[2:])
+
+
+def unflatten_views(rows: jax.Array, num_views: int) -> list[jax.Array]:
+  """The inverse of `flatten_views`, as one `[batch, ...]` array a view."""
+  rows = rows.reshape(-1, num_views, *rows.shape[1:])
+  return [rows[:, index] for index in range(num_views)]
 
 
 def feature_std(embeddings: Iterable[jax.Array]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What methods with a temperature and a matrix of similarities share: its groups and blocks."""
+"""The base class of contrastive methods: temperature, groups of negatives and blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssl_jax.methods.base.projected import ProjectedMethod
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveMethod(ProjectedMethod):
-  """What methods with a temperature and a matrix of similarities have in common."""
+  """A projected method with a temperature and a matrix of similarities."""
 
   temperature: float = hyperparameter(0.5, 'divides the cosines; low stresses hard negatives')
   group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')

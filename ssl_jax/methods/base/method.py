@@ -1,4 +1,4 @@
-"""What every method is: networks, an embedding of the views, and an objective of embeddings."""
+"""The base class of methods: networks, embeddings of the views, and a loss of the embeddings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = N
 class Method(abc.ABC):
   """A self-supervised method; hashable, so it can be a static argument of `jit`.
 
-  Sub-classes give `name`, `check` (of their fields), `networks`, `embed` and
+  Sub-classes give `name`, `validate` (of their fields), `networks`, `embed` and
   `loss_from_embeddings`.
 
   Attributes:
@@ -102,7 +102,7 @@ class Method(abc.ABC):
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
-    """The loss of embeddings and its parts, float32 scalars."""
+    """The loss of embeddings, and its metrics, float32 scalars."""
 
   def setup(self, *, encoder: Network, total_steps: int, class_counts: Iterable[int] = ()) -> Self:
     """The method with its encoder, the forward batches of the run and the images of each class.
@@ -136,49 +136,27 @@ class Method(abc.ABC):
     target = {name: jax.tree.map(jnp.copy, params[name]) for name in self.averaged_networks}
     return {'params': params, 'batch_stats': batch_stats, 'target': target, 'method_state': {}}
 
-  def objective(
-    self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
-  ) -> tuple[jax.Array, Metrics]:
-    """The loss of embeddings.
-
-    Returns:
-      The loss, and metrics as float32 scalars: those of the method, and `feature_std`, the spread
-      of the normalized online embeddings: about 1 when they fill the sphere, 0 when they collapse.
-    """
-    loss, metrics = self.loss_from_embeddings(embeddings, variables, step)
-    return loss, {**metrics, 'feature_std': feature_std(embeddings.online)}
-
   def loss(
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[jax.Array, tuple[dict[str, Any], Metrics]]:
-    """`embed`, then `objective`: (loss, (new state, metrics))."""
+    """`embed`, then `loss_from_embeddings`.
+
+    Returns:
+      `(loss, (new_state, metrics))`. Beside those of the method, the metrics have `feature_std`,
+      the spread of the normalized online embeddings: about 1 when they fill the sphere, 0 when they
+      collapse.
+    """
     embeddings, new_state = self.embed(variables, batch, step, key)
-    loss, metrics = self.objective(embeddings, variables, step)
-    return loss, (new_state, metrics)
+    loss, metrics = self.loss_from_embeddings(embeddings, variables, step)
+    return loss, (new_state, {**metrics, 'feature_std': feature_std(embeddings.online)})
 
   def target_momentum(self, step: chex.Numeric) -> jax.Array:
     """The momentum of the moving average, for the update after forward batch `step` (from 0).
 
     Raises:
-      ValueError: the method has no moving average, or is not bound.
+      ValueError: the method has no moving average, or `setup` was not called.
     """
     raise ValueError(f'method.name: found {self.name}, which has no moving average')
-
-  @property
-  def borrows_from(self) -> str:
-    """The folder of a run whose encoder this method uses, frozen; empty for none."""
-    return ''
-
-  def lend(self, method_state: dict[str, Any], params: Any, batch_stats: Any) -> dict[str, Any]:
-    """`method_state` with the encoder of that run in it.
-
-    Args:
-      method_state: of `init`.
-      params: of the other run's encoder, an encoder of this one's architecture.
-      batch_stats: its batch statistics.
-    """
-    del params, batch_stats
-    return method_state
 
   def features(self, variables: Variables, images: chex.Array) -> jax.Array:
     """The encoder's output with running statistics, for evaluation.
@@ -190,12 +168,12 @@ class Method(abc.ABC):
     Returns:
       Float32 `[batch, encoder.out_features]`.
     """
-    features, _ = self.run(
+    features, _ = self.apply_networks(
       ('encoder',), variables['params'], variables['batch_stats'], images, train=False
     )
     return features
 
-  def run(
+  def apply_networks(
     self, names: Iterable[str], params: Any, batch_stats: Any, x: chex.Array, *, train: bool = True
   ) -> tuple[jax.Array, dict[str, Any]]:
     """Feeds `x` through the named networks; returns the output and all statistics after it."""
@@ -205,22 +183,22 @@ class Method(abc.ABC):
       x, batch_stats[name] = networks[name].apply(variables, x, train=train)
     return jnp.asarray(x), batch_stats
 
-  def bound_encoder(self) -> Network:
-    """The encoder; ValueError where there is none yet."""
+  def require_encoder(self) -> Network:
+    """The encoder; ValueError before `setup`."""
     if self.encoder is None:
       raise ValueError('method.encoder: found None, must be set by setup(encoder=..., ...)')
     return self.encoder
 
   def run_progress(self, step: chex.Numeric) -> jax.Array:
-    """The share of the run's forward batches done before `step`.
+    """The fraction of the run's forward batches done before `step`.
 
     Raises:
-      ValueError: the method is not bound.
+      ValueError: `setup` was not called.
     """
-    return jnp.asarray(step, float) / self.bound_steps()
+    return jnp.asarray(step, float) / self.require_total_steps()
 
-  def bound_steps(self) -> int:
-    """The forward batches of the run; ValueError where they are not known yet."""
+  def require_total_steps(self) -> int:
+    """The forward batches of the run; ValueError before `setup`."""
     if self.total_steps < 1:
       raise ValueError(f'total_steps: found {self.total_steps}, must be >= 1; set it by setup(...)')
     return self.total_steps

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.methods.base import projected
-from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, merge, split
+from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, flatten_views, unflatten_views
 from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 from ssl_jax.methods.base.resizing import at_random_side
 from ssl_jax.models import Network
 
 _PROJECTING = ('encoder', 'projector')
-SCHEDULES = ('cosine', 'constant')
+MOMENTUM_SCHEDULES = ('cosine', 'constant')
 
 
 def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
@@ -36,7 +36,9 @@ def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Ar
   return 1 - (1 - base) * jnp.sin(jnp.pi / 2 * left) ** 2
 
 
-def target_momentum(schedule: str, step: chex.Numeric, total_steps: int, base: float) -> jax.Array:
+def scheduled_momentum(
+  schedule: str, step: chex.Numeric, total_steps: int, base: float
+) -> jax.Array:
   """`cosine_momentum`, or with the schedule 'constant' `base` at every step."""
   if schedule == 'constant':
     return jnp.asarray(base, float)
@@ -75,7 +77,7 @@ class OnlineTargetMethod(Method):
   predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor')
   base_momentum: float = hyperparameter(0.99, 'momentum of the target at step 0')
   momentum_schedule: str = hyperparameter(
-    'cosine', 'of the momentum: a cosine to 1, or constant', choices=SCHEDULES
+    'cosine', 'of the momentum: a cosine to 1, or constant', choices=MOMENTUM_SCHEDULES
   )
   online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
   target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
@@ -99,8 +101,8 @@ class OnlineTargetMethod(Method):
       self.require(field, fits, f'at most {view_size}, the side of a view')
 
   def networks(self) -> Mapping[str, Network]:
-    encoder = self.bound_encoder()
-    projector = projected.head(
+    encoder = self.require_encoder()
+    projector = projected.mlp_head(
       encoder,
       self.projector_layers,
       self.projector_hidden,
@@ -112,7 +114,7 @@ class OnlineTargetMethod(Method):
     )
     networks = {'encoder': encoder, 'projector': projector}
     if self.predictor_layers:
-      networks['predictor'] = projected.head(
+      networks['predictor'] = projected.mlp_head(
         projector,
         self.predictor_layers,
         self.predictor_hidden,
@@ -144,16 +146,16 @@ class OnlineTargetMethod(Method):
     predictor = tuple(name for name in self.networks() if name == 'predictor')
 
     def predict(images: jax.Array, batch_stats: Any) -> tuple[jax.Array, jax.Array, Any]:
-      projection, batch_stats = self.run(_PROJECTING, params, batch_stats, images)
-      prediction, batch_stats = self.run(predictor, params, batch_stats, projection)
+      projection, batch_stats = self.apply_networks(_PROJECTING, params, batch_stats, images)
+      prediction, batch_stats = self.apply_networks(predictor, params, batch_stats, projection)
       return prediction, projection, batch_stats
 
     def project(images: jax.Array) -> jax.Array:
       # In training mode the statistics given are not read, and the new ones are of no use.
-      return self.run(_PROJECTING, averages, variables['batch_stats'], images)[0]
+      return self.apply_networks(_PROJECTING, averages, variables['batch_stats'], images)[0]
 
     online, target = [], []
-    for index, view in enumerate(split(merge(batch.views), batch.views.shape[1])):
+    for index, view in enumerate(unflatten_views(flatten_views(batch.views), batch.views.shape[1])):
       draw = jax.random.fold_in(key, index)
       forward = lambda images, batch_stats=batch_stats: predict(images, batch_stats)
       prediction, projection, batch_stats = at_random_side(
@@ -164,10 +166,12 @@ class OnlineTargetMethod(Method):
       online.append(prediction)
       target.append(jax.lax.stop_gradient(projection))
     if batch.local_crops is not None:
-      predictions, _, batch_stats = predict(merge(batch.local_crops), batch_stats)
-      online += split(predictions, batch.local_crops.shape[1])
+      predictions, _, batch_stats = predict(flatten_views(batch.local_crops), batch_stats)
+      online += unflatten_views(predictions, batch.local_crops.shape[1])
     new_state = {'batch_stats': batch_stats, 'method_state': variables['method_state']}
     return Embeddings(tuple(online), tuple(target)), new_state
 
   def target_momentum(self, step: chex.Numeric) -> jax.Array:
-    return target_momentum(self.momentum_schedule, step, self.bound_steps(), self.base_momentum)
+    return scheduled_momentum(
+      self.momentum_schedule, step, self.require_total_steps(), self.base_momentum
+    )

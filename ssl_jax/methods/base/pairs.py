@@ -1,4 +1,4 @@
-"""Which embeddings of an image are compared, where there are more than two views.
+"""Sums and means of a pairwise loss over the views of an image, of which there may be many.
 
 The first views, as many as there are targets, are compared with each other; further ones (local
 crops) with each of those. With two views these are the sums and means that papers write.

@@ -10,7 +10,7 @@ import chex
 import jax
 
 from ssl_jax import models
-from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, merge, split
+from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, flatten_views, unflatten_views
 from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 from ssl_jax.models import Network
 
@@ -40,8 +40,8 @@ class ProjectedMethod(Method):
     self.require('projector_out', self.projector_out >= 1, '>= 1')
 
   def networks(self) -> Mapping[str, Network]:
-    encoder = self.bound_encoder()
-    projector = head(
+    encoder = self.require_encoder()
+    projector = mlp_head(
       encoder,
       self.projector_layers,
       self.projector_hidden,
@@ -67,22 +67,28 @@ class ProjectedMethod(Method):
     online: list[jax.Array] = []
     if self.batch_norm_per_view:
       for index in range(num_views):
-        projection, batch_stats = self.run(names, params, batch_stats, batch.views[:, index])
+        projection, batch_stats = self.apply_networks(
+          names, params, batch_stats, batch.views[:, index]
+        )
         online.append(projection)
     else:
-      projections, batch_stats = self.run(names, params, batch_stats, merge(batch.views))
-      online += split(projections, num_views)
+      projections, batch_stats = self.apply_networks(
+        names, params, batch_stats, flatten_views(batch.views)
+      )
+      online += unflatten_views(projections, num_views)
     target = tuple(online)
     if batch.local_crops is not None:
-      projections, batch_stats = self.run(names, params, batch_stats, merge(batch.local_crops))
-      online += split(projections, batch.local_crops.shape[1])
+      projections, batch_stats = self.apply_networks(
+        names, params, batch_stats, flatten_views(batch.local_crops)
+      )
+      online += unflatten_views(projections, batch.local_crops.shape[1])
     context = {} if batch.labels is None else {'labels': batch.labels}
     embeddings = Embeddings(tuple(online), target, {**context, 'key': key})
     return embeddings, {'batch_stats': batch_stats, 'method_state': variables['method_state']}
 
 
-def head(
-  before: Network,
+def mlp_head(
+  input_network: Network,
   layers: int,
   hidden: int,
   out: int,
@@ -96,7 +102,7 @@ def head(
   """`layers` linear layers, batch norm and ReLU after each but the last.
 
   Args:
-    before: the network whose output it takes.
+    input_network: the network whose output it takes.
     layers: at least 1.
     hidden: width of all layers but the last; 0 is that of the input.
     out: width of the last.
@@ -107,11 +113,11 @@ def head(
     kernel_init: see `models.mlp`.
   """
   return models.mlp(
-    before.out_features,
-    (hidden or before.out_features,) * (layers - 1) + (out,),
+    input_network.out_features,
+    (hidden or input_network.out_features,) * (layers - 1) + (out,),
     norms=(True,) * (layers - 1) + (last_norm,),
     biases=(biases,) * (layers - 1) + (biases and last_bias,),
     last_norm_affine=last_norm_affine,
     kernel_init=kernel_init,
-    dtype=before.dtype,
+    dtype=input_network.dtype,
   )

@@ -1,4 +1,4 @@
-"""A first-in, first-out queue of embeddings that lives in the train state."""
+"""A first-in, first-out queue of embeddings in the train state."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def of_weights(experiment: Experiment) -> FrozenEncoder:
     UsageError: the file holds another architecture.
     OSError: it cannot be read.
   """
-  encoder = experiment.method.bound_encoder()
+  encoder = experiment.method.require_encoder()
   try:
     variables = models.load_weights(experiment.config.weights, encoder)
   except ValueError as error:

@@ -12,6 +12,7 @@ import jax
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flags import UsageError
+from ssl_jax.methods.dsa import frozen_encoder_run, init_from
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
 from ssl_jax.training import Checkpoints, TrainState, state
@@ -96,16 +97,16 @@ def _with_flags_of(own: Config, config: Config) -> Config:
   )
 
 
-def with_borrowed_encoder(
+def with_frozen_encoder(
   experiment: Experiment, state: TrainState, log: Callable[[str], None]
 ) -> TrainState:
-  """`state` with the newest encoder of the run that the method borrows from in its `method_state`.
+  """`state` with the newest encoder of the run that DSA takes its prior from in its `method_state`.
 
   Raises:
     UsageError: there is no such run, it has no checkpoint, or its encoder is another one.
     OSError: its files cannot be read.
   """
-  run = pathlib.Path(experiment.method.borrows_from)
+  run = pathlib.Path(frozen_encoder_run(experiment.method))
   kept = run / folder.CHECKPOINTS
   if not kept.is_dir():
     raise UsageError(f'--method: {run} is not the folder of a run, it has no {folder.CHECKPOINTS}/')
@@ -114,7 +115,7 @@ def with_borrowed_encoder(
     raise UsageError(f'--method: {run} has no checkpoint that can be used')
   stored, step = found
   same = mesh_lib.replicated(experiment.mesh)
-  borrowed = []
+  frozen = []
   for part, own in (('params', state.params), ('batch_stats', state.batch_stats)):
     theirs = stored.get(part, {}).get('encoder')
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
@@ -123,8 +124,6 @@ def with_borrowed_encoder(
         f'--method: the encoder of {run} is not the one of this run '
         f'({experiment.config.model.name}, width {experiment.config.model.width})'
       )
-    borrowed.append(jax.tree.map(lambda x: mesh_lib.put(x, same), theirs))
+    frozen.append(jax.tree.map(lambda x: mesh_lib.put(x, same), theirs))
   log(f'prior     the encoder of {run} at step {step}, frozen')
-  return dataclasses.replace(
-    state, method_state=experiment.method.lend(state.method_state, *borrowed)
-  )
+  return dataclasses.replace(state, method_state=init_from(state.method_state, *frozen))

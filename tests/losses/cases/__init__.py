@@ -1,7 +1,7 @@
 """Every public loss as the harness calls it: one case for each way a loss takes its arguments.
 
 `test_losses_on_devices.py`, `test_two_processes.py` and `test_properties.py` run over them. A loss
-that is public and in no case fails `test_catalog.py`.
+that is public and in no case fails `test_cases.py`.
 """
 
 import dataclasses

@@ -63,7 +63,7 @@ CASES: dict[str, Case] = {
   ),
   'similarity_clustering_imagenette': Case(
     _imagenette,
-    ('similarity_clustering', 'principal_rotation', 'rotate_features'),
+    ('similarity_clustering', 'fit_pca', 'project'),
     stopped=STOPPED,
   ),
   'similarity_clustering_without_partition': Case(

@@ -183,7 +183,7 @@ class EquivalenceTest(chex.TestCase):
     twice = np.concatenate([views, views[:, -1:]], axis=1)
     terms = jax.jit(functools.partial(pair_terms, temperature=0.3))
     with jax.enable_x64(True):
-      found = terms(*views, traits={'log_weight': np.log([1.0, 1, 1, 1, 2])}).sums.log_sums
+      found = terms(*views, metadata={'log_weight': np.log([1.0, 1, 1, 1, 2])}).sums.log_sums
       expected = terms(*twice).sums.log_sums
     np.testing.assert_allclose(found[0, :8], expected[0, :8], rtol=1e-13)
 

@@ -119,7 +119,7 @@ class GroupsTest(chex.TestCase):
   def test_rows_that_are_no_whole_groups(self, block_size):
     """As on a device that holds part of a group: masks stand for slices."""
     rows, index = slow.unit(VIEWS[0]), {'index': np.arange(6)}
-    sums = functools.partial(row_sums.anchor_sums, roles=terms.other_keys)
+    sums = functools.partial(row_sums.anchor_sums, mask_fn=terms.other_keys)
     grouped = jax.jit(functools.partial(sums, group_size=4, block_size=block_size))
     whole = jax.jit(sums)
     with jax.enable_x64(True):
@@ -146,13 +146,13 @@ def random_tile(seed, columns):
 @functools.partial(jax.jit, static_argnames='counts_positives')
 def reduce(logits, counted, positive, log_weight, counts_positives=False):
   counted = counted if counts_positives else counted & ~positive
-  roles = tile.Roles(counted, positive, log_weight, counts_positives)
-  return tile.reduce_tile(logits, roles, POWERS)
+  mask = tile.PairMask(counted, positive, log_weight, counts_positives)
+  return tile.reduce_tile(logits, mask, POWERS)
 
 
 POWERS = (1.0, 0.5, 2.0)
-merge = jax.jit(lambda left, right: tile.merge(left, right, POWERS))
-finish = jax.jit(lambda partial: tile.finish(partial, POWERS))
+combine = jax.jit(lambda left, right: tile.combine(left, right, POWERS))
+finalize = jax.jit(lambda total: tile.finalize(total, POWERS))
 
 
 class MergeTest(chex.TestCase):
@@ -163,16 +163,16 @@ class MergeTest(chex.TestCase):
     tiles = [random_tile(seed + i, columns=3) for i in range(4)]
     with jax.enable_x64(True):
       parts = [reduce(*tile, counts_positives=counts_positives) for tile in tiles]
-      nothing = tile.nothing(4, POWERS, jnp.zeros(1, jnp.float64))
+      empty = tile.init(4, POWERS, jnp.zeros(1, jnp.float64))
       a, b, c, d = (parts[i] for i in order)
       merged = (
-        merge(merge(a, b), merge(c, d)),
-        merge(a, merge(b, merge(c, d))),
-        merge(merge(merge(merge(nothing, a), b), c), merge(d, nothing)),
+        combine(combine(a, b), combine(c, d)),
+        combine(a, combine(b, combine(c, d))),
+        combine(combine(combine(combine(empty, a), b), c), combine(d, empty)),
       )
       joined = [np.concatenate(x, axis=-1) for x in zip(*tiles, strict=True)]
-      expected = finish(reduce(*joined, counts_positives=counts_positives))
-      found = [finish(partial) for partial in merged]
+      expected = finalize(reduce(*joined, counts_positives=counts_positives))
+      found = [finalize(total) for total in merged]
     for sums in found:
       chex.assert_tree_all_finite(sums._replace(log_sums=0, nearest_positive=0, nearest_negative=0))
       chex.assert_trees_all_close(sums, expected, rtol=1e-11, atol=1e-11)
@@ -182,7 +182,7 @@ class MergeTest(chex.TestCase):
     counted, positive = [1, 1, 1, 1, 0], [1, 0, 0, 0, 1]
     arrays = np.array([logits]), np.array([counted], bool), np.array([positive], bool)
     with jax.enable_x64(True):
-      sums = finish(reduce(*arrays, np.log(weights), counts_positives=True))
+      sums = finalize(reduce(*arrays, np.log(weights), counts_positives=True))
     exps = [w * math.exp(x) for w, x in zip(weights, logits, strict=True)]
     expected = [math.log(sum(e**power for e in exps[:4])) for power in POWERS]
     np.testing.assert_allclose(sums.log_sums[:, 0], expected, rtol=1e-13)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_jax.losses.dsa.arranging_loss import arranging_loss
-from ssl_jax.losses.dsa.pairs import BLOCKS
+from ssl_jax.losses.dsa.pairs import VIEW_PAIRS
 from ssl_jax.losses.dsa.semantic_prior import prior_similarity
 from tests.losses.dsa.goldens import MATRICES, PRIORS, RELEASED, SCORES, VIEWS, as_dtype, rows
 from tests.losses.golden_tolerance import assert_golden
@@ -85,7 +85,7 @@ class ArrangingLossTest(chex.TestCase):
       with jax.enable_x64(dtype is np.float64):
         arrays = as_dtype(dtype, (VIEWS, compared, np.stack(matrices()), SCORES))
         loss, metrics = jax.device_get(_loss_and_metrics(*arrays))
-      for block, value in zip(BLOCKS, expected, strict=True):
+      for block, value in zip(VIEW_PAIRS, expected, strict=True):
         if value is not None:
           assert_golden(np.exp(metrics[f'log_mean_{block}']), value, dtype)
       if compared is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from ssl_jax.losses.dsa.arranging_loss import prior_regularizer
-from ssl_jax.losses.dsa.pairs import BLOCKS
+from ssl_jax.losses.dsa.pairs import VIEW_PAIRS
 from tests.losses.dsa.goldens import MATRICES, RELEASED, S11, S12, S22, as_dtype
 from tests.losses.golden_tolerance import assert_golden
 
@@ -33,7 +33,7 @@ class PriorRegularizerTest(chex.TestCase):
         mean, _ = prior_regularizer(*arrays, reduction='mean')
       assert_golden(loss, total, dtype)
       assert_golden(mean, total / 4, dtype)
-      for block, norm in zip(BLOCKS, norms, strict=True):
+      for block, norm in zip(VIEW_PAIRS, norms, strict=True):
         assert_golden(metrics[f'norm_{block}'], norm, dtype)
 
   def test_gradient_is_finite_at_the_prior_and_none_reaches_it(self):

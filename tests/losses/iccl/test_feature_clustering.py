@@ -132,9 +132,9 @@ class GeometryTest(chex.TestCase):
   def test_situations(self, _, rows, cross_entropy, uniformity, norm):
     with jax.enable_x64(True):
       loss, metrics = feature_cross_entropy(rows, rows)
-      unevenness, _ = feature_uniformity((rows, rows))
+      kl_to_uniform, _ = feature_uniformity((rows, rows))
     near(loss, cross_entropy, 5e-7)
-    near(unevenness, uniformity, 5e-4)
+    near(kl_to_uniform, uniformity, 5e-4)
     near(metrics['assignment_norm'], norm, 5e-5 if norm < 0.1 else 5e-7)
     near(metrics['positive_similarity'], 1, 1e-12)
 

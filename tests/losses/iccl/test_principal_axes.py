@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
-from ssl_jax.losses.iccl.principal_axes import Rotation, principal_rotation, rotate_features
+from ssl_jax.losses.iccl.principal_axes import PCA, fit_pca, project
 from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from tests.losses.golden_tolerance import assert_golden
 from tests.losses.iccl.inputs import P1, P2, Q1, Q2
@@ -31,11 +31,11 @@ class GoldenTest(chex.TestCase):
   @parameterized.parameters(True, False)
   def test_moments_and_axes(self, x64):
     with jax.enable_x64(x64):
-      rotation = principal_rotation((jnp.asarray(Q1, float), jnp.asarray(Q2, float)))
-    near(rotation.mean, MEAN, x64)
-    near(rotation.eigenvalues, EIGENVALUES, x64)
-    near(rotation.basis[:, 0], FIRST_AXIS, x64)
-    basis = np.asarray(rotation.basis)
+      pca = fit_pca((jnp.asarray(Q1, float), jnp.asarray(Q2, float)))
+    near(pca.mean, MEAN, x64)
+    near(pca.eigenvalues, EIGENVALUES, x64)
+    near(pca.basis[:, 0], FIRST_AXIS, x64)
+    basis = np.asarray(pca.basis)
     np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-12 if x64 else 1e-6)
 
   @parameterized.product(case=LOSSES, x64=(True, False))
@@ -47,7 +47,7 @@ class GoldenTest(chex.TestCase):
       loss, metrics = similarity_clustering(
         (p1, p2), (q1, q2), fade=1.0, uniformity_weight=1.0, **options
       )
-    # The similarity is of the features before the rotation.
+    # The similarity is of the features before the pca.
     near(metrics['similarity_loss'], -0.692884032077, x64)
     near(metrics['cross_entropy'], cross_entropy, x64)
     near(metrics['uniformity'], uniformity, x64, terms=np.log(dim))
@@ -57,9 +57,9 @@ class GoldenTest(chex.TestCase):
   def test_signs_matter(self, x64):
     with jax.enable_x64(x64):
       inputs = [jnp.asarray(x, float) for x in (P1, P2, Q1, Q2)]
-      mean, basis, eigenvalues = principal_rotation(inputs[2:])
-      flipped = Rotation(mean, basis.at[:, 0].multiply(-1), eigenvalues)
-      p1, p2, q1, q2 = (rotate_features(x, flipped) for x in inputs)
+      mean, basis, eigenvalues = fit_pca(inputs[2:])
+      flipped = PCA(mean, basis.at[:, 0].multiply(-1), eigenvalues)
+      p1, p2, q1, q2 = (project(x, flipped) for x in inputs)
       options = {'adaptive_temperature': 'free', 'uniformity_weight': 1.0}
       _, metrics = similarity_clustering((p1, p2), (q1, q2), fade=1.0, **options)
     near(metrics['cross_entropy'], 1.177433499006, x64)
@@ -69,7 +69,7 @@ class GoldenTest(chex.TestCase):
 class PropertyTest(chex.TestCase):
   def test_the_largest_entry_of_each_axis_is_positive(self):
     rows = np.random.default_rng(0).normal(size=(2, 9, 5))
-    basis = np.asarray(principal_rotation(rows, dim=3).basis)
+    basis = np.asarray(fit_pca(rows, dim=3).basis)
     self.assertEqual(basis.shape, (5, 3))
     self.assertTrue(np.all(basis.max(axis=0) >= -basis.min(axis=0)))
 
@@ -79,14 +79,14 @@ class PropertyTest(chex.TestCase):
     centered = unit - unit.mean(axis=0)
     centered /= np.linalg.norm(centered, axis=1, keepdims=True)
     with jax.enable_x64(True):
-      rotated = np.asarray(rotate_features(rows, principal_rotation((rows,))))
-    np.testing.assert_allclose(rotated @ rotated.T, centered @ centered.T, atol=1e-12)
+      projected = np.asarray(project(rows, fit_pca((rows,))))
+    np.testing.assert_allclose(projected @ projected.T, centered @ centered.T, atol=1e-12)
 
   def test_axes_are_constants(self):
-    def rotated(p, q):
-      return jnp.sum(jnp.sin(rotate_features(p, principal_rotation((q,)))))
+    def projected(p, q):
+      return jnp.sum(jnp.sin(project(p, fit_pca((q,)))))
 
-    by_p, by_q = jax.grad(rotated, (0, 1))(np.float32(P1), np.float32(Q1))
+    by_p, by_q = jax.grad(projected, (0, 1))(np.float32(P1), np.float32(Q1))
     self.assertGreater(np.abs(by_p).max(), 1e-3)
     chex.assert_trees_all_equal(by_q, jnp.zeros_like(by_q))
 
@@ -95,8 +95,8 @@ class PropertyTest(chex.TestCase):
     options = {'fade': 1.0, 'uniformity_weight': 1.0, 'pca_dim': 3}
     with jax.enable_x64(True):
       loss, _ = similarity_clustering((P1, P2), (Q1, Q2), pca_rows=queue, **options)
-      rotation = principal_rotation((queue,), dim=3)
-      p1, p2, q1, q2 = (rotate_features(x, rotation) for x in (P1, P2, Q1, Q2))
+      pca = fit_pca((queue,), dim=3)
+      p1, p2, q1, q2 = (project(x, pca) for x in (P1, P2, Q1, Q2))
       expected = feature_uniformity((p1, p2))[0]
       expected += (feature_cross_entropy(p1, q2)[0] + feature_cross_entropy(p2, q1)[0]) / 2
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
@@ -112,8 +112,8 @@ class PropertyTest(chex.TestCase):
 
   def test_a_collapsed_batch_has_no_direction(self):
     rows = np.float32(np.tile([0.3, -1.1, 0.7, 0.2], (7, 1)))
-    rotation = principal_rotation((rows,))
-    value, pullback = jax.vjp(lambda x: rotate_features(x, rotation), rows)
+    pca = fit_pca((rows,))
+    value, pullback = jax.vjp(lambda x: project(x, pca), rows)
     chex.assert_trees_all_equal(value, jnp.zeros((7, 4)))
     chex.assert_trees_all_equal(pullback(jnp.ones((7, 4))), (jnp.zeros((7, 4)),))
 
@@ -122,13 +122,13 @@ class ErrorTest(chex.TestCase):
   @parameterized.parameters((5, 'dim: found 5, must be at most 4'), (0, 'dim: found 0'))
   def test_dim(self, dim, pattern):
     with self.assertRaisesRegex(ValueError, pattern):
-      principal_rotation((Q1, Q2), dim=dim)
+      fit_pca((Q1, Q2), dim=dim)
 
   def test_width(self):
     pattern = r'embeddings: found shape \(3, 3\), must be \[batch, 4\]'
     with self.assertRaisesRegex(ValueError, pattern):
-      rotate_features(P1[:, :3], principal_rotation((Q1, Q2)))
+      project(P1[:, :3], fit_pca((Q1, Q2)))
 
   def test_no_rotation(self):
-    with self.assertRaisesRegex(ValueError, 'rotation: found NoneType, must be a Rotation'):
-      rotate_features(P1, None)
+    with self.assertRaisesRegex(ValueError, 'pca: found NoneType, must be a PCA'):
+      project(P1, None)

@@ -47,7 +47,7 @@ class PropertyTest(chex.TestCase):
   def test_closed_hinge_has_no_gradient(self):
     value, metrics = truncated_triplet(IDENTITY, IDENTITY, margin=1)
     grad = jax.grad(lambda p: truncated_triplet(p, IDENTITY, margin=1)[0])(jnp.eye(12))
-    assert float(value) == 0 and float(metrics['hinge_open']) == 0
+    assert float(value) == 0 and float(metrics['active_fraction']) == 0
     chex.assert_trees_all_equal(grad, jnp.zeros((12, 12)))
 
   def test_hardest_negative_is_truncated(self):

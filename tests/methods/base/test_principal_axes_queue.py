@@ -35,7 +35,7 @@ def compiled():
   def loss(params, method_state, rest, views):
     variables = {**rest, 'params': params, 'method_state': method_state}
     embeddings, new = settings.embed(variables, views, jnp.int32(50), jax.random.key(1))
-    value, metrics = settings.objective(embeddings, variables, jnp.int32(50))
+    value, metrics = settings.loss_from_embeddings(embeddings, variables, jnp.int32(50))
     return value, (embeddings, new, metrics)
 
   return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))

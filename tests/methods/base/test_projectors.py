@@ -11,7 +11,7 @@ from tests.methods import tiny
 def _projector(**hyperparameters):
   method = tiny.method('simclr', 'float32', projector_layers=2, **hyperparameters)
   network = method.networks()['projector']
-  shape = jax.ShapeDtypeStruct((2, method.bound_encoder().out_features), jnp.float32)
+  shape = jax.ShapeDtypeStruct((2, method.require_encoder().out_features), jnp.float32)
   return network.init(jax.random.key(0), shape)['params']
 
 

@@ -24,7 +24,7 @@ def run(name='simclr+dsa', **hyperparameters):
   return method, state, batch, embeddings, new
 
 
-class AdjustedTest(chex.TestCase):
+class WithDSATest(chex.TestCase):
   @parameterized.product(
     name=('simclr+dsa', 'byol+dsa'), preset=('paper', 'calibrated', 'released')
   )
@@ -33,14 +33,14 @@ class AdjustedTest(chex.TestCase):
     loss, metrics = method.loss_from_embeddings(found, state, 0)
     host = tiny.method(name.partition('+')[0], 'float32')
     expected, _ = host.loss_from_embeddings(found, state, 0)
-    np.testing.assert_allclose(metrics['host_loss'], expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics['base_loss'], expected, rtol=1e-6)
     settings = dataclasses.replace(losses.ADJUSTER_PRESETS[preset], num_neighbors=2)
     term, _ = losses.semantic_adjuster(
       state['params']['dsa'],
       found.online,
       found.target,
       found.context['dsa_priors'],
-      found.context['dsa_plain'],
+      found.context['dsa_unaugmented'],
       preset=settings,
       prior_temperature=found.context.get('dsa_temperature'),
       group_size=4,
@@ -50,7 +50,7 @@ class AdjustedTest(chex.TestCase):
   def test_weights_override_the_preset(self):
     method, state, _, found, _ = run(dsa_arranging_weight=0.0, dsa_regularizer_weight=0.0)
     loss, metrics = method.loss_from_embeddings(found, state, 0)
-    np.testing.assert_allclose(loss, metrics['host_loss'], rtol=1e-6)
+    np.testing.assert_allclose(loss, metrics['base_loss'], rtol=1e-6)
 
   def test_prior_of_the_moving_average_reads_running_statistics(self):
     method, state, batch, found, _ = run()
@@ -58,7 +58,7 @@ class AdjustedTest(chex.TestCase):
     self.assertEqual(float(method.target_momentum(3)), np.float32(0.99))
     frozen = {'params': state['target']['encoder'], 'batch_stats': state['batch_stats']['encoder']}
     plain, _ = method.encoder.apply(frozen, batch.unaugmented, train=False)
-    np.testing.assert_allclose(found.context['dsa_plain'], plain, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(found.context['dsa_unaugmented'], plain, rtol=2e-5, atol=1e-6)
 
   def test_the_host_keeps_its_own_moving_average(self):
     method = tiny.method('byol+dsa')
@@ -73,7 +73,9 @@ class AdjustedTest(chex.TestCase):
     rows = dsa.coarse_pixels(batch.unaugmented)
     self.assertEqual(rows.shape, (8, 8 * 8 * 3))
     np.testing.assert_allclose(
-      found.context['dsa_plain'] - found.context['dsa_plain'][0], rows - rows[0], atol=1e-5
+      found.context['dsa_unaugmented'] - found.context['dsa_unaugmented'][0],
+      rows - rows[0],
+      atol=1e-5,
     )
     halves = dsa.coarse_pixels(jnp.arange(32.0).reshape(1, 16, 2, 1))
     np.testing.assert_allclose(
@@ -81,22 +83,25 @@ class AdjustedTest(chex.TestCase):
     )
 
   def test_frozen_priors_lie_in_the_state(self):
-    method, state, _, _, new = run(dsa_prior='random')
+    _, state, _, _, new = run(dsa_prior='random')
     chex.assert_trees_all_equal(
       new['method_state']['dsa_prior'], state['method_state']['dsa_prior']
     )
-    lent = method.lend(
+    filled = dsa.init_from(
       state['method_state'], state['params']['encoder'], state['batch_stats']['encoder']
     )
-    chex.assert_trees_all_equal(lent['dsa_prior']['params'], state['params']['encoder'])
-    borrowing = methods.create('simclr+dsa', dsa_prior='checkpoint', dsa_prior_run='runs/a')
-    self.assertEqual(borrowing.borrows_from, 'runs/a')
+    chex.assert_trees_all_equal(filled['dsa_prior']['params'], state['params']['encoder'])
+    reading = methods.create('simclr+dsa', dsa_prior='checkpoint', dsa_prior_run='runs/a')
+    self.assertEqual(dsa.frozen_encoder_run(reading), 'runs/a')
+    self.assertEqual(dsa.frozen_encoder_run(methods.create('simclr')), '')
 
   def test_calibrated_temperature_is_averaged_over_steps(self):
     method, state, batch, found, new = run()
     first = new['method_state']['dsa_temperature']
     np.testing.assert_allclose(
-      first, losses.calibrated_temperature(found.context['dsa_plain'], group_size=4), rtol=1e-6
+      first,
+      losses.calibrated_temperature(found.context['dsa_unaugmented'], group_size=4),
+      rtol=1e-6,
     )
     later = {**state, 'method_state': {'dsa_temperature': 2 * first}}
     _, again = jax.jit(method.embed)(later, batch, 0, jax.random.key(1))
@@ -121,8 +126,8 @@ class AdjustedTest(chex.TestCase):
     with self.assertRaisesRegex(ValueError, 'method.dsa_neighbors: found 4, must be at most 3'):
       tiny.method('simclr+dsa', dsa_neighbors=4).validate_batch(8, 8)
 
-  def test_needs_the_plain_images(self):
-    with self.assertRaisesRegex(ValueError, 'plain: found None'):
+  def test_needs_the_unaugmented_images(self):
+    with self.assertRaisesRegex(ValueError, 'unaugmented: found None'):
       tiny.method('simclr+dsa').embed(
         tiny.variables('simclr+dsa'), tiny.batch().views, 0, jax.random.key(0)
       )
