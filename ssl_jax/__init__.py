@@ -1,7 +1,18 @@
 """Self-supervised visual representation learning in JAX.
 
-Everything else is in the packages below: `from ssl_jax import losses`. Importing this one imports
-nothing further.
+`pretrain` and `load_encoder` are the program `ssl-jax` from Python. The parts it is made of can be
+used alone, as in `from ssl_jax import losses`:
+
+* `ssl_jax.losses`: self-supervised objectives, pure functions of embeddings
+* `ssl_jax.analysis`: measures of features and the theory of negative samples, in NumPy
+* `ssl_jax.evaluation`: nearest neighbors, probes, retrieval and clustering of frozen features
+* `ssl_jax.methods`: what a loss needs to train: networks, targets, queues
+* `ssl_jax.models`: ResNets and heads as pairs of pure functions
+* `ssl_jax.views`: augmentation of uint8 images on the device
+* `ssl_jax.data`: sources of images, and the order in which they are read
+* `ssl_jax.training`: the compiled step, the loop, checkpoints
+
+Importing this package imports none of them.
 """
 
 from __future__ import annotations
