@@ -23,6 +23,7 @@ LAYERS = (
   ('training',),
   ('methods',),
   ('losses', 'models', 'views', 'data'),
+  ('arguments',),
   ('deprecation',),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ssl_jax.config.flags import require, setting
+from ssl_jax.arguments import ArgumentError, check_settings, setting
 
 # What --protocols may name; each is measured by a function of this name in tasks/protocols/.
 PROTOCOLS = {
@@ -53,14 +53,16 @@ PROBES = (
 class Knn:
   """Weighted k-nearest-neighbor accuracy of the frozen encoder."""
 
-  k: int = setting(200, 'neighbors that vote; at most the number of training images counts')
-  temperature: float = setting(0.07, 'a neighbor votes with exp(cosine / temperature)')
-  every_epochs: float = setting(10.0, 'epochs between measurements; 0 measures only at the end')
+  k: int = setting(
+    200, 'neighbors that vote; at most the number of training images counts', at_least=1
+  )
+  temperature: float = setting(0.07, 'a neighbor votes with exp(cosine / temperature)', above=0)
+  every_epochs: float = setting(
+    10.0, 'epochs between measurements; 0 measures only at the end', at_least=0
+  )
 
   def __post_init__(self) -> None:
-    require('knn.k', self.k, 'at least 1', self.k >= 1)
-    require('knn.temperature', self.temperature, 'above 0', self.temperature > 0)
-    require('knn.every_epochs', self.every_epochs, '0 or more', self.every_epochs >= 0)
+    check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,43 +70,42 @@ class Negatives:
   """The study of negative samples, `--task=analyze --analysis=negatives`."""
 
   batch_sizes: tuple[int, ...] = setting(
-    (), 'K+1, images an anchor is compared with; empty takes powers of 2', affects_result=False
+    (),
+    'K+1, images an anchor is compared with; empty takes powers of 2',
+    affects_result=False,
+    at_least=2,
   )
   control_batch: int = setting(
     0,
     'fixed batch of the control, with sub-sampled negatives; 0 takes the largest',
     affects_result=False,
+    at_least=2,
+    also=0,
   )
   num_negatives: tuple[int, ...] = setting(
-    (), 'K of the control, below its batch; empty takes those of the batches', affects_result=False
+    (),
+    'K of the control, below its batch; empty takes those of the batches',
+    affects_result=False,
+    at_least=1,
   )
   epochs: int = setting(
-    10, 'passes over the test images, each with fresh views', affects_result=False
+    10, 'passes over the test images, each with fresh views', affects_result=False, at_least=1
   )
   mean_passes: int = setting(
-    5, 'passes of two views each behind the mean feature of an image', affects_result=False
+    5,
+    'passes of two views each behind the mean feature of an image',
+    affects_result=False,
+    at_least=1,
   )
   temperature: float = setting(
-    0.0, "of the losses; 0 takes the method's, or 0.5", affects_result=False
+    0.0, "temperature of the losses; 0 takes the method's, or 0.5", affects_result=False, at_least=0
   )
   linear: bool = setting(
     True, 'also train linear probes, with and without head', affects_result=False
   )
 
   def __post_init__(self) -> None:
-    for size in self.batch_sizes:
-      require('negatives.batch_sizes', size, 'a list of numbers of at least 2', size >= 2)
-    for number in self.num_negatives:
-      require('negatives.num_negatives', number, 'a list of numbers of at least 1', number >= 1)
-    require(
-      'negatives.control_batch',
-      self.control_batch,
-      '0, or at least 2',
-      self.control_batch == 0 or self.control_batch >= 2,
-    )
-    require('negatives.epochs', self.epochs, 'at least 1', self.epochs >= 1)
-    require('negatives.mean_passes', self.mean_passes, 'at least 1', self.mean_passes >= 1)
-    require('negatives.temperature', self.temperature, '0 or more', self.temperature >= 0)
+    check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +113,19 @@ class Meters:
   """What explains the score while it comes about, of a fixed set of labeled test images."""
 
   names: tuple[str, ...] = setting(
-    (), f'written to the metrics during training: {", ".join(ONLINE)}', affects_result=False
+    (),
+    f'written to the metrics during training: {", ".join(ONLINE)}',
+    affects_result=False,
+    choices=ONLINE,
   )
-  every_epochs: float = setting(10.0, 'epochs between measurements', affects_result=False)
-  images: int = setting(1000, 'test images measured, the first so many', affects_result=False)
-  views: int = setting(4, 'augmented views of each', affects_result=False)
+  every_epochs: float = setting(10.0, 'epochs between measurements', affects_result=False, above=0)
+  images: int = setting(
+    1000, 'test images measured, the first so many', affects_result=False, at_least=2
+  )
+  views: int = setting(4, 'augmented views of each', affects_result=False, at_least=2)
 
   def __post_init__(self) -> None:
-    for name in self.names:
-      require('meters.names', name, f'a list of: {", ".join(ONLINE)}', name in ONLINE)
-    require('meters.every_epochs', self.every_epochs, 'above 0', self.every_epochs > 0)
-    require('meters.images', self.images, 'at least 2', self.images >= 2)
-    require('meters.views', self.views, 'at least 2', self.views >= 2)
+    check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,52 +134,60 @@ class Evaluate:
 
   checkpoint: str = setting(
     'last',
-    'the newest, or that of the highest kNN in training',
+    'which checkpoint: the newest, or that of the highest kNN in training',
     choices=('last', 'best'),
     affects_result=False,
   )
   baseline: bool = setting(True, 'also measure the untrained encoder', affects_result=False)
   layer: str = setting(
     'encoder',
-    'which output: of the encoder, or of the projection head',
+    'network whose output is measured: encoder or projection head',
     choices=('encoder', 'projector'),
     affects_result=False,
   )
   views: int = setting(
-    8, 'augmented views an image, where a protocol needs them', affects_result=False
+    8, 'augmented views an image, where a protocol needs them', affects_result=False, at_least=2
   )
   view_images: int = setting(
-    1000, 'test images that are seen in so many views', affects_result=False
+    1000, 'test images that are seen in so many views', affects_result=False, at_least=2
   )
   chunk_rows: int = setting(
-    65_536, 'rows of the bank compared at once; bounds the memory of a search', affects_result=False
+    65_536,
+    'rows of the bank compared at once; bounds the memory of a search',
+    affects_result=False,
+    at_least=1,
   )
-  knn_k: tuple[int, ...] = setting((5, 10, 20, 200), 'neighbors that vote', affects_result=False)
+  knn_k: tuple[int, ...] = setting(
+    (5, 10, 20, 200), 'neighbors that vote', affects_result=False, at_least=1
+  )
   knn_temperatures: tuple[float, ...] = setting(
-    (0.07, 0.1), 'a neighbor votes with exp(cosine / temperature)', affects_result=False
+    (0.07, 0.1), 'a neighbor votes with exp(cosine / temperature)', affects_result=False, above=0
   )
   probe: str = setting('grid', 'recipe of the linear probes', choices=PROBES, affects_result=False)
   probe_epochs: int = setting(
-    0, "epochs of the linear probes; 0 takes the recipe's", affects_result=False
+    0, "epochs of the linear probes; 0 takes the recipe's", affects_result=False, at_least=0
   )
   probe_views: int = setting(
     0,
     'augmented passes over the training images to probe on; 0 takes them as they are',
     affects_result=False,
+    at_least=0,
   )
   fractions: tuple[float, ...] = setting(
-    (0.01, 0.1), 'of the labels, for few labels', affects_result=False
+    (0.01, 0.1), 'fractions of the labels, for few labels', affects_result=False, above=0, at_most=1
   )
   label_lists: tuple[str, ...] = setting(
     (), 'files of image names, one a line, instead of fractions; for folders', affects_result=False
   )
-  fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', affects_result=False)
-  ways: int = setting(5, 'classes of an episode', affects_result=False)
-  shots: int = setting(1, 'labeled images of each class of an episode', affects_result=False)
-  queries: int = setting(
-    15, 'images of each class to tell apart in an episode', affects_result=False
+  fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', affects_result=False, at_least=1)
+  ways: int = setting(5, 'classes of an episode', affects_result=False, at_least=2)
+  shots: int = setting(
+    1, 'labeled images of each class of an episode', affects_result=False, at_least=1
   )
-  episodes: int = setting(2000, 'episodes', affects_result=False)
+  queries: int = setting(
+    15, 'images of each class to tell apart in an episode', affects_result=False, at_least=1
+  )
+  episodes: int = setting(2000, 'number of few-shot episodes', affects_result=False, at_least=2)
   long_tail_rule: str = setting(
     'auto',
     'many, medium, few: thirds of the classes by size, or over 100, 20 to 100, under 20 images',
@@ -191,46 +201,19 @@ class Evaluate:
   released_flip: bool = setting(
     False, "persons: the released code's flip ensemble (legacy)", affects_result=False
   )
-  restarts: int = setting(10, 'of k-means', affects_result=False)
+  restarts: int = setting(
+    10, 'runs of k-means, of which the best counts', affects_result=False, at_least=1
+  )
   rank_batch: int = setting(
-    0, "batch of the false-negative audit; 0 takes the run's", affects_result=False
+    0,
+    "batch of the false-negative audit; 0 takes the run's",
+    affects_result=False,
+    at_least=3,
+    also=0,
   )
 
   def __post_init__(self) -> None:
-    at_least = {
-      'views': 2,
-      'view_images': 2,
-      'chunk_rows': 1,
-      'probe_epochs': 0,
-      'probe_views': 0,
-      'fine_tuning_epochs': 1,
-      'ways': 2,
-      'shots': 1,
-      'queries': 1,
-      'episodes': 2,
-      'restarts': 1,
-    }
-    for name, least in at_least.items():
-      value = getattr(self, name)
-      require(f'evaluate.{name}', value, f'at least {least}', value >= least)
-    require(
-      'evaluate.rank_batch',
-      self.rank_batch,
-      '0, or at least 3',
-      not self.rank_batch or self.rank_batch >= 3,
-    )
-    for k in self.knn_k:
-      require('evaluate.knn_k', k, 'a list of numbers of at least 1', k >= 1)
-    for temperature in self.knn_temperatures:
-      require(
-        'evaluate.knn_temperatures', temperature, 'a list of numbers above 0', temperature > 0
-      )
-    require('evaluate.knn_k', '(none)', 'a list of numbers of at least 1', bool(self.knn_k))
-    require(
-      'evaluate.knn_temperatures',
-      '(none)',
-      'a list of numbers above 0',
-      bool(self.knn_temperatures),
-    )
-    for fraction in self.fractions:
-      require('evaluate.fractions', fraction, 'a list of numbers in (0, 1]', 0 < fraction <= 1)
+    check_settings(self)
+    for name in ('knn_k', 'knn_temperatures'):
+      if not getattr(self, name):
+        raise ArgumentError(name, '(none)', 'a list of at least one number')

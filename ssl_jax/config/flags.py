@@ -11,21 +11,24 @@ in the working directory, then among the shipped recipes, and may be named witho
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import difflib
-import functools
 import math
 import pathlib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from absl import flags
 
 import ssl_jax
+from ssl_jax.arguments import ArgumentError, nearest, type_hints
 
 T = TypeVar('T')
+
+
+COMMAND_LINE = 'command line'
 
 
 class UsageError(ValueError):
@@ -38,31 +41,6 @@ class Argument:
 
   text: str
   origin: str = ''
-
-
-def setting(
-  default: Any, help: str, *, choices: Iterable[str] | None = None, affects_result: bool = True
-) -> Any:
-  """Declares one setting of a section.
-
-  Args:
-    default: its value when no flag is given; its type is the flag's type.
-    help: one line for `--help`.
-    choices: the allowed values of a string.
-    affects_result: whether the setting decides the outcome of a run. One that does not may change
-      on resume.
-  """
-  metadata: dict[str, Any] = {'help': help, 'affects_result': affects_result}
-  if choices is not None:
-    metadata['choices'] = tuple(choices)
-  return dataclasses.field(default=default, metadata=metadata)
-
-
-def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
-  """The valid words most like `word`, best first."""
-  known = {name.lower(): name for name in valid}
-  matches = difflib.get_close_matches(word.lower(), list(known), n=count, cutoff=0.5)
-  return [known[match] for match in matches]
 
 
 def expand(
@@ -221,14 +199,9 @@ def _section(prefix: str, kind: type, without: Iterable[str] = ()) -> Section:
     for field in dataclasses.fields(kind)
     if field.metadata.get('flag', True)
     and field.name not in without
-    and not dataclasses.is_dataclass(_hints(kind)[field.name])
+    and not dataclasses.is_dataclass(type_hints(kind)[field.name])
   )
   return Section(prefix, kind, fields)
-
-
-@functools.cache
-def _hints(kind: type) -> Mapping[str, Any]:
-  return typing.get_type_hints(kind)
 
 
 class Parser:
@@ -239,6 +212,7 @@ class Parser:
     variants: for a section whose class depends on `--section.name`, `{section: {name: class}}`.
     default_variant: the name taken when the flag is not given, a section.
     word: the setting that one word without dashes gives; by default every such word is refused.
+    translate: from the arguments as given to those that are parsed, as for flags renamed.
   """
 
   def __init__(
@@ -247,11 +221,13 @@ class Parser:
     variants: Mapping[str, Mapping[str, type]] = types.MappingProxyType({}),
     default_variant: Mapping[str, str] = types.MappingProxyType({}),
     word: str = '',
+    translate: Callable[[list[Argument]], list[Argument]] = lambda arguments: arguments,
   ) -> None:
     self._config: type = config
     self._variants = variants
     self._default_variant = default_variant
     self._word = word
+    self._translate = translate
 
   def parse(self, argv: Iterable[str]) -> Any:
     """Returns the configuration that `argv` (without the program's name) describes.
@@ -264,22 +240,22 @@ class Parser:
 
   def resolve(self, argv: Iterable[str]) -> tuple[Any, dict[str, str]]:
     """As `parse`, and where each flag that was given was set: 'command line' or 'FILE:LINE'."""
-    arguments = expand(argv)
+    arguments = self._translate(expand(argv))
     chosen = {section: self._choose(section, arguments) for section in self._variants}
     sections = self.sections(chosen)
     values = flags.FlagValues()
     for section in sections:
-      hints = _hints(section.kind)
+      hints = type_hints(section.kind)
       for field in section.fields:
         _define(values, section.flag(field), field, hints[field.name])
     for prefix, name in chosen.items():
       flags.DEFINE_string(f'{prefix}.name', name, 'which one', flag_values=values)
     origins = self._assign(values, arguments, chosen)
-    return self._build(values, sections, chosen), origins
+    return self._build(values, sections, origins), origins
 
   def sections(self, chosen: Mapping[str, str]) -> list[Section]:
     """The sections in the order of declaration, the settings of the whole first."""
-    hints = _hints(self._config)
+    hints = type_hints(self._config)
     sections = [_section('', self._config, self._variants)]
     for field in dataclasses.fields(self._config):
       if field.name in self._variants:
@@ -364,7 +340,7 @@ class Parser:
         likely = nearest(text, getattr(flag.parser, 'enum_values', ()))
         raise UsageError(_refusal(name, repr(text), _allowed(flag), argument, likely)) from error
       flag.value = parsed
-      origins[name] = argument.origin or 'command line'
+      origins[name] = argument.origin or COMMAND_LINE
     values.mark_as_parsed()
     return origins
 
@@ -396,15 +372,16 @@ class Parser:
     )
 
   def _build(
-    self, values: flags.FlagValues, sections: list[Section], chosen: Mapping[str, str]
+    self, values: flags.FlagValues, sections: list[Section], origins: Mapping[str, str]
   ) -> Any:
-    read = lambda section: {
-      field.name: values[section.flag(field)].value for field in section.fields
-    }
-    parts = {
-      section.prefix: section.kind(**read(section)) for section in sections if section.prefix
-    }
-    return self._config(**read(sections[0]), **parts)
+    parts: dict[str, Any] = {}
+    for section in [*sections[1:], sections[0]]:
+      own = {field.name: values[section.flag(field)].value for field in section.fields}
+      with flags_of(section.prefix, origins=origins):
+        if not section.prefix:
+          return self._config(**own, **parts)
+        parts[section.prefix] = section.kind(**own)
+    raise AssertionError('the settings of the whole come last')
 
 
 def _allowed(flag: flags.Flag) -> str:
@@ -427,7 +404,26 @@ def _refusal(
   )
 
 
-def require(name: str, value: float | int | str, allowed: str, ok: bool) -> None:
-  """Raises a UsageError that names the flag, what was found and what is allowed, unless `ok`."""
-  if not ok:
-    raise UsageError(f'--{name}: found {value}, must be {allowed}')
+@contextlib.contextmanager
+def flags_of(
+  section: str, settings: Any = None, origins: Mapping[str, str] | None = None
+) -> Iterator[None]:
+  """Turns an `ArgumentError` about a setting of `section` into the one line about its flag.
+
+  Args:
+    section: '' for the settings of the whole.
+    settings: of the section; an argument that is none of them keeps its own name. None: all are.
+    origins: by flag, where it was set.
+
+  Raises:
+    UsageError: naming the flag, what was found, what is allowed, and the origin where it is known.
+  """
+  try:
+    yield
+  except ArgumentError as error:
+    if settings is not None and not hasattr(settings, error.name):
+      raise UsageError(str(error)) from error
+    flag = f'{section}.{error.name}' if section else error.name
+    origin = (origins or {}).get(flag, '')
+    at = '' if origin == COMMAND_LINE else origin
+    raise UsageError(error.sentence(f'--{flag}', at)) from error

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ssl_jax
-from ssl_jax.config.flags import Parser, Section, UsageError, nearest
+from ssl_jax.arguments import nearest
+from ssl_jax.config.flags import Parser, Section, UsageError
 
 HELP_FLAGS = ('help', 'h', 'helpfull', 'helpshort')
 _WIDTH = 100

@@ -1,12 +1,30 @@
-"""Settings of the update rule and its learning rate."""
+"""Settings of the update rule and its learning rate, and what they build."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+from typing import Any
 
-from ssl_jax.config.flags import require, setting
-from ssl_jax.training import optimizers
+import optax
+
+from ssl_jax.arguments import ArgumentError, check_settings, setting
+from ssl_jax.config.flags import flags_of
+from ssl_jax.training import optimizers, schedules
+
+# Settings that `optimizers.build` and `schedules.warmup_cosine` take under the same name.
+_RULE = (
+  'name',
+  'momentum',
+  'nesterov',
+  'beta1',
+  'beta2',
+  'weight_decay',
+  'weight_decay_exclude',
+  'excluded_lr_scale',
+  'trust_coefficient',
+  'clip_norm',
+)
+_COSINE = ('min_lr_ratio', 'schedule_by_epoch', 'warmup_by_epoch', 'cosine_after_warmup')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,90 +32,127 @@ class Optimizer:
   """The update rule and its learning rate over the run."""
 
   name: str = setting('sgd', 'update rule', choices=optimizers.NAMES)
-  learning_rate: float = setting(0.06, 'after warm-up, before decay; not scaled by the batch')
-  momentum: float = setting(0.9, 'of sgd, lars and larc')
+  learning_rate: float = setting(
+    0.06, 'learning rate after warm-up, before decay; not scaled by the batch', at_least=0
+  )
+  momentum: float = setting(0.9, 'momentum of sgd, lars and larc', at_least=0, below=1)
   nesterov: bool = setting(False, 'Nesterov momentum, of sgd, lars and larc')
-  beta1: float = setting(0.9, 'of adam and adamw')
-  beta2: float = setting(0.999, 'of adam and adamw')
-  weight_decay: float = setting(5e-4, 'decoupled for adamw, coupled for the others')
-  exclude: str = setting(
+  beta1: float = setting(
+    0.9, 'decay of the mean of gradients, of adam and adamw', at_least=0, below=1
+  )
+  beta2: float = setting(
+    0.999, 'decay of the mean of squared gradients, of adam and adamw', at_least=0, below=1
+  )
+  weight_decay: float = setting(
+    5e-4, 'weight decay, decoupled for adamw, coupled for the others', at_least=0
+  )
+  weight_decay_exclude: str = setting(
     'none',
     'parameters without weight decay, and in lars without scaling',
     choices=optimizers.EXCLUSIONS,
   )
-  excluded_rate_scale: float = setting(
-    1.0, 'learning rate of the parameters of exclude, relative to the others'
+  excluded_lr_scale: float = setting(
+    1.0,
+    'learning rate of the parameters without weight decay, relative to the others',
+    at_least=0,
   )
-  trust_coefficient: float = setting(1e-3, 'of lars and larc')
-  clip_norm: float = setting(0.0, 'largest global norm of the gradient; 0 does not clip')
+  trust_coefficient: float = setting(1e-3, 'trust coefficient of lars and larc', above=0)
+  clip_norm: float = setting(
+    0.0, 'largest global norm of the gradient; 0 does not clip', at_least=0
+  )
   schedule: str = setting(
-    'cosine', 'of the learning rate after warm-up', choices=('cosine', 'constant', 'step')
+    'cosine',
+    'form of the learning rate after warm-up',
+    choices=('cosine', 'constant', 'step'),
   )
-  final_ratio: float = setting(0.0, "the cosine's last learning rate over the full one")
+  min_lr_ratio: float = setting(
+    0.0, "learning rate at the cosine's end over the full one", at_least=0, at_most=1
+  )
   decay_epochs: tuple[float, ...] = setting(
-    (), 'of schedule step: when it decays; negative epochs count from the end'
+    (), 'epochs at which schedule step decays; negative ones count from the end'
   )
-  decay_factor: float = setting(0.1, 'of schedule step: multiplies the learning rate each time')
-  warmup_epochs: float = setting(0.0, 'epochs of linear warm-up')
-  warmup_steps: int = setting(0, 'forward batches of linear warm-up, instead of epochs')
-  warmup_ratio: float = setting(1e-4, 'learning rate of the first batch over the full one')
-  schedule_unit: str = setting(
-    'step', 'the cosine moves every step or every epoch', choices=('step', 'epoch')
+  decay_factor: float = setting(
+    0.1, 'learning rate after over before each decay of schedule step', above=0, at_most=1
   )
-  warmup_unit: str = setting(
-    'step', 'the warm-up moves every step or every epoch', choices=('step', 'epoch')
+  warmup_epochs: float = setting(0.0, 'epochs of linear warm-up', at_least=0)
+  warmup_steps: int = setting(0, 'forward batches of linear warm-up, instead of epochs', at_least=0)
+  warmup_ratio: float = setting(
+    1e-4, 'learning rate of the first batch over the full one', at_least=0, at_most=1
+  )
+  schedule_by_epoch: bool = setting(False, 'the cosine moves once an epoch, rather than every step')
+  warmup_by_epoch: bool = setting(
+    False, 'the warm-up moves once an epoch, as the cosine, rather than every step'
   )
   cosine_after_warmup: bool = setting(
     True, 'the cosine starts when warm-up ends, rather than at step 0'
   )
   accumulation_steps: int = setting(
-    1, 'forward batches whose gradients are averaged into one update'
+    1, 'forward batches whose gradients are averaged into one update', at_least=1
   )
 
   def __post_init__(self) -> None:
-    by_epoch = self.schedule == 'cosine' and self.schedule_unit == 'epoch'
-    allowed = 'step, unless the schedule is a cosine with schedule_unit=epoch'
-    fits = self.warmup_unit == 'step' or by_epoch
-    require('optimizer.warmup_unit', self.warmup_unit, allowed, fits)
-    require('optimizer.learning_rate', self.learning_rate, '0 or more', self.learning_rate >= 0)
-    require('optimizer.momentum', self.momentum, 'in [0, 1)', 0 <= self.momentum < 1)
-    require('optimizer.beta1', self.beta1, 'in [0, 1)', 0 <= self.beta1 < 1)
-    require('optimizer.beta2', self.beta2, 'in [0, 1)', 0 <= self.beta2 < 1)
-    require('optimizer.weight_decay', self.weight_decay, '0 or more', self.weight_decay >= 0)
-    require('optimizer.clip_norm', self.clip_norm, '0 or more', self.clip_norm >= 0)
-    require(
-      'optimizer.trust_coefficient', self.trust_coefficient, 'above 0', self.trust_coefficient > 0
-    )
-    scale, fits = self.excluded_rate_scale, self.exclude != 'none' or self.excluded_rate_scale == 1
-    require('optimizer.excluded_rate_scale', scale, '0 or more', scale >= 0)
-    require('optimizer.excluded_rate_scale', scale, '1 with --optimizer.exclude=none', fits)
-    self._check_schedule()
-    require(
-      'optimizer.accumulation_steps',
-      self.accumulation_steps,
-      'at least 1',
-      self.accumulation_steps >= 1,
-    )
+    check_settings(self)
+    cosine = self.schedule == 'cosine'
+    if self.warmup_by_epoch and not (cosine and self.schedule_by_epoch):
+      allowed = 'false, unless the schedule is a cosine with schedule_by_epoch'
+      raise ArgumentError('warmup_by_epoch', 'true', allowed)
+    if self.weight_decay_exclude == 'none' and self.excluded_lr_scale != 1:
+      allowed = '1 with weight_decay_exclude=none'
+      raise ArgumentError('excluded_lr_scale', self.excluded_lr_scale, allowed)
+    if self.warmup_steps and self.warmup_epochs:
+      raise ArgumentError(
+        'warmup_steps', self.warmup_steps, f'0 with warmup_epochs={self.warmup_epochs:g}'
+      )
+    if self.min_lr_ratio and not cosine:
+      raise ArgumentError('min_lr_ratio', self.min_lr_ratio, '0, unless the schedule is cosine')
+    if self.schedule == 'step' and not self.decay_epochs:
+      raise ArgumentError('decay_epochs', '(none)', 'given with schedule=step')
+    if self.schedule != 'step' and self.decay_epochs:
+      epochs = ','.join(f'{epoch:g}' for epoch in self.decay_epochs)
+      raise ArgumentError('decay_epochs', epochs, 'empty, unless the schedule is step')
 
-  def _check_schedule(self) -> None:
-    require('optimizer.warmup_epochs', self.warmup_epochs, '0 or more', self.warmup_epochs >= 0)
-    require('optimizer.warmup_steps', self.warmup_steps, '0 or more', self.warmup_steps >= 0)
-    require(
-      'optimizer.warmup_steps',
-      self.warmup_steps,
-      f'0 with --optimizer.warmup_epochs={self.warmup_epochs:g}',
-      not (self.warmup_steps and self.warmup_epochs),
-    )
-    require('optimizer.warmup_ratio', self.warmup_ratio, 'in [0, 1]', 0 <= self.warmup_ratio <= 1)
-    cosine, step = self.schedule == 'cosine', self.schedule == 'step'
-    ratio, factor = self.final_ratio, self.decay_factor
-    require('optimizer.final_ratio', ratio, 'in [0, 1]', 0 <= ratio <= 1)
-    require('optimizer.final_ratio', ratio, '0, unless the schedule is cosine', cosine or not ratio)
-    require('optimizer.decay_factor', factor, 'in (0, 1]', 0 < factor <= 1)
-    epochs = ','.join(f'{epoch:g}' for epoch in self.decay_epochs)
-    finite = all(map(math.isfinite, self.decay_epochs))
-    require('optimizer.decay_epochs', epochs, 'finite', finite)
-    if step:
-      require('optimizer.decay_epochs', '(none)', 'given with schedule=step', bool(epochs))
-    else:
-      require('optimizer.decay_epochs', epochs, 'empty, unless the schedule is step', not epochs)
+  def build(self, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """The update rule under `schedule`, optimizer steps done to learning rate.
+
+    Raises:
+      UsageError: naming the flag of a setting that the rule refuses.
+    """
+    with flags_of('optimizer', self):
+      return optimizers.build(
+        schedule=schedule,
+        **{field: getattr(self, field) for field in _RULE},
+      )
+
+  def build_schedule(self, batches_per_epoch: int, total_batches: int) -> optax.Schedule:
+    """The learning rate by optimizer steps done.
+
+    Args:
+      batches_per_epoch: forward batches of an epoch.
+      total_batches: forward batches of the run.
+
+    Raises:
+      UsageError: naming the flag of a setting that the schedule refuses.
+    """
+    warmup = self.warmup_steps or round(self.warmup_epochs * batches_per_epoch)
+    common: dict[str, Any] = {
+      # A recipe cut short by --steps, to try it out, may be over before its warm-up is.
+      'warmup_steps': min(warmup, total_batches),
+      'warmup_ratio': self.warmup_ratio,
+      'steps_per_update': self.accumulation_steps,
+    }
+    with flags_of('optimizer', self):
+      if self.schedule == 'step':
+        batch = lambda epoch: round(epoch * batches_per_epoch) + (total_batches if epoch < 0 else 0)
+        decays = [batch(epoch) for epoch in self.decay_epochs]
+        return schedules.step_decay(
+          self.learning_rate, decay_steps=decays, factor=self.decay_factor, **common
+        )
+      if self.schedule == 'constant':
+        return schedules.constant(self.learning_rate, **common)
+      return schedules.warmup_cosine(
+        self.learning_rate,
+        total_steps=total_batches,
+        epoch_steps=batches_per_epoch,
+        **{field: getattr(self, field) for field in _COSINE},
+        **common,
+      )

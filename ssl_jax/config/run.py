@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from ssl_jax import methods, models, views
+from ssl_jax import data, methods, models, views
+from ssl_jax.arguments import ArgumentError, check_settings, nearest, setting
 from ssl_jax.config.evaluation import PROTOCOLS, Evaluate, Knn, Meters, Negatives
-from ssl_jax.config.flags import Parser, UsageError, nearest, require, setting
+from ssl_jax.config.flags import Parser, flags_of
 from ssl_jax.config.optimization import Optimizer
+from ssl_jax.config.renames import RENAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,65 +24,98 @@ class Data:
   """Which images, and how many enter one forward pass."""
 
   source: str = setting('photographs', 'photographs, digits, npz:PATH or folder:PATH')
-  batch_size: int = setting(256, 'images of one forward pass, over all devices')
-  image_size: int = setting(32, 'side in pixels at which images are stored on the device')
-  imbalance_factor: float = setting(
-    1.0, 'smallest class over largest, long-tailed; 1 keeps all images'
+  batch_size: int = setting(256, 'images of one forward pass, over all devices', at_least=2)
+  image_size: int = setting(
+    32, 'side in pixels at which images are stored on the device', at_least=4, at_most=1024
   )
-  train_limit: int = setting(0, 'keep only the first N training images; 0 keeps all')
-  test_fraction: float = setting(0.1, 'part held out where the source has no test images')
+  imbalance_factor: float = setting(
+    1.0, 'smallest class over largest, long-tailed; 1 keeps all images', above=0, at_most=1
+  )
+  train_limit: int = setting(
+    0, 'number of training images kept, the first ones; 0 keeps all', at_least=0
+  )
+  test_fraction: float = setting(
+    0.1, 'part held out where the source has no test images', at_least=0, below=1
+  )
   on_error: str = setting(
     'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
   )
 
   def __post_init__(self) -> None:
-    require('data.batch_size', self.batch_size, 'at least 2', self.batch_size >= 2)
-    require('data.image_size', self.image_size, 'between 4 and 1024', 4 <= self.image_size <= 1024)
-    require(
-      'data.imbalance_factor', self.imbalance_factor, 'in (0, 1]', 0 < self.imbalance_factor <= 1
-    )
-    require('data.train_limit', self.train_limit, '0 or more', self.train_limit >= 0)
-    require('data.test_fraction', self.test_fraction, 'in [0, 1)', 0 <= self.test_fraction < 1)
+    check_settings(self)
+
+  def load(self, log: Callable[[str], None] = print) -> data.Dataset:
+    """The images and labels on the host, `log` taking one line about each image that is skipped.
+
+    The held-out images do not depend on --seed: runs of several seeds share one test set.
+
+    Raises:
+      UsageError: naming the flag of a setting that does not fit the images.
+      OSError: the data cannot be read.
+    """
+    settings = dataclasses.asdict(self)
+    del settings['batch_size']
+    with flags_of('data', self):
+      return data.load(**settings, log=log)
 
 
 @dataclasses.dataclass(frozen=True)
 class Views:
   """How one image becomes several."""
 
-  recipe: str = setting('cifar_simclr', 'the distribution of augmentations', choices=views.NAMES)
-  size: int = setting(0, 'side of a view in pixels; 0 takes data.image_size')
-  crop_scale_min: float = setting(0.0, 'smallest area of a random crop; 0 keeps the recipe')
-  jitter_strength: float = setting(1.0, "multiplies the recipe's color jitter")
+  recipe: str = setting('cifar_simclr', 'distribution of augmentations', choices=views.NAMES)
+  size: int = setting(
+    0, 'side of a view in pixels; 0 takes data.image_size', at_least=4, at_most=1024, also=0
+  )
+  crop_scale_min: float = setting(
+    0.0, 'smallest area of a random crop; 0 keeps the recipe', at_least=0, at_most=1
+  )
+  jitter_strength: float = setting(1.0, "factor on the recipe's color jitter", at_least=0)
   interpolation: str = setting(
-    'recipe', 'of the random resized crop', choices=('recipe', 'bilinear', 'bicubic')
+    'recipe',
+    'interpolation of the random resized crop',
+    choices=('recipe', 'bilinear', 'bicubic'),
   )
   normalization: str = setting(
     'recipe',
     'mean and deviation that colors are normalized by; none leaves them between 0 and 1',
     choices=('recipe', *views.STATISTICS),
   )
-  local_crops: int = setting(0, 'smaller crops besides the two views (multi-crop); 0 for none')
-  local_size: int = setting(0, 'side of a local crop in pixels; 0 is half of a view')
-  local_scale_min: float = setting(0.05, 'smallest area of a local crop')
-  local_scale_max: float = setting(0.14, 'greatest area of a local crop')
+  local_crops: int = setting(
+    0, 'smaller crops besides the two views (multi-crop); 0 for none', at_least=0, at_most=32
+  )
+  local_size: int = setting(
+    0, 'side of a local crop in pixels; 0 is half of a view', at_least=4, at_most=1024, also=0
+  )
+  local_scale_min: float = setting(0.05, 'smallest area of a local crop', above=0, at_most=1)
+  local_scale_max: float = setting(0.14, 'greatest area of a local crop', above=0, at_most=1)
 
   def __post_init__(self) -> None:
-    require('views.local_crops', self.local_crops, 'in [0, 32]', 0 <= self.local_crops <= 32)
-    fits = self.local_size == 0 or 4 <= self.local_size <= 1024
-    require('views.local_size', self.local_size, '0 or between 4 and 1024', fits)
-    low, high = self.local_scale_min, self.local_scale_max
-    require('views.local_scale_min', low, 'in (0, 1]', 0 < low <= 1)
-    require('views.local_scale_max', high, f'from local_scale_min {low} to 1', low <= high <= 1)
-    require(
-      'views.size', self.size, '0 or between 4 and 1024', self.size == 0 or 4 <= self.size <= 1024
-    )
-    require('views.crop_scale_min', self.crop_scale_min, 'in [0, 1]', 0 <= self.crop_scale_min <= 1)
-    require('views.jitter_strength', self.jitter_strength, '0 or more', self.jitter_strength >= 0)
+    check_settings(self)
+    if self.local_scale_max < self.local_scale_min:
+      allowed = f'from local_scale_min {self.local_scale_min} to 1'
+      raise ArgumentError('local_scale_max', self.local_scale_max, allowed)
 
-  @property
-  def statistics(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and deviation as `views.recipe` takes them; None keeps those of the recipe."""
-    return views.STATISTICS.get(self.normalization, (None, None))
+  def build(self, size: int) -> views.Recipe:
+    """The distribution of views of `size` pixels a side.
+
+    Raises:
+      UsageError: naming the flag of a setting that the recipe refuses.
+    """
+    mean, std = views.STATISTICS.get(self.normalization, (None, None))
+    with flags_of('views', self):
+      return views.recipe(
+        self.recipe,
+        size=size,
+        crop_scale_min=self.crop_scale_min or None,
+        jitter_strength=self.jitter_strength,
+        interpolation=None if self.interpolation == 'recipe' else self.interpolation,
+        local_crops=self.local_crops,
+        local_size=self.local_size,
+        local_scale=(self.local_scale_min, self.local_scale_max),
+        mean=mean,
+        std=std,
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +125,11 @@ class Model:
   name: str = setting('resnet18', 'architecture', choices=models.names())
   stem: str = setting(
     'cifar',
-    'cifar: 3x3 without pooling, padded by 3 in cifar_padded; imagenet: 7x7, stride 2, max-pool',
+    'first layers; cifar: 3x3 without pooling, padded by 3 in cifar_padded; imagenet: 7x7, '
+    'stride 2, max-pool',
     choices=models.STEMS,
   )
-  width: int = setting(64, 'channels of the first stage')
+  width: int = setting(64, 'channels of the first stage', at_least=1, at_most=1024)
   zero_init_residual: bool = setting(False, 'start every residual branch at zero')
   conv_init: str = setting(
     'kaiming_normal_fan_in',
@@ -101,18 +137,27 @@ class Model:
     choices=models.CONV_INITS,
   )
   stem_init: str = setting(
-    'as_the_others',
-    'distribution of the first convolution at the start',
+    'same',
+    'distribution of the first convolution at the start; same: that of the others',
     choices=models.STEM_INITS,
   )
   dtype: str = setting(
     'float32',
-    'of the computation; parameters and statistics stay float32',
+    'number format of the computation; parameters and statistics stay float32',
     choices=('float32', 'bfloat16'),
   )
 
   def __post_init__(self) -> None:
-    require('model.width', self.width, 'between 1 and 1024', 1 <= self.width <= 1024)
+    check_settings(self)
+
+  def build(self) -> models.Network:
+    """The encoder.
+
+    Raises:
+      UsageError: naming the flag of a setting that the network refuses.
+    """
+    with flags_of('model', self):
+      return models.resnet(**dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,27 +165,27 @@ class Checkpoint:
   """What is kept on disk, and how often."""
 
   every_steps: int = setting(
-    500, 'steps between checkpoints; 0 saves only at the end', affects_result=False
+    500, 'steps between checkpoints; 0 saves only at the end', affects_result=False, at_least=0
   )
-  keep_last: int = setting(2, 'newest checkpoints kept', affects_result=False)
-  keep_best: int = setting(1, 'checkpoints of the highest kNN kept besides', affects_result=False)
+  keep_last: int = setting(2, 'newest checkpoints kept', affects_result=False, at_least=1)
+  keep_best: int = setting(
+    1, 'checkpoints of the highest kNN kept besides', affects_result=False, at_least=0
+  )
 
   def __post_init__(self) -> None:
-    require('checkpoint.every_steps', self.every_steps, '0 or more', self.every_steps >= 0)
-    require('checkpoint.keep_last', self.keep_last, 'at least 1', self.keep_last >= 1)
-    require('checkpoint.keep_best', self.keep_best, '0 or more', self.keep_best >= 0)
+    check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
   """What a person sees."""
 
-  every_steps: int = setting(20, 'steps between lines of metrics', affects_result=False)
+  every_steps: int = setting(20, 'steps between lines of metrics', affects_result=False, at_least=1)
   tensorboard: bool = setting(True, 'also write TensorBoard event files', affects_result=False)
   html: bool = setting(True, 'write report.html at the end', affects_result=False)
 
   def __post_init__(self) -> None:
-    require('report.every_steps', self.every_steps, 'at least 1', self.every_steps >= 1)
+    check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,33 +193,44 @@ class Devices:
   """Where it runs. None of this decides the outcome, up to rounding."""
 
   platform: str = setting(
-    'auto', 'what to run on', choices=('auto', 'cpu', 'gpu', 'tpu'), affects_result=False
+    'auto',
+    'kind of device to run on; auto takes the fastest there is',
+    choices=('auto', 'cpu', 'gpu', 'tpu'),
+    affects_result=False,
   )
-  simulate: int = setting(
-    0, 'split the CPU into N simulated devices; 0 does not', affects_result=False
+  num_cpu_devices: int = setting(
+    0,
+    'number of devices that the CPU is split into; 0 does not split it',
+    affects_result=False,
+    at_least=0,
+    at_most=64,
   )
   steps_per_call: int = setting(
-    1, 'steps in one compiled loop; slow on CPU, see the architecture page', affects_result=False
+    1,
+    'steps in one compiled loop; slow on CPU, see the architecture page',
+    affects_result=False,
+    at_least=1,
   )
   deterministic: bool = setting(
     False, 'only GPU kernels that repeat byte for byte', affects_result=False
   )
-  coordinator: str = setting(
+  coordinator_address: str = setting(
     '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster', affects_result=False
   )
-  processes: int = setting(1, 'processes of the run, with a coordinator', affects_result=False)
-  process: int = setting(0, 'number of this process, with a coordinator', affects_result=False)
+  num_processes: int = setting(
+    1, 'number of processes of the run, with a coordinator', affects_result=False, at_least=1
+  )
+  process_id: int = setting(
+    0, 'index of this process, with a coordinator', affects_result=False, at_least=0
+  )
   compile_cache: str = setting(
     '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', affects_result=False
   )
 
   def __post_init__(self) -> None:
-    require('devices.simulate', self.simulate, 'between 0 and 64', 0 <= self.simulate <= 64)
-    require('devices.steps_per_call', self.steps_per_call, 'at least 1', self.steps_per_call >= 1)
-    require('devices.processes', self.processes, 'at least 1', self.processes >= 1)
-    require(
-      'devices.process', self.process, 'below devices.processes', 0 <= self.process < self.processes
-    )
+    check_settings(self)
+    if self.process_id >= self.num_processes:
+      raise ArgumentError('process_id', self.process_id, f'< num_processes, {self.num_processes}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,9 +255,11 @@ class Config:
   run_dir: str = setting(
     '', 'folder of the run; empty takes runs/SOURCE-METHOD', affects_result=False
   )
-  seed: int = setting(0, 'decides initialization, order and augmentation')
-  epochs: float = setting(100.0, 'passes over the training images')
-  steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs')
+  seed: int = setting(
+    0, 'seed of initialization, order and augmentation', at_least=0, at_most=2**31 - 1
+  )
+  epochs: float = setting(100.0, 'passes over the training images', above=0)
+  steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs', at_least=0)
   protocols: tuple[str, ...] = setting(
     ('knn',), 'what is measured: knn in training; by evaluate, any of its protocols, or all'
   )
@@ -219,14 +277,13 @@ class Config:
   devices: Devices = Devices()
 
   def __post_init__(self) -> None:
-    require('seed', self.seed, 'between 0 and 2**31 - 1', 0 <= self.seed < 2**31)
-    require('steps', self.steps, '0 or more', self.steps >= 0)
-    require('epochs', self.epochs, 'above 0', self.epochs > 0)
+    check_settings(self)
     names = ('knn',) if self.task == 'pretrain' else ('all', *PROTOCOLS)
     rest = '; others belong to --task=evaluate' if self.task == 'pretrain' else ''
     for protocol in self.protocols:
-      allowed = f'a list of: {", ".join(names)}{rest}'
-      require('protocols', f'{protocol}{likely(protocol, names)}', allowed, protocol in names)
+      if protocol not in names:
+        allowed = f'a list of: {", ".join(names)}{rest}'
+        raise ArgumentError('protocols', protocol, allowed, nearest(protocol, names, 1))
 
   @property
   def chosen_protocols(self) -> tuple[str, ...]:
@@ -251,20 +308,13 @@ class Config:
     return self.run_dir or f'runs/{self.source_name}-{self.method.name}'
 
 
-def likely(word: str, names: Iterable[str]) -> str:
-  """', did you mean NAME' for the name most like the word, or nothing."""
-  found = () if word in names else nearest(word, names, 1)
-  return f' (did you mean {found[0]}?)' if found else ''
-
-
 DEFAULT_METHOD = {'method': 'simclr'}
 
 
 def parser() -> Parser:
   """The parser of every flag."""
-  return Parser(
-    Config, {'method': {name: methods.get(name) for name in methods.names()}}, DEFAULT_METHOD
-  )
+  variants = {'method': {name: methods.get(name) for name in methods.names()}}
+  return Parser(Config, variants, DEFAULT_METHOD, RENAMES.apply)
 
 
 def parse(argv: Iterable[str]) -> Config:
@@ -282,12 +332,7 @@ def resolve(argv: Iterable[str]) -> tuple[Config, dict[str, str]]:
   Raises:
     UsageError: as `parse`.
   """
-  try:
-    return parser().resolve(argv)
-  except UsageError:
-    raise
-  except ValueError as error:  # a method refuses a hyper-parameter
-    raise UsageError(f'--{error}') from error
+  return parser().resolve(argv)
 
 
 def to_flags(config: Config) -> str:

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
+
 
 class Source(Protocol):
   """What training asks of any source of images, in memory or streamed.
@@ -42,16 +44,15 @@ class ArraySource:
   def __post_init__(self):
     images, labels = self.images, self.labels
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-      raise ValueError(
-        f'images: found {images.dtype} {list(images.shape)}, allowed uint8 [n, height, width, 3]'
+      raise ArgumentError(
+        'images', f'{images.dtype} {list(images.shape)}', 'uint8 [n, height, width, 3]'
       )
     if labels is not None and (labels.dtype != np.int32 or labels.shape != images.shape[:1]):
-      raise ValueError(
-        f'labels: found {labels.dtype} {list(labels.shape)},'
-        f' allowed int32 [{len(images)}], one an image'
+      raise ArgumentError(
+        'labels', f'{labels.dtype} {list(labels.shape)}', f'int32 [{len(images)}], one an image'
       )
     if self.names and len(self.names) != len(images):
-      raise ValueError(f'names: found {len(self.names)}, allowed {len(images)}, one an image')
+      raise ArgumentError('names', len(self.names), f'{len(images)}, one an image')
 
   def __len__(self) -> int:
     return len(self.images)

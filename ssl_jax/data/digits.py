@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.resizing import resize_images
 from ssl_jax.data.subset import held_out
@@ -18,9 +19,8 @@ def load_digits(image_size: int, test_fraction: float, seed: int) -> Dataset:
   try:
     from sklearn import datasets
   except ImportError as error:
-    raise ValueError(
-      "data.source: found 'digits', which needs scikit-learn: pip install scikit-learn"
-    ) from error
+    allowed = 'another source without scikit-learn: pip install scikit-learn'
+    raise ArgumentError('source', "'digits'", allowed) from error
   levels, targets = datasets.load_digits(return_X_y=True)
   gray = np.round(levels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
   images = resize_images(np.repeat(gray, 3, axis=-1), image_size)

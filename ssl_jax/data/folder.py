@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.folder_listing import Listing, hash_order, list_images
 from ssl_jax.data.image_file import printable, read_image
@@ -95,8 +96,8 @@ def _splits(
   tests = [name for name in _TEST_FOLDERS if pathlib.Path(path, name).is_dir()]
   if not pathlib.Path(path, 'train').is_dir():
     if tests:
-      raise ValueError(
-        f'{printable(path)}: found {tests[0]}/ without train/; allowed both, or class folders alone'
+      raise ArgumentError(
+        printable(path), f'{tests[0]}/ without train/', 'both, or class folders alone'
       )
     return _hold_out(list_images(path, damaged, log), test_fraction, seed)
   train = list_images(f'{path}/train', damaged, log)
@@ -107,9 +108,10 @@ def _splits(
     return train, test
   unknown = [name for name in test.class_names if name not in train.class_names]
   if unknown:
-    raise ValueError(
-      f'{printable(test.root)}: found class {unknown[0]!r}, which train/ does not have;'
-      f' allowed its {len(train.class_names)} classes'
+    raise ArgumentError(
+      printable(test.root),
+      f'class {unknown[0]!r}, which train/ does not have',
+      f'its {len(train.class_names)} classes',
     )
   number = [train.class_names.index(name) for name in test.class_names]
   labels = tuple(number[label] for label in test.labels)
@@ -191,7 +193,8 @@ def _check_memory(root: str, count: int, image_size: int) -> None:
   except (AttributeError, ValueError, OSError):
     return
   if needed > there:
-    raise ValueError(
-      f'{root}: {count:,} images of {image_size}x{image_size} pixels need {needed / 2**30:.1f} GiB,'
-      f' allowed {there / 2**30:.1f} GiB, the memory of this machine; lower data.image_size'
+    raise ArgumentError(
+      'image_size',
+      f'{image_size}, with which {count:,} images need {needed / 2**30:.1f} GiB',
+      f'smaller: this machine has {there / 2**30:.1f} GiB of memory',
     )

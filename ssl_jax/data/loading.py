@@ -1,12 +1,12 @@
 """From the name of a data source to a data set in memory."""
 
 import dataclasses
-import difflib
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_number, check_whole, nearest
 from ssl_jax.data.dataset import Dataset
 from ssl_jax.data.digits import load_digits
 from ssl_jax.data.folder import load_folder
@@ -50,7 +50,12 @@ def load(
     ValueError: an argument, or what a file holds, is not allowed.
     OSError: a file is missing or damaged.
   """
-  _check(image_size, imbalance_factor, train_limit, test_fraction, on_error, seed)
+  check_whole('image_size', image_size)
+  check_number('imbalance_factor', imbalance_factor, above=0, at_most=1)
+  check_whole('train_limit', train_limit, 0)
+  check_number('test_fraction', test_fraction, at_least=0, below=1)
+  check_choice('on_error', on_error, ('skip', 'fail'))
+  check_whole('seed', seed, 0, at_most=2**63 - 1)
   kind, colon, path = source.partition(':')
   if path.startswith('~'):
     path = str(pathlib.Path(path).expanduser())
@@ -64,9 +69,7 @@ def load(
     case 'folder', True if path:
       dataset = load_folder(path, image_size, test_fraction, on_error, seed, log)
     case _:
-      raise ValueError(
-        f'data.source: found {source!r}{_nearest(source)}; allowed {", ".join(SOURCES)}'
-      )
+      raise ArgumentError('source', repr(source), f'one of {", ".join(SOURCES)}', _likely(source))
   train = dataset.train
   if imbalance_factor != 1:
     train = train.subset(long_tail_indices(train.labels, imbalance_factor))
@@ -75,31 +78,10 @@ def load(
   return dataclasses.replace(dataset, train=train)
 
 
-def _nearest(source: str) -> str:
+def _likely(source: str) -> list[str]:
   if source.endswith('.npz') and ':' not in source:
-    return f", did you mean 'npz:{source}'"
+    return [f'npz:{source}']
   if source and pathlib.Path(source).is_dir():
-    return f", did you mean 'folder:{source}'"
+    return [f'folder:{source}']
   names = {name.partition(':')[0]: name for name in SOURCES}
-  close = difflib.get_close_matches(source.partition(':')[0].lower(), names, n=1, cutoff=0.5)
-  return f', did you mean {names[close[0]]!r}' if close else ''
-
-
-def _check(
-  image_size: int,
-  imbalance_factor: float,
-  train_limit: int,
-  test_fraction: float,
-  on_error: str,
-  seed: int,
-) -> None:
-  for name, value, is_allowed, allowed in (
-    ('image_size', image_size, image_size >= 1, '1 or more'),
-    ('imbalance_factor', imbalance_factor, 0 < imbalance_factor <= 1, 'above 0, at most 1 (off)'),
-    ('train_limit', train_limit, train_limit >= 0, '0 (all images) or more'),
-    ('test_fraction', test_fraction, 0 <= test_fraction < 1, '0 or more, below 1'),
-    ('on_error', on_error, on_error in ('skip', 'fail'), 'skip or fail'),
-    ('seed', seed, 0 <= seed < 2**63, '0 to 2**63 - 1'),
-  ):
-    if not is_allowed:
-      raise ValueError(f'data.{name}: found {value!r}, allowed {allowed}')
+  return [names[name] for name in nearest(source.partition(':')[0], names, 1)]

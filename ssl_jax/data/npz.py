@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.resizing import resize_images
 from ssl_jax.data.subset import held_out
@@ -56,9 +57,8 @@ def _read(path: str) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) if is_zip else _no_npz(path) as archive:
       found = sorted(archive.files)
       if 'train_images' not in found:
-        raise ValueError(
-          f"{path}: array 'train_images' is missing; found {', '.join(found) or 'no array'};"
-          f' allowed {", ".join(_NAMES)}'
+        raise ArgumentError(
+          path, ', '.join(found) or 'no array', f'arrays of the names {", ".join(_NAMES)}'
         )
       return {name: _member(path, archive, name) for name in _NAMES if name in found}
   except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
@@ -80,10 +80,8 @@ def _member(path: str, archive, name: str) -> np.ndarray:
     raise OSError(f"{path}: array '{name}' is damaged: {_line(error)}") from error
   except ValueError as error:
     if 'allow_pickle' in str(error):
-      raise ValueError(
-        f"{path}: array '{name}' holds pickled Python objects, which are never loaded;"
-        ' allowed plain arrays'
-      ) from error
+      found = 'pickled Python objects, which are never loaded'
+      raise ArgumentError(f"{path}: array '{name}'", found, 'a plain array') from error
     raise OSError(f"{path}: array '{name}' is damaged: {_line(error)}") from error
   # numpy hands out the raw bytes of a member that is no array.
   if not isinstance(array, np.ndarray):
@@ -100,14 +98,16 @@ def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
   images = arrays[name]
   gray = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
   if images.dtype != np.uint8 or not (gray or (images.ndim == 4 and images.shape[-1] == 3)):
-    raise ValueError(
-      f"{path}: array '{name}': found {images.dtype} {list(images.shape)},"
-      ' allowed uint8 [n, height, width, 3], [n, height, width, 1] or [n, height, width]'
+    raise ArgumentError(
+      f"{path}: array '{name}'",
+      f'{images.dtype} {list(images.shape)}',
+      'uint8 [n, height, width, 3], [n, height, width, 1] or [n, height, width]',
     )
   if 0 in images.shape[int(split == 'test') :]:
-    raise ValueError(
-      f"{path}: array '{name}': found {list(images.shape)}, which holds no pixel;"
-      ' allowed at least one image of one pixel'
+    raise ArgumentError(
+      f"{path}: array '{name}'",
+      f'{list(images.shape)}, which holds no pixel',
+      'at least one image of one pixel',
     )
   if gray:
     images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
@@ -119,17 +119,19 @@ def _labels(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray 
   if name not in arrays:
     return None
   if f'{split}_images' not in arrays:
-    raise ValueError(f"{path}: array '{name}' is there, but '{split}_images' is missing")
+    raise ArgumentError(f"{path}: array '{name}'", 'alone', f"beside '{split}_images'")
   labels, images = arrays[name], arrays[f'{split}_images']
   if labels.dtype.kind not in 'iu' or labels.shape != images.shape[:1]:
-    raise ValueError(
-      f"{path}: array '{name}': found {labels.dtype} {list(labels.shape)},"
-      f" allowed integers {list(images.shape[:1])}, one an image of '{split}_images'"
+    raise ArgumentError(
+      f"{path}: array '{name}'",
+      f'{labels.dtype} {list(labels.shape)}',
+      f"integers {list(images.shape[:1])}, one an image of '{split}_images'",
     )
   if labels.size and not (labels.min() >= 0 and labels.max() < MAX_CLASSES):
-    raise ValueError(
-      f"{path}: array '{name}': found labels from {labels.min()} to {labels.max()},"
-      f' allowed 0 to {MAX_CLASSES - 1}'
+    raise ArgumentError(
+      f"{path}: array '{name}'",
+      f'labels from {labels.min()} to {labels.max()}',
+      f'0 to {MAX_CLASSES - 1}',
     )
   return labels.astype(np.int32)
 
@@ -142,9 +144,10 @@ def _classes(path: str, arrays: dict[str, np.ndarray], labels: list[np.ndarray])
     return tuple(str(label) for label in range(needed))
   classes = arrays['classes']
   if classes.dtype.kind not in 'US' or classes.ndim != 1 or len(classes) < needed:
-    raise ValueError(
-      f"{path}: array 'classes': found {classes.dtype} {list(classes.shape)},"
-      f' allowed a string for each of the {needed} labels'
+    raise ArgumentError(
+      f"{path}: array 'classes'",
+      f'{classes.dtype} {list(classes.shape)}',
+      f'a string for each of the {needed} labels',
     )
   if classes.dtype.kind == 'S':
     classes = np.char.decode(classes, 'utf-8', 'backslashreplace')

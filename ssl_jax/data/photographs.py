@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.resizing import require_pillow, resize_images
 
@@ -92,9 +93,8 @@ def picture_path(package: str, module: str, name: str) -> pathlib.Path:
   """The file of a picture inside an installed package, which is found without being imported."""
   spec = importlib.util.find_spec(module)
   if spec is None or spec.origin is None:
-    raise ValueError(
-      f"data.source: found 'photographs', which needs {package}: pip install {package}"
-    )
+    allowed = f'another source without {package}: pip install {package}'
+    raise ArgumentError('source', "'photographs'", allowed)
   path = pathlib.Path(spec.origin).parent / name
   if not path.is_file():
     raise FileNotFoundError(f'{path}: this version of {package} does not ship the picture')

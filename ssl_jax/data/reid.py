@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.image_file import EXTENSIONS, printable
 
 # Of the truncated triplet loss's SYSU-30k evaluation; Market-1501's files have it too.
@@ -60,7 +61,7 @@ def load_reid(source: str) -> Reid:
   if kind == 'folder' and path:
     parts = [_of_folder(pathlib.Path(path, name)) for name in ('query', 'gallery')]
     return Reid(*parts[0], *parts[1])
-  raise ValueError(f'evaluate.persons: found {source!r}, must be npz:PATH or folder:PATH')
+  raise ArgumentError('source', repr(source), 'npz:PATH or folder:PATH')
 
 
 def _of_arrays(path: str) -> Reid:
@@ -69,19 +70,21 @@ def _of_arrays(path: str) -> Reid:
     images = found[f'{part}_images']
     fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3
     if not fits or 0 in images.shape:
-      raise ValueError(
-        f'{path}: {part}_images: found {images.dtype} {list(images.shape)}, '
-        'must be uint8 [n, height, width, 3], nothing 0'
+      raise ArgumentError(
+        f'{path}: {part}_images',
+        f'{images.dtype} {list(images.shape)}',
+        'uint8 [n, height, width, 3], nothing 0',
       )
     for what in ('ids', 'cameras'):
       array = found[f'{part}_{what}']
       if array.dtype.kind not in 'iu' or array.shape != images.shape[:1]:
-        raise ValueError(
-          f'{path}: {part}_{what}: found {array.dtype} {list(array.shape)}, '
-          f'must be integers [{len(images)}]'
+        raise ArgumentError(
+          f'{path}: {part}_{what}',
+          f'{array.dtype} {list(array.shape)}',
+          f'integers [{len(images)}]',
         )
       if array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f'{path}: {part}_{what}: found {array.max()}, must be below 2**63')
+        raise ArgumentError(f'{path}: {part}_{what}', array.max(), 'below 2**63')
       found[f'{part}_{what}'] = array.astype(np.int64)
   return Reid(*(found[name] for name in _ARRAYS))
 
@@ -100,7 +103,8 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
     line = ' '.join(str(error).split()) or type(error).__name__
     raise OSError(f'{shown}: the .npz file is damaged: {line}') from error
   if missing := [name for name in _ARRAYS if not isinstance(found.get(name), np.ndarray)]:
-    raise ValueError(f'{shown}: array {missing[0]!r} is missing; must have {", ".join(_ARRAYS)}')
+    found_names = f'no array {missing[0]!r}'
+    raise ArgumentError(shown, found_names, f'arrays of the names {", ".join(_ARRAYS)}')
   return found
 
 
@@ -136,10 +140,8 @@ def _images_below(folder: pathlib.Path) -> list[pathlib.Path]:
 def _identity_and_camera(file: pathlib.Path) -> tuple[int, int]:
   match = _NAME.match(file.name)
   if match is None:
-    raise ValueError(
-      f'{printable(file)}: found a name without identity and camera, must begin with '
-      'IDENTITY_cCAMERA'
-    )
+    found = 'a name without identity and camera'
+    raise ArgumentError(printable(file), found, 'one that begins with IDENTITY_cCAMERA')
   return int(match[1]), int(match[2])
 
 
@@ -148,10 +150,8 @@ def _read_image(file: pathlib.Path) -> np.ndarray:
   try:
     from PIL import Image, UnidentifiedImageError
   except ImportError as error:
-    raise ValueError(
-      'evaluate.persons: folder:PATH needs Pillow: pip install pillow; allowed without it is '
-      'npz:PATH'
-    ) from error
+    allowed = 'npz:PATH without Pillow: pip install pillow'
+    raise ArgumentError('source', 'folder:PATH', allowed) from error
   try:
     with file.open('rb') as opened, Image.open(opened, formats=_FORMATS) as image:
       size, bicubic = (WIDTH, HEIGHT), Image.Resampling.BICUBIC

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
+
 if TYPE_CHECKING:
   from PIL import Image
 
@@ -13,10 +15,8 @@ def require_pillow() -> None:
   try:
     import PIL  # noqa: F401
   except ImportError as error:
-    raise ValueError(
-      'data.source: this source needs Pillow: pip install pillow;'
-      ' allowed without it is npz:PATH with images of data.image_size'
-    ) from error
+    allowed = 'npz:PATH with images of this size without Pillow: pip install pillow'
+    raise ArgumentError('source', 'images to decode or resize', allowed) from error
 
 
 def to_square(image: 'Image.Image', size: int) -> 'Image.Image':

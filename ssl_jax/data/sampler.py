@@ -1,9 +1,10 @@
 """The order of images over a run, computed from the seed and the epoch alone."""
 
 import dataclasses
-import operator
 
 import numpy as np
+
+from ssl_jax.arguments import ArgumentError, check_whole
 
 
 @dataclasses.dataclass
@@ -31,14 +32,13 @@ class EpochSampler:
   )
 
   def __post_init__(self):
-    if self.seed < 0:
-      raise ValueError(f'seed: found {self.seed}, allowed 0 or more')
-    if self.batch_size < 1:
-      raise ValueError(f'data.batch_size: found {self.batch_size}, allowed 1 or more')
+    check_whole('seed', self.seed, 0)
+    check_whole('batch_size', self.batch_size)
     if self.batch_size > self.length:
-      raise ValueError(
-        f'data.batch_size: found {self.batch_size}, but there are only {self.length} training'
-        f' images; allowed 1 to {self.length}'
+      raise ArgumentError(
+        'batch_size',
+        f'{self.batch_size}, but there are only {self.length} training images',
+        f'1 to {self.length}',
       )
 
   @property
@@ -67,9 +67,7 @@ class EpochSampler:
     Raises:
       ValueError: `index` is negative.
     """
-    index = operator.index(index)
-    if index < 0:
-      raise ValueError(f'index: found {index}, allowed 0 or more')
+    index = check_whole('index', index, 0)
     epoch, position = divmod(index, self.batches_per_epoch)
     start = position * self.batch_size
     return self.permutation(epoch)[start : start + self.batch_size]

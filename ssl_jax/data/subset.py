@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError, check_number
+
 
 def long_tail_counts(num_images: int, num_classes: int, imbalance_factor: float) -> np.ndarray:
   """How many images each class keeps in an exponentially long-tailed subset.
@@ -23,14 +25,10 @@ def long_tail_counts(num_images: int, num_classes: int, imbalance_factor: float)
   Raises:
     ValueError: an argument is out of range, or a class would keep no image.
   """
-  if not 0 < imbalance_factor <= 1:
-    raise ValueError(
-      f'data.imbalance_factor: found {imbalance_factor}, allowed above 0 and at most 1 (1: off)'
-    )
+  check_number('imbalance_factor', imbalance_factor, above=0, at_most=1)
   if num_classes < 2:
-    raise ValueError(
-      f'data.imbalance_factor: found {imbalance_factor} on {num_classes} class,'
-      ' allowed with 2 or more'
+    raise ArgumentError(
+      'imbalance_factor', f'{imbalance_factor} on {num_classes} class', '1, or on 2 classes or more'
     )
   # A product such as 2900 * 0.01 falls just short of the integer it stands for.
   counts = [
@@ -38,9 +36,10 @@ def long_tail_counts(num_images: int, num_classes: int, imbalance_factor: float)
     for k in range(num_classes)
   ]
   if counts[-1] < 1:
-    raise ValueError(
-      f'data.imbalance_factor: found {imbalance_factor}, which leaves the last class without an'
-      f' image; allowed from {1 / num_images:.3g} to 1 with {num_images} images a class'
+    raise ArgumentError(
+      'imbalance_factor',
+      f'{imbalance_factor}, which leaves the last class without an image',
+      f'from {1 / num_images:.3g} to 1 with {num_images} images a class',
     )
   return np.asarray(counts)
 
@@ -61,8 +60,8 @@ def long_tail_indices(labels: np.ndarray | None, imbalance_factor: float) -> np.
     ValueError: there are no labels, or `long_tail_counts` refuses.
   """
   if labels is None:
-    raise ValueError(
-      f'data.imbalance_factor: found {imbalance_factor} on images without labels; allowed 1 (off)'
+    raise ArgumentError(
+      'imbalance_factor', f'{imbalance_factor} on images without labels', '1 (off)'
     )
   classes, sizes = np.unique(labels, return_counts=True)
   counts = long_tail_counts(int(sizes.max()), len(classes), imbalance_factor)

@@ -6,9 +6,9 @@ as `NAME+dsa`.
 """
 
 import dataclasses
-import difflib
 from typing import Any
 
+from ssl_jax.arguments import check_choice
 from ssl_jax.methods.balanced import Balanced
 from ssl_jax.methods.barlow_twins import BarlowTwins
 from ssl_jax.methods.base.batch import Batch, Embeddings, feature_std
@@ -102,10 +102,8 @@ def get(name: str) -> type[Method]:
   Raises:
     ValueError: no method has this name; the message gives the nearest ones.
   """
-  for kind in _registry():
-    if kind.name == name:
-      return kind
-  raise ValueError(_unknown('method.name', name, names()))
+  check_choice('name', name, names())
+  return next(kind for kind in _registry() if kind.name == name)
 
 
 def create(name: str, **hyperparameters: Any) -> Method:
@@ -122,16 +120,9 @@ def create(name: str, **hyperparameters: Any) -> Method:
     field.name for field in dataclasses.fields(method) if field.metadata.get('flag', True)
   )
   for given in hyperparameters:
-    if given not in known:
-      raise ValueError(_unknown(f'method.{given}', given, known))
+    check_choice('hyper-parameter', given, known)
   return method(**hyperparameters)
 
 
 def _registry() -> tuple[type[Method], ...]:
   return (*_CLASSES, *(with_dsa(kind) for kind in _BASE_METHODS))
-
-
-def _unknown(argument: str, found: Any, allowed: tuple[str, ...]) -> str:
-  nearest = difflib.get_close_matches(str(found), allowed, n=3, cutoff=0.5)
-  hint = f'nearest: {", ".join(nearest)}; ' if nearest else ''
-  return f'{argument}: found {found!r}; {hint}allowed: {", ".join(allowed)}'

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.methods.base.batch import (
   Batch,
   Embeddings,
@@ -76,7 +77,7 @@ class WithDSA(Method):
     return base if base or self.dsa_prior != 'ema' else ('encoder',)
 
   def validate(self) -> None:
-    super().validate()  # type: ignore[safe-super]
+    super().validate()
     checkpoint = self.dsa_prior == 'checkpoint'
     self.require(
       'dsa_prior_run',
@@ -96,7 +97,7 @@ class WithDSA(Method):
     super().validate_batch(batch_size, view_size)
     size = self.dsa_group_size or batch_size
     fits = batch_size % size == 0
-    self.require('dsa_group_size', fits, f'a divisor of data.batch_size {batch_size}')
+    self.require('dsa_group_size', fits, f'a divisor of the batch, {batch_size}')
     neighbors = self._settings().num_neighbors
     most = size - 1
     self.require(
@@ -178,7 +179,7 @@ class WithDSA(Method):
     self, variables: Variables, batch: Batch
   ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
     if batch.unaugmented is None:
-      raise ValueError('unaugmented: found None, must be the un-augmented images of the batch')
+      raise ArgumentError('unaugmented', 'None', 'the un-augmented images of the batch')
     images = jnp.concatenate([batch.views, batch.unaugmented[:, None]], axis=1)
     if self.dsa_prior == 'pixel':
       rows = coarse_pixels(flatten_views(images))

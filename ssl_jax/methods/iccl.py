@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, flatten_views
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
@@ -123,7 +124,7 @@ class ICCL(OnlineTargetMethod):
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
   ) -> tuple[Embeddings, dict[str, Any]]:
     if as_batch(batch).local_crops is not None:
-      raise ValueError(f'method.name: found {self.name}, which has no use for views.local_crops')
+      raise ArgumentError('name', f'{self.name} with local crops', 'another method, or none')
     embeddings, new_state = super().embed(variables, batch, step, key)
     if not self.pca_queue:
       return embeddings, new_state

@@ -35,6 +35,7 @@ class Supervised(Method):
   label_smoothing: float = hyperparameter(0.0, 'share of the target spread over all classes')
 
   def validate(self) -> None:
+    super().validate()
     self.require('label_smoothing', 0 <= self.label_smoothing < 1, 'in [0, 1)')
 
   def networks(self) -> Mapping[str, Network]:

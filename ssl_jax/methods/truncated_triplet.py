@@ -53,7 +53,7 @@ class TruncatedTriplet(OnlineTargetMethod):
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)
     size = self.group_size or batch_size
-    self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
+    self.require('group_size', batch_size % size == 0, f'a divisor of the batch, {batch_size}')
     where = f'the negatives of {size} images'
     if self.deputy == 'window':
       self.require('rank_high', self.rank_high < size, f'at most {size - 1}, {where}')

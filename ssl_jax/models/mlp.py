@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.models.arguments import DTYPES, check_choice, check_positive
+from ssl_jax.arguments import ArgumentError, check_choice, check_whole
 from ssl_jax.models.initializers import TORCH_DEFAULT, Scaled
-from ssl_jax.models.network import Network
+from ssl_jax.models.network import DTYPES, Network
 
 _KERNEL_INITS = {
   'kaiming_normal': Scaled(2**0.5),
@@ -53,15 +53,15 @@ def mlp(
   Raises:
     ValueError: an argument is none of the above, or lengths differ.
   """
-  check_positive('in_features', in_features)
+  check_whole('in_features', in_features)
   layers, norms, biases = tuple(layers), tuple(norms), tuple(biases)
   if not layers:
-    raise ValueError('layers: found (), must be at least one width')
+    raise ArgumentError('layers', '()', 'at least one width')
   for features in layers:
-    check_positive('layers', features)
+    check_whole('layers', features)
   for argument, value in (('norms', norms), ('biases', biases)):
     if len(value) != len(layers):
-      raise ValueError(f'{argument}: found {value}, must have {len(layers)} entries, one a layer')
+      raise ArgumentError(argument, value, f'{len(layers)} entries, one a layer')
   check_choice('kernel_init', kernel_init, KERNEL_INITS)
   check_choice('dtype', dtype, DTYPES)
   module = MLP(

@@ -11,7 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.models.initializers import Scaled, draw_kernels
+
+DTYPES = ('float32', 'bfloat16', 'float64')
 
 Variables = dict[str, Any]
 
@@ -87,14 +90,14 @@ class Network:
   def _check(self, x: chex.Array) -> None:
     shape, dtype = jnp.shape(x), jnp.result_type(x)
     if not jnp.issubdtype(dtype, jnp.floating):
-      raise ValueError(f'x: found dtype {dtype}, must be a floating-point dtype')
+      raise ArgumentError('x', f'dtype {dtype}', 'a floating-point dtype')
     fits = len(shape) == len(self.in_shape) + 1 and 0 not in shape
     fits = fits and all(
       want in (None, found) for want, found in zip(self.in_shape, shape[1:], strict=True)
     )
     if not fits:
       allowed = ', '.join(['batch', *('any' if n is None else str(n) for n in self.in_shape)])
-      raise ValueError(f'x: found shape {shape}, must be [{allowed}], nothing 0')
+      raise ArgumentError('x', f'shape {shape}', f'[{allowed}], nothing 0')
 
 
 @functools.partial(jax.jit, static_argnums=0)

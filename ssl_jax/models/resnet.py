@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.models.arguments import DTYPES, check_choice, check_positive
+from ssl_jax.arguments import check_choice, check_whole
 from ssl_jax.models.initializers import TORCH_DEFAULT, Scaled
-from ssl_jax.models.network import Network
+from ssl_jax.models.network import DTYPES, Network
 
 # name: (blocks of each stage, whether they are bottlenecks)
 _ARCHITECTURES: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -31,7 +31,7 @@ _CONV_INITS = {
 }
 CONV_INITS = tuple(_CONV_INITS)
 _STEM_INITS = {'torch_default': TORCH_DEFAULT}
-STEM_INITS = ('as_the_others', *_STEM_INITS)
+STEM_INITS = ('same', *_STEM_INITS)
 _EXPANSION = 4  # of a bottleneck's output over its 3x3 convolution
 
 
@@ -47,7 +47,7 @@ def resnet(
   width: int = 64,
   zero_init_residual: bool = False,
   conv_init: str = 'kaiming_normal_fan_in',
-  stem_init: str = 'as_the_others',
+  stem_init: str = 'same',
   dtype: str = 'float32',
   channels: int = 3,
 ) -> Network:
@@ -68,7 +68,7 @@ def resnet(
     conv_init: 'kaiming_normal_fan_in', N(0, 2 / fan_in) (Wang et al., ICCV 2021);
       'kaiming_normal_fan_out', N(0, 2 / fan_out) (torchvision); or 'kaiming_uniform_fan_out',
       U(±sqrt(6 / fan_out)) (Ge et al., IEEE TIP 2023).
-    stem_init: of the stem's convolution: 'as_the_others', or 'torch_default', U(±1 / sqrt(fan_in)),
+    stem_init: of the stem's convolution: 'same', or 'torch_default', U(±1 / sqrt(fan_in)),
       as in released code that puts a new one into torchvision's network (Nozawa and Sato, NeurIPS
       2021).
     dtype: of the computation, see `Network`.
@@ -82,8 +82,8 @@ def resnet(
   check_choice('conv_init', conv_init, CONV_INITS)
   check_choice('stem_init', stem_init, STEM_INITS)
   check_choice('dtype', dtype, DTYPES)
-  check_positive('width', width)
-  check_positive('channels', channels)
+  check_whole('width', width)
+  check_whole('channels', channels)
   blocks, bottleneck = _ARCHITECTURES[name]
   module = ResNet(
     blocks=blocks,

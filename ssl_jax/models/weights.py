@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.models.network import Network, Variables
 
 FORMATS = ('.npz', '.safetensors')
@@ -82,16 +83,14 @@ def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fitting(name: str, array: np.ndarray, want: jax.ShapeDtypeStruct) -> np.ndarray:
   if array.shape != want.shape:
-    raise ValueError(
-      f'{name}: found shape {array.shape}, must be {want.shape}, that of this architecture'
-    )
+    raise ArgumentError(name, f'shape {array.shape}', f'{want.shape}, that of this architecture')
   if not jnp.issubdtype(array.dtype, jnp.floating):
-    raise ValueError(f'{name}: found dtype {array.dtype}, must be a floating-point dtype')
+    raise ArgumentError(name, f'dtype {array.dtype}', 'a floating-point dtype')
   # Only then: numbers that float32 cannot hold become infinite.
   with np.errstate(over='ignore'):
     array = array.astype(want.dtype)
   if not np.isfinite(array).all():
-    raise ValueError(f'{name}: found NaN or infinite values, must be finite')
+    raise ArgumentError(name, 'NaN or infinite values', 'finite')
   return array
 
 
@@ -102,7 +101,7 @@ def _example(network: Network) -> np.ndarray:
 def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
   path = pathlib.Path(path).expanduser()
   if path.suffix not in FORMATS:
-    raise ValueError(f'{path}: found the ending {path.suffix!r}, must be {" or ".join(FORMATS)}')
+    raise ArgumentError(path, f'the ending {path.suffix!r}', ' or '.join(FORMATS))
   return path
 
 
@@ -129,7 +128,7 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
       line = ' '.join(str(error).split())
       # What safetensors raises for a type of number that NumPy lacks.
       if library and isinstance(error, KeyError):
-        raise ValueError(f'{path}: found arrays of type {line}, must be F16, F32 or F64') from error
+        raise ArgumentError(path, f'arrays of type {line}', 'F16, F32 or F64') from error
       raise OSError(f'{path}: the file is damaged: {line or type(error).__name__}') from error
   return {
     f'batch_{name}' if name.startswith(_FORMER_STATS) else name: array

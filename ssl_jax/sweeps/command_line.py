@@ -7,7 +7,8 @@ import pathlib
 import shlex
 from collections.abc import Sequence
 
-from ssl_jax.config.flags import UsageError
+from ssl_jax.arguments import check_choice
+from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.config.help import HELP_FLAGS, program_name, started_as, take
 from ssl_jax.sweeps import options, planning, sweep_file, table
 from ssl_jax.sweeps.columns import COLUMNS, TRAINED
@@ -39,8 +40,9 @@ def main(argv: Sequence[str], command: Sequence[str]) -> int:
   wish: options.Options = options.PARSER.parse(own)
   file = pathlib.Path(wish.file)
   sweep = sweep_file.read(file)
-  for name in wish.only:
-    options.one_of('only', name, [variant.name for variant in sweep.variants])
+  with flags_of(''):
+    for name in wish.only:
+      check_choice('only', name, [variant.name for variant in sweep.variants])
   chosen = [v for v in sweep.variants if not wish.only or v.name in wish.only]
   out = pathlib.Path(wish.out or f'runs/sweeps/{file.stem}')
   # All variants are checked, those left out as well: a typo is a typo.

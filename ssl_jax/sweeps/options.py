@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
-from ssl_jax.config.flags import Parser, UsageError, nearest, setting
+from ssl_jax.arguments import ArgumentError, check_settings, setting
+from ssl_jax.config.flags import Parser
 from ssl_jax.config.help import flag_lines, program_name
 from ssl_jax.sweeps.columns import COLUMNS, DEFAULT_COLUMNS
 
@@ -15,27 +15,28 @@ class Options:
   """Which sweep is run, how, and what its table shows."""
 
   file: str = setting('', 'sweep file, also given as a word without dashes')
-  seeds: tuple[int, ...] = setting((0, 1, 2), 'every variant is run with each')
+  seeds: tuple[int, ...] = setting(
+    (0, 1, 2), 'seeds; every variant is run with each', at_least=0, at_most=2**31 - 1
+  )
   out: str = setting('', 'folder of the runs and the table; empty takes runs/sweeps/FILE')
   only: tuple[str, ...] = setting((), 'run and show these variants alone')
-  jobs: int = setting(1, 'runs at once, which share the cores and the memory')
-  columns: tuple[str, ...] = setting(DEFAULT_COLUMNS, f'any of {", ".join(COLUMNS)}')
+  jobs: int = setting(1, 'runs at once, which share the cores and the memory', at_least=1)
+  columns: tuple[str, ...] = setting(DEFAULT_COLUMNS, 'columns of the table', choices=COLUMNS)
   dry_run: bool = setting(False, 'print the commands that are left to run, and run none')
   table_only: bool = setting(False, 'make the table of what has finished, and run nothing')
 
   def __post_init__(self) -> None:
-    _require('file', 'none', 'a sweep file', bool(self.file))
-    _require('seeds', self.seeds, 'at least one number', bool(self.seeds))
-    for seed in self.seeds:
-      _require('seeds', seed, 'between 0 and 2**31 - 1', 0 <= seed < 2**31)
+    check_settings(self)
+    if not self.file:
+      raise ArgumentError('file', 'none', 'a sweep file')
+    for name in ('seeds', 'columns'):
+      if not getattr(self, name):
+        raise ArgumentError(name, 'none', 'at least one')
     for name in ('seeds', 'only', 'columns'):
       values = getattr(self, name)
-      twice = next((value for value in values if values.count(value) > 1), None)
-      _require(name, f'{twice} twice', 'different ones', twice is None)
-    _require('jobs', self.jobs, 'at least 1', self.jobs >= 1)
-    _require('columns', 'none', f'some of {", ".join(COLUMNS)}', bool(self.columns))
-    for name in self.columns:
-      one_of('columns', name, COLUMNS)
+      for value in values:
+        if values.count(value) > 1:
+          raise ArgumentError(name, f'{value} twice', 'different ones')
 
 
 PARSER = Parser(Options, word='file')
@@ -59,18 +60,3 @@ _FILE_HELP = (
   'in OUT/NAME-seedS.log. The same command again skips what has finished and goes on with the',
   'rest.',
 )
-
-
-def one_of(flag: str, found: str, allowed: Iterable[str]) -> None:
-  """Raises a UsageError that names the nearest ones, unless `found` is allowed."""
-  allowed = tuple(allowed)
-  if found not in allowed:
-    likely = ', '.join(nearest(found, allowed))
-    hint = f'; nearest: {likely}' if likely else ''
-    raise UsageError(f'--{flag}: found {found}, must be one of {", ".join(allowed)}{hint}')
-
-
-def _require(name: str, found: object, allowed: str, ok: bool) -> None:
-  if not ok:
-    shown = ','.join(map(str, found)) or 'none' if isinstance(found, tuple) else found
-    raise UsageError(f'--{name}: found {shown}, must be {allowed}')

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ssl_jax import views
 from ssl_jax.config import Config
 from ssl_jax.sweeps.columns import COLUMNS, PIXELS, RANDOM_INIT, TRAINED, Column
 from ssl_jax.sweeps.planning import Run
@@ -184,8 +183,7 @@ def _baselines(
 
 def _what_decides(subject: str, config: Config) -> Hashable:
   """Whatever a baseline depends on besides the seed: equal for runs that share it."""
-  mean, std = config.views.statistics
-  recipe = views.recipe(config.views.recipe, size=config.view_size, mean=mean, std=std)
+  recipe = config.views.build(config.view_size)
   images = dataclasses.replace(config.data, batch_size=2, on_error='skip')
   shown = (images, config.view_size, recipe.mean, recipe.std, config.knn.k, config.knn.temperature)
   return (*shown, config.model) if subject == RANDOM_INIT else shown

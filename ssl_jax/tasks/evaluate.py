@@ -34,7 +34,7 @@ def evaluate(config: Config) -> int:
     OSError: data or a checkpoint cannot be read, or the folder cannot be written.
   """
   if jax.process_count() > 1:
-    raise UsageError('--devices.processes: found more than 1, must be 1 for --task=evaluate')
+    raise UsageError('--devices.num_processes: found more than 1, must be 1 for --task=evaluate')
   log = lambda line: print(line, flush=True)
   if config.compare:
     return _compare(config, log)

@@ -7,6 +7,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ssl_jax.arguments import ArgumentError
+
 AXIS = 'data'
 
 
@@ -39,4 +41,4 @@ def put(array: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
 def check_batch(mesh: Mesh, batch_size: int, name: str = 'data.batch_size') -> None:
   """Raises ValueError when a batch cannot be split evenly over the devices."""
   if batch_size % mesh.size:
-    raise ValueError(f'{name}: found {batch_size}, must be a multiple of the {mesh.size} devices')
+    raise ArgumentError(name, batch_size, f'a multiple of the {mesh.size} devices')

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssl_jax.models.arguments import check_choice
+from ssl_jax.arguments import ArgumentError, check_choice, check_number
 
 NAMES = ('sgd', 'lars', 'larc', 'adamw', 'adam')
 EXCLUSIONS = ('none', 'norm_and_bias', 'legacy_triplet', 'legacy_iccl')
@@ -62,18 +62,15 @@ def build(
   check_choice('name', name, NAMES)
   check_choice('weight_decay_exclude', weight_decay_exclude, EXCLUSIONS)
   for argument, number in (('momentum', momentum), ('beta1', beta1), ('beta2', beta2)):
-    if not 0 <= number < 1:
-      raise ValueError(f'{argument}: found {number}, must be at least 0 and below 1')
+    check_number(argument, number, at_least=0, below=1)
   for argument, number in (
     ('weight_decay', weight_decay),
     ('clip_norm', clip_norm),
     ('excluded_lr_scale', excluded_lr_scale),
   ):
-    if not 0 <= number < float('inf'):
-      raise ValueError(f'{argument}: found {number}, must be 0 or more and finite')
+    check_number(argument, number, at_least=0)
   for argument, number in (('trust_coefficient', trust_coefficient), ('eps', eps)):
-    if not 0 < number < float('inf'):
-      raise ValueError(f'{argument}: found {number}, must be above 0 and finite')
+    check_number(argument, number, above=0)
 
   mask = lambda params: weight_decay_mask(params, weight_decay_exclude)
   decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
@@ -182,7 +179,7 @@ def _scale_each(
     updates: chex.ArrayTree, state: optax.EmptyState, params: chex.ArrayTree | None = None
   ) -> tuple[chex.ArrayTree, optax.EmptyState]:
     if params is None:
-      raise ValueError('params: found None, must be given: the ratios need their norms')
+      raise ArgumentError('params', 'None', 'given: the ratios need their norms')
     return jax.tree.map(scale, weight_decay_mask(params, exclude), updates, params), state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -8,7 +8,6 @@ float scalar, so it also yields the learning rate for the metrics. Its settings 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import chex
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ssl_jax.models.arguments import check_positive
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
 
 
 def warmup_cosine(
@@ -61,14 +60,13 @@ def warmup_cosine(
     ValueError: an argument is out of range.
   """
   _check_warmup(base, warmup_steps, warmup_ratio, steps_per_update)
-  check_positive('total_steps', total_steps)
+  check_whole('total_steps', total_steps)
   if epoch_steps is not None:
-    check_positive('epoch_steps', epoch_steps)
+    check_whole('epoch_steps', epoch_steps)
   elif warmup_by_epoch or schedule_by_epoch:
     by_epoch = 'warmup_by_epoch' if warmup_by_epoch else 'schedule_by_epoch'
-    raise ValueError(f'epoch_steps: found None, must be given with {by_epoch}')
-  if not 0 <= min_lr_ratio <= 1:
-    raise ValueError(f'min_lr_ratio: found {min_lr_ratio}, must be between 0 and 1')
+    raise ArgumentError('epoch_steps', 'None', f'given with {by_epoch}')
+  check_number('min_lr_ratio', min_lr_ratio, at_least=0, at_most=1)
   low = min_lr_ratio * base
   start = warmup_steps if cosine_after_warmup else 0
 
@@ -119,8 +117,7 @@ def step_decay(
   Raises:
     ValueError: an argument is out of range.
   """
-  if not 0 < factor < math.inf:
-    raise ValueError(f'factor: found {factor}, must be above 0 and finite')
+  check_number('factor', factor, above=0)
   warmed = constant(
     base, warmup_steps=warmup_steps, warmup_ratio=warmup_ratio, steps_per_update=steps_per_update
   )
@@ -136,13 +133,10 @@ def step_decay(
 
 
 def _check_warmup(base: float, steps: int, ratio: float, steps_per_update: int) -> None:
-  if not 0 <= base < float('inf'):
-    raise ValueError(f'base: found {base}, must be 0 or more and finite')
-  if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-    raise ValueError(f'warmup_steps: found {steps!r}, must be an integer of at least 0')
-  if not 0 <= ratio <= 1:
-    raise ValueError(f'warmup_ratio: found {ratio}, must be between 0 and 1')
-  check_positive('steps_per_update', steps_per_update)
+  check_number('base', base, at_least=0)
+  check_whole('warmup_steps', steps, 0)
+  check_number('warmup_ratio', ratio, at_least=0, at_most=1)
+  check_whole('steps_per_update', steps_per_update)
 
 
 def _ramp(step: jax.Array, warmup_steps: int, ratio: float) -> jax.Array:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.views import blur, color, crop, jitter
 from ssl_jax.views.recipe import Recipe
 from ssl_jax.views.sample import Parameters, draw_parameters
@@ -173,6 +174,5 @@ def _used(recipe: Recipe, probability: str) -> bool:
 
 def _check_images(images: jax.Array) -> None:
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-    raise ValueError(
-      f'images are {images.dtype} {list(images.shape)}; allowed: uint8 [batch, height, width, 3]'
-    )
+    found = f'{images.dtype} {list(images.shape)}'
+    raise ArgumentError('images', found, 'uint8 [batch, height, width, 3]')

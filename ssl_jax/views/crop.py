@@ -7,6 +7,8 @@ antialiasing filter and the horizontal flip all folded into the weights.
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import check_choice
+
 INTERPOLATIONS = ('bilinear', 'bicubic')
 ATTEMPTS = 10
 BOX_DRAWS = 2 * ATTEMPTS + 2
@@ -68,7 +70,7 @@ def resize_weights(
   Raises:
     ValueError: for an unknown interpolation.
   """
-  check_interpolation(interpolation)
+  check_choice('interpolation', interpolation, INTERPOLATIONS)
   start = jnp.asarray(start, jnp.float32)[..., None, None]
   length = jnp.asarray(length, jnp.float32)[..., None, None]
   target = jnp.arange(out_size, dtype=jnp.float32)[:, None]
@@ -171,11 +173,6 @@ def central_square(height: int, width: int) -> tuple[int, int, int, int]:
   """Top, left, height, width of the largest centered square."""
   side = min(height, width)
   return (height - side) // 2, (width - side) // 2, side, side
-
-
-def check_interpolation(interpolation: str) -> None:
-  if interpolation not in INTERPOLATIONS:
-    raise ValueError(f'interpolation is {interpolation!r}; allowed: {", ".join(INTERPOLATIONS)}')
 
 
 def _between(uniform: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:

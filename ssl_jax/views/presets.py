@@ -1,9 +1,9 @@
 """The view recipes of the papers, by name."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_number, check_whole
 from ssl_jax.views.recipe import CIFAR10_MEAN, CIFAR10_STD, Recipe, View
 
 _STANDARD_RATIO = (3 / 4, 4 / 3)
@@ -126,15 +126,11 @@ def recipe(
   Raises:
     ValueError: for an unknown name or a value out of range, naming the argument.
   """
-  if name not in _PRESETS:
-    nearest = difflib.get_close_matches(str(name), NAMES, n=3, cutoff=0.4)
-    hint = f'nearest: {", ".join(nearest)}; ' if nearest else ''
-    raise ValueError(f'view recipe is {name!r}; {hint}allowed: {", ".join(NAMES)}')
+  check_choice('name', name, NAMES)
   fields = _PRESETS[name]()
   views = fields['views']
   if crop_scale_min is not None:
-    if not 0 < crop_scale_min <= 1:
-      raise ValueError(f'crop_scale_min is {crop_scale_min!r}; allowed: above 0, at most 1')
+    check_number('crop_scale_min', crop_scale_min, above=0, at_most=1)
     views = tuple(
       dataclasses.replace(view, crop_scale=(crop_scale_min, view.crop_scale[1])) for view in views
     )
@@ -142,8 +138,8 @@ def recipe(
     hue = max(view.hue for view in views)
     limit = 0.5 / hue if hue else float('inf')
     if not 0 <= jitter_strength <= limit:
-      raise ValueError(
-        f'jitter_strength is {jitter_strength!r}; allowed: 0 to {limit:g} (a hue of half a turn)'
+      raise ArgumentError(
+        'jitter_strength', repr(jitter_strength), f'0 to {limit:g} (a hue of half a turn)'
       )
     views = tuple(_strengthen(view, jitter_strength) for view in views)
   if interpolation is not None:
@@ -153,12 +149,11 @@ def recipe(
     fields['mean'] = tuple(mean)
   if std is not None:
     fields['std'] = tuple(std)
-  if isinstance(local_crops, bool) or not isinstance(local_crops, int) or local_crops < 0:
-    raise ValueError(f'local_crops is {local_crops!r}; allowed: an integer of 0 or more')
+  check_whole('local_crops', local_crops, 0)
   if local_crops:
     low, high = local_scale
     if not 0 < low <= high <= 1:
-      raise ValueError(f'local_scale is {local_scale!r}; allowed: 0 < low <= high <= 1')
+      raise ArgumentError('local_scale', repr(local_scale), '0 < low <= high <= 1')
     local = dataclasses.replace(fields['views'][0], crop_scale=(low, high))
     fields['local_crops'] = Recipe(
       **{**fields, 'views': (local,) * local_crops}, size=local_size or max(size // 2, 1)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_number, check_whole
 from ssl_jax.views import crop
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,14 +72,14 @@ class View:
     _check_interval('crop_scale', self.crop_scale, high=1.0)
     _check_interval('crop_ratio', self.crop_ratio)
     _check_interval('blur_sigma', self.blur_sigma)
-    crop.check_interpolation(self.interpolation)
+    check_choice('interpolation', self.interpolation, crop.INTERPOLATIONS)
     for field in dataclasses.fields(self):
       if field.name.endswith('_prob'):
-        _check_range(field.name, getattr(self, field.name), 0.0, 1.0)
+        check_number(field.name, getattr(self, field.name), at_least=0, at_most=1)
     for name in ('brightness', 'contrast', 'saturation'):
-      _check_range(name, getattr(self, name), 0.0, math.inf)
-    _check_range('hue', self.hue, 0.0, 0.5)
-    _check_range('solarize_threshold', self.solarize_threshold, 0, 255)
+      check_number(name, getattr(self, name), at_least=0)
+    check_number('hue', self.hue, at_least=0, at_most=0.5)
+    check_number('solarize_threshold', self.solarize_threshold, at_least=0, at_most=255)
 
   @property
   def crops(self) -> bool:
@@ -113,13 +114,12 @@ class Recipe:
   def __post_init__(self) -> None:
     object.__setattr__(self, 'views', tuple(self.views))
     if not self.views or not all(isinstance(view, View) for view in self.views):
-      raise ValueError(f'views is {self.views!r}; allowed: one View or more')
-    if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-      raise ValueError(f'size is {self.size!r}; allowed: an integer of 1 or more, in pixels')
+      raise ArgumentError('views', repr(self.views), 'one View or more')
+    check_whole('size', self.size)
     object.__setattr__(self, 'mean', _floats('mean', self.mean, 3))
     object.__setattr__(self, 'std', _floats('std', self.std, 3))
-    if any(value <= 0 for value in self.std):
-      raise ValueError(f'std is {self.std}; allowed: values above 0')
+    for value in self.std:
+      check_number('std', value, above=0)
 
 
 def _floats(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:
@@ -128,18 +128,11 @@ def _floats(name: str, values: Sequence[float], count: int) -> tuple[float, ...]
   except (TypeError, ValueError):
     converted = ()
   if len(converted) != count or not all(map(math.isfinite, converted)):
-    raise ValueError(f'{name} is {values!r}; allowed: {count} finite numbers')
+    raise ArgumentError(name, repr(values), f'{count} finite numbers')
   return converted
 
 
 def _check_interval(name: str, interval: tuple[float, float], high: float = math.inf) -> None:
   if not 0 < interval[0] <= interval[1] <= high:
     limit = '' if high == math.inf else f' <= {high}'
-    raise ValueError(f'{name} is {interval}; allowed: (low, high) with 0 < low <= high{limit}')
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-  number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-  if not number or not low <= value <= high:
-    limit = f'{low} or more' if high == math.inf else f'{low} to {high}'
-    raise ValueError(f'{name} is {value!r}; allowed: {limit}')
+    raise ArgumentError(name, interval, f'(low, high) with 0 < low <= high{limit}')

@@ -8,8 +8,9 @@ from absl.testing import parameterized
 
 import ssl_jax
 from ssl_jax import cli, config
+from ssl_jax.arguments import setting
 from ssl_jax.config import flags
-from ssl_jax.config.flags import Parser, UsageError, setting
+from ssl_jax.config.flags import Parser, UsageError
 from ssl_jax.config.help import help_text, show_text
 
 

@@ -13,15 +13,15 @@ from tests.data.temporary_folder import TemporaryFolderTest
 
 class LoadTest(TemporaryFolderTest):
   @parameterized.parameters(
-    ('photograph', ", did you mean 'photographs'"),
-    ('Digits', ", did you mean 'digits'"),
-    ('folders:/x', ", did you mean 'folder:PATH'"),
-    ('npz', ", did you mean 'npz:PATH'"),
-    ('npz:', ", did you mean 'npz:PATH'"),
-    ('folder:', ", did you mean 'folder:PATH'"),
-    ('digits:8', ", did you mean 'digits'"),
-    ('/a/b.npz', ", did you mean 'npz:/a/b.npz'"),
-    ('/', ", did you mean 'folder:/'"),
+    ('photograph', '; nearest: photographs'),
+    ('Digits', '; nearest: digits'),
+    ('folders:/x', '; nearest: folder:PATH'),
+    ('npz', '; nearest: npz:PATH'),
+    ('npz:', '; nearest: npz:PATH'),
+    ('folder:', '; nearest: folder:PATH'),
+    ('digits:8', '; nearest: digits'),
+    ('/a/b.npz', '; nearest: npz:/a/b.npz'),
+    ('/', '; nearest: folder:/'),
     ('qqqq', ''),
     ('', ''),
   )
@@ -30,23 +30,23 @@ class LoadTest(TemporaryFolderTest):
       data.load(source)
     self.assertEqual(
       str(caught.exception),
-      f'data.source: found {source!r}{hint}; allowed photographs, digits, npz:PATH, folder:PATH',
+      f'source: found {source!r}, must be one of photographs, digits, npz:PATH, folder:PATH{hint}',
     )
 
   @parameterized.parameters(
-    ({'image_size': 0}, 'data.image_size: found 0, allowed 1 or more'),
+    ({'image_size': 0}, 'image_size: found 0, must be a whole number >= 1'),
     (
       {'imbalance_factor': 0.0},
-      'data.imbalance_factor: found 0.0, allowed above 0, at most 1 (off)',
+      'imbalance_factor: found 0.0, must be > 0 and <= 1',
     ),
     (
       {'imbalance_factor': float('nan')},
-      'data.imbalance_factor: found nan, allowed above 0, at most 1 (off)',
+      'imbalance_factor: found nan, must be > 0 and <= 1',
     ),
-    ({'train_limit': -1}, 'data.train_limit: found -1, allowed 0 (all images) or more'),
-    ({'test_fraction': 1.0}, 'data.test_fraction: found 1.0, allowed 0 or more, below 1'),
-    ({'on_error': 'ignore'}, "data.on_error: found 'ignore', allowed skip or fail"),
-    ({'seed': -1}, 'data.seed: found -1, allowed 0 to 2**63 - 1'),
+    ({'train_limit': -1}, 'train_limit: found -1, must be a whole number >= 0'),
+    ({'test_fraction': 1.0}, 'test_fraction: found 1.0, must be >= 0 and < 1'),
+    ({'on_error': 'ignore'}, "on_error: found 'ignore', must be one of skip, fail"),
+    ({'seed': -1}, f'seed: found -1, must be a whole number from 0 to {2**63 - 1}'),
   )
   def test_wrong_options(self, options, message):
     with self.assertRaises(ValueError) as caught:
@@ -69,9 +69,7 @@ class LoadTest(TemporaryFolderTest):
   def test_long_tail_needs_labels(self):
     path = self.folder / 'a.npz'
     np.savez(path, train_images=np.zeros((9, 4, 4, 3), np.uint8))
-    with self.assertRaisesRegex(
-      ValueError, r'^data\.imbalance_factor: found 0\.5 on images without'
-    ):
+    with self.assertRaisesRegex(ValueError, r'^imbalance_factor: found 0\.5 on images without'):
       data.load(f'npz:{path}', imbalance_factor=0.5)
 
   def test_without_pillow(self):
@@ -80,7 +78,7 @@ class LoadTest(TemporaryFolderTest):
     with mock.patch.dict(sys.modules, {'PIL': None}):
       self.assertLen(data.load(f'npz:{path}', image_size=4, test_fraction=0).train, 9)
       for source in (f'npz:{path}', f'folder:{self.folder}', 'photographs', 'digits'):
-        with self.assertRaisesRegex(ValueError, r'^data\.source: this source needs Pillow: pip'):
+        with self.assertRaisesRegex(ValueError, '^source: found images .* without Pillow: pip'):
           data.load(source, image_size=5)
 
   def test_tilde_is_the_home_folder(self):

@@ -44,20 +44,20 @@ class ArraySourceTest(chex.TestCase):
 
   @parameterized.parameters(1, 4, 6)
   def test_wrong_number_of_names(self, count):
-    with self.assertRaisesRegex(ValueError, f'^names: found {count}, allowed 5, one an image$'):
+    with self.assertRaisesRegex(ValueError, f'^names: found {count}, must be 5, one an image$'):
       dataclasses.replace(_source(5), names=('a',) * count)
 
   @parameterized.parameters(
     (
       np.zeros((2, 4, 4, 3), np.float32),
       None,
-      r'^images: found float32 \[2, 4, 4, 3\], allowed uint8',
+      r'^images: found float32 \[2, 4, 4, 3\], must be uint8',
     ),
     (np.zeros((2, 4, 4, 1), np.uint8), None, r'^images: found uint8 \[2, 4, 4, 1\]'),
     (
       np.zeros((2, 4, 4, 3), np.uint8),
       np.zeros(3, np.int32),
-      r'^labels: found int32 \[3\], allowed',
+      r'^labels: found int32 \[3\], must be',
     ),
     (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), '^labels: found int64'),
   )

@@ -103,9 +103,9 @@ class FolderTest(TemporaryFolderTest):
 
   def test_ambiguous_layouts(self):
     self.add_classes('test/')
-    self.assert_refused(ValueError, r'images: found test/ without train/; allowed both')
+    self.assert_refused(ValueError, r'images: found test/ without train/, must be both')
     self.add_classes('train/', classes=('cat', 'dog'))
-    self.assert_refused(ValueError, r"test: found class 'eel', which train/ does not have; allowed")
+    self.assert_refused(ValueError, r"test: found class 'eel', which train/ does not have, must be")
 
   def test_held_out_images_are_fixed_by_their_names(self):
     self.add_classes(each=40)
@@ -240,7 +240,7 @@ class FolderTest(TemporaryFolderTest):
   def test_more_than_the_memory_is_refused_before_decoding(self):
     self.add('0.png', '1.png')
     message = (
-      r'2 images of 4000000x4000000 pixels need \d+\.\d GiB, allowed .*lower data\.image_size'
+      r'image_size: found 4000000, with which 2 images need \d+\.\d GiB, must be smaller: .* GiB'
     )
     self.assert_refused(ValueError, message, image_size=4_000_000)
 

@@ -96,12 +96,12 @@ class NpzTest(TemporaryFolderTest):
     (
       'no_train_images',
       {'images': _images(2, 4, 4, 3)},
-      "'train_images' is missing; found images; all",
+      'found images, must be arrays of the names train_im',
     ),
     (
       'nothing',
       {},
-      "'train_images' is missing; found no array; allowed train_images, train_labels",
+      'found no array, must be arrays of the names train_images, train_labels',
     ),
     (
       'float',
@@ -112,9 +112,9 @@ class NpzTest(TemporaryFolderTest):
     (
       'channels_first',
       {'train_images': _images(2, 3, 4, 4)},
-      r'found uint8 \[2, 3, 4, 4\], allowed',
+      r'found uint8 \[2, 3, 4, 4\], must be',
     ),
-    ('rgba', {'train_images': _images(2, 4, 4, 4)}, r'found uint8 \[2, 4, 4, 4\], allowed uint8'),
+    ('rgba', {'train_images': _images(2, 4, 4, 4)}, r'found uint8 \[2, 4, 4, 4\], must be uint8'),
     ('flat', {'train_images': _images(2, 48)}, r'found uint8 \[2, 48\]'),
     ('none', {'train_images': _images(0, 4, 4, 3)}, 'holds no pixel'),
     ('no_pixels', {'train_images': _images(2, 0, 4, 3)}, 'holds no pixel'),
@@ -126,27 +126,27 @@ class NpzTest(TemporaryFolderTest):
     (
       'test_labels_alone',
       {'train_images': _images(2, 4, 4, 3), 'test_labels': np.zeros(2, int)},
-      "'test_labels' is there, but 'test_images' is missing",
+      "'test_labels': found alone, must be beside 'test_images'",
     ),
-    ('object', {'train_images': np.array([{}])}, "'train_images' holds pickled Python objects"),
+    ('object', {'train_images': np.array([{}])}, "'train_images': found pickled Python objects"),
   )
   def test_wrong_images(self, arrays, message):
     self.assert_refused(ValueError, message, arrays)
 
   @parameterized.named_parameters(
-    ('length', np.zeros(3, int), r"'train_labels': found int64 \[3\], allowed integers \[2\]"),
-    ('column', np.zeros((2, 1), int), r'found int64 \[2, 1\], allowed integers \[2\]'),
+    ('length', np.zeros(3, int), r"'train_labels': found int64 \[3\], must be integers \[2\]"),
+    ('column', np.zeros((2, 1), int), r'found int64 \[2, 1\], must be integers \[2\]'),
     ('float', np.zeros(2), r'found float64 \[2\]'),
-    ('negative', np.array([0, -1]), 'found labels from -1 to 0, allowed 0 to 65535'),
+    ('negative', np.array([0, -1]), 'found labels from -1 to 0, must be 0 to 65535'),
     ('huge', np.array([0, 2**62]), 'found labels from 0 to 4611686018427387904'),
-    ('object', np.array([None, {}]), 'holds pickled Python objects, which are never loaded'),
+    ('object', np.array([None, {}]), 'found pickled Python objects, which are never loaded'),
   )
   def test_wrong_labels(self, labels, message):
     arrays = {'train_images': _images(2, 4, 4, 3), 'train_labels': labels}
     self.assert_refused(ValueError, message, arrays)
 
   @parameterized.named_parameters(
-    ('too_few', np.array(['a']), r'found <U1 \[1\], allowed a string for each of the 2 labels'),
+    ('too_few', np.array(['a']), r'found <U1 \[1\], must be a string for each of the 2 labels'),
     ('numbers', np.array([1, 2]), r'found int64 \[2\]'),
   )
   def test_wrong_classes(self, classes, message):

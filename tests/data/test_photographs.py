@@ -96,7 +96,7 @@ class PhotographsTest(chex.TestCase):
 
   def test_missing_package_and_missing_picture(self):
     with self.assertRaisesRegex(
-      ValueError, r"^data\.source: found 'photographs', which needs no-such"
+      ValueError, "^source: found 'photographs', must be another source without no-such: pip"
     ):
       photographs.picture_path('no-such', 'no_such_module', 'a.png')
     with self.assertRaisesRegex(

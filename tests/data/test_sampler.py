@@ -66,18 +66,18 @@ class OrderTest(chex.TestCase):
   @parameterized.parameters(
     (
       (0, 5, 6),
-      r'^data\.batch_size: found 6, but there are only 5 training images; allowed 1 to 5$',
+      r'^batch_size: found 6, but there are only 5 training images, must be 1 to 5$',
     ),
-    ((0, 0, 1), r'^data\.batch_size: found 1, but there are only 0 training'),
-    ((0, 5, 0), r'^data\.batch_size: found 0, allowed 1 or more$'),
-    ((-1, 5, 2), r'^seed: found -1, allowed 0 or more$'),
+    ((0, 0, 1), r'^batch_size: found 1, but there are only 0 training'),
+    ((0, 5, 0), r'^batch_size: found 0, must be a whole number >= 1$'),
+    ((-1, 5, 2), r'^seed: found -1, must be a whole number >= 0$'),
   )
   def test_wrong_arguments(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
       data.EpochSampler(*arguments)
 
   def test_negative_index(self):
-    with self.assertRaisesRegex(ValueError, r'^index: found -1, allowed 0 or more$'):
+    with self.assertRaisesRegex(ValueError, r'^index: found -1, must be a whole number >= 0$'):
       data.EpochSampler(0, 4, 2).batch(-1)
 
 

@@ -46,14 +46,14 @@ class LongTailTest(chex.TestCase):
     np.testing.assert_array_equal(np.bincount(kept), [8, 3, 4])
 
   @parameterized.parameters(
-    (None, 0.1, 'images without labels; allowed 1'),
-    (np.zeros(5, np.int32), 0.1, 'on 1 class, allowed with 2 or more'),
-    (np.arange(6, dtype=np.int32) % 2, 0.1, r'without an image; allowed from 0\.333 to 1 with 3'),
-    (np.arange(6, dtype=np.int32) % 2, 0.0, 'allowed above 0 and at most 1'),
-    (np.arange(6, dtype=np.int32) % 2, 1.5, 'allowed above 0 and at most 1'),
+    (None, 0.1, 'images without labels, must be 1'),
+    (np.zeros(5, np.int32), 0.1, 'on 1 class, must be 1, or on 2 classes or more'),
+    (np.arange(6, dtype=np.int32) % 2, 0.1, r'without an image, must be from 0\.333 to 1 with 3'),
+    (np.arange(6, dtype=np.int32) % 2, 0.0, 'must be > 0 and <= 1'),
+    (np.arange(6, dtype=np.int32) % 2, 1.5, 'must be > 0 and <= 1'),
   )
   def test_wrong_arguments(self, labels, factor, message):
-    with self.assertRaisesRegex(ValueError, rf'^data\.imbalance_factor: found {factor}.*{message}'):
+    with self.assertRaisesRegex(ValueError, rf'^imbalance_factor: found {factor}.*{message}'):
       data.long_tail_indices(labels, factor)
 
 

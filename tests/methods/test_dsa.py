@@ -112,18 +112,18 @@ class WithDSATest(chex.TestCase):
   @parameterized.parameters(
     ({'dsa_prior': 'checkpoint'}, 'dsa_prior_run: found , must be the folder of a run'),
     ({'dsa_prior_run': 'runs/a'}, 'dsa_prior_run: found runs/a, must be empty unless'),
-    ({'dsa_preset': 'best'}, 'dsa_preset: found best, must be one of paper'),
+    ({'dsa_preset': 'best'}, "dsa_preset: found 'best', must be one of paper"),
     ({'dsa_group_size': -1}, 'dsa_group_size: found -1'),
     ({'dsa_regularizer_weight': -0.5}, 'dsa_regularizer_weight: found -0.5, must be >= 0, or -1'),
   )
   def test_wrong_values(self, hyperparameters, pattern):
-    with self.assertRaisesRegex(ValueError, f'method.{pattern}'):
+    with self.assertRaisesRegex(ValueError, f'{pattern}'):
       methods.create('simclr+dsa', **hyperparameters)
 
   def test_groups_divide_the_batch_and_hold_the_neighbors(self):
-    with self.assertRaisesRegex(ValueError, 'method.dsa_group_size: found 3, must be a divisor'):
+    with self.assertRaisesRegex(ValueError, 'dsa_group_size: found 3, must be a divisor'):
       tiny.method('simclr+dsa', dsa_group_size=3).validate_batch(8, 8)
-    with self.assertRaisesRegex(ValueError, 'method.dsa_neighbors: found 4, must be at most 3'):
+    with self.assertRaisesRegex(ValueError, 'dsa_neighbors: found 4, must be at most 3'):
       tiny.method('simclr+dsa', dsa_neighbors=4).validate_batch(8, 8)
 
   def test_needs_the_unaugmented_images(self):

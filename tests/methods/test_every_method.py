@@ -125,7 +125,7 @@ class EveryMethodTest(chex.TestCase):
 
   @parameterized.parameters(*NAMES)
   def test_refuses_to_run_before_setup(self, name):
-    with self.assertRaisesRegex(ValueError, 'method.encoder: found None, must be set by setup'):
+    with self.assertRaisesRegex(ValueError, 'encoder: found None, must be set by setup'):
       methods.create(name).init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
 
 

@@ -24,11 +24,11 @@ class RegistryTest(chex.TestCase):
       assert methods.get(name).name == methods.create(name).name == name
 
   def test_unknown_names_give_the_nearest(self):
-    with self.assertRaisesRegex(ValueError, "method.name: found 'simclar'; nearest: simclr, .*; a"):
+    with self.assertRaisesRegex(ValueError, "name: found 'simclar', .*; nearest: simclr, "):
       methods.get('simclar')
-    with self.assertRaisesRegex(ValueError, 'method.temprature: .* nearest: temperature'):
+    with self.assertRaisesRegex(ValueError, "found 'temprature', .* nearest: temperature"):
       methods.create('simclr', temprature=1.0)
-    with self.assertRaisesRegex(ValueError, 'method.encoder: found'):
+    with self.assertRaisesRegex(ValueError, "hyper-parameter: found 'encoder', must be"):
       methods.create('simclr', encoder=None)
 
   def test_examples(self):
@@ -49,25 +49,25 @@ class DeclarationTest(chex.TestCase):
         assert field.name in ('encoder', 'total_steps', 'class_counts')
 
   @parameterized.parameters(
-    ('simclr', {'temperature': -1}, 'method.temperature: found -1, must be > 0'),
-    ('simclr', {'temperature': 'low'}, 'method.temperature: found low, must be a float'),
-    ('simclr', {'temperature': True}, 'method.temperature: found True, must be a float'),
-    ('simclr', {'temperature': float('nan')}, 'method.temperature: found nan'),
-    ('simclr', {'projector_layers': 0}, 'method.projector_layers: found 0, must be >= 1'),
-    ('simclr', {'projector_out': 2.5}, 'method.projector_out: found 2.5, must be a whole number'),
-    ('byol', {'base_momentum': 1.5}, 'method.base_momentum: found 1.5, must be between 0 and 1'),
-    ('byol', {'predictor_hidden': 0}, 'method.predictor_hidden: found 0'),
+    ('simclr', {'temperature': -1}, 'temperature: found -1, must be > 0'),
+    ('simclr', {'temperature': 'low'}, "temperature: found 'low', must be "),
+    ('simclr', {'temperature': True}, 'temperature: found True, must be '),
+    ('simclr', {'temperature': float('nan')}, 'temperature: found nan'),
+    ('simclr', {'projector_layers': 0}, 'projector_layers: found 0, must be '),
+    ('simclr', {'projector_out': 2.5}, 'projector_out: found 2.5, must be a whole number'),
+    ('byol', {'base_momentum': 1.5}, 'base_momentum: found 1.5, must be '),
+    ('byol', {'predictor_hidden': 0}, 'predictor_hidden: found 0'),
     ('truncated_triplet', {'deputy': 'mean'}, 'must be one of window, rank, median, hardest'),
-    ('truncated_triplet', {'rank_low': 0}, 'method.rank_low: found 0'),
-    ('truncated_triplet', {'rank_high': 1}, 'method.rank_high: found 1, must be >= rank_low, 2'),
-    ('truncated_triplet', {'rank': 0}, 'method.rank: found 0'),
-    ('truncated_triplet', {'gamma': -0.1}, 'method.gamma: found -0.1'),
-    ('truncated_triplet', {'margin': float('inf')}, 'method.margin: found inf'),
-    ('truncated_triplet', {'scale': 0.0}, 'method.scale: found 0.0'),
-    ('truncated_triplet', {'group_size': -1}, 'method.group_size: found -1'),
-    ('truncated_triplet', {'online_resize': [96]}, 'method.online_resize: found .*a tuple'),
-    ('truncated_triplet', {'online_resize': (0,)}, 'method.online_resize: found'),
-    ('truncated_triplet', {'projector_out': -1}, 'method.projector_out: found -1'),
+    ('truncated_triplet', {'rank_low': 0}, 'rank_low: found 0'),
+    ('truncated_triplet', {'rank_high': 1}, 'rank_high: found 1, must be >= rank_low, 2'),
+    ('truncated_triplet', {'rank': 0}, 'rank: found 0'),
+    ('truncated_triplet', {'gamma': -0.1}, 'gamma: found -0.1'),
+    ('truncated_triplet', {'margin': float('inf')}, 'margin: found inf'),
+    ('truncated_triplet', {'scale': 0.0}, 'scale: found 0.0'),
+    ('truncated_triplet', {'group_size': -1}, 'group_size: found -1'),
+    ('truncated_triplet', {'online_resize': [96]}, 'online_resize: found .*a tuple'),
+    ('truncated_triplet', {'online_resize': (0,)}, 'online_resize: found'),
+    ('truncated_triplet', {'projector_out': -1}, 'projector_out: found -1'),
   )
   def test_wrong_values(self, name, hyperparameters, pattern):
     with self.assertRaisesRegex(ValueError, pattern) as caught:

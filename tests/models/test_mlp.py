@@ -135,11 +135,14 @@ class MlpTest(chex.TestCase):
 
   @parameterized.parameters(
     ({'layers': ()}, 'layers: found (), must be at least one width'),
-    ({'layers': (8, 0)}, 'layers: found 0, must be an integer of at least 1'),
+    ({'layers': (8, 0)}, 'layers: found 0, must be a whole number >= 1'),
     ({'in_features': -1}, 'in_features: found -1'),
-    ({'norms': (True,)}, 'norms: found (True,), must have 2 entries'),
-    ({'biases': (True,) * 3}, 'biases: found (True, True, True), must have 2 entries'),
-    ({'kernel_init': 'kaiming'}, "kernel_init: found 'kaiming'; nearest: kaiming_normal; allowed:"),
+    ({'norms': (True,)}, 'norms: found (True,), must be 2 entries'),
+    ({'biases': (True,) * 3}, 'biases: found (True, True, True), must be 2 entries'),
+    (
+      {'kernel_init': 'kaiming'},
+      "kernel_init: found 'kaiming', must be one of kaiming_normal, ",
+    ),
     ({'dtype': 'int8'}, "dtype: found 'int8'"),
   )
   def test_refuses_in_one_line(self, settings, message):

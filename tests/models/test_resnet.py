@@ -275,13 +275,16 @@ class ApplyTest(chex.TestCase):
 
 class RefusalTest(chex.TestCase):
   @parameterized.parameters(
-    ({'name': 'resnet181'}, "name: found 'resnet181'; nearest: resnet18"),
-    ({'name': 'vgg'}, "name: found 'vgg'; allowed: resnet10, resnet18, resnet34"),
-    ({'stem': 'cifar10'}, "stem: found 'cifar10'; nearest: cifar, cifar_padded; allowed: "),
+    ({'name': 'resnet181'}, '; nearest: resnet18'),
+    ({'name': 'vgg'}, "name: found 'vgg', must be one of resnet10, resnet18, resnet34"),
+    (
+      {'stem': 'cifar10'},
+      "stem: found 'cifar10', must be one of imagenet, cifar, cifar_padded; nearest: cifar, ",
+    ),
     ({'conv_init': 'zeros'}, "conv_init: found 'zeros'"),
     ({'stem_init': 'zeros'}, "stem_init: found 'zeros'"),
-    ({'dtype': 'float16'}, "dtype: found 'float16'; nearest: "),
-    ({'width': 0}, 'width: found 0, must be an integer of at least 1'),
+    ({'dtype': 'float16'}, "dtype: found 'float16', must be one of float32, "),
+    ({'width': 0}, 'width: found 0, must be a whole number >= 1'),
     ({'width': 1.5}, 'width: found 1.5'),
   )
   def test_settings(self, settings, message):

@@ -166,10 +166,10 @@ class OptionsTest(chex.TestCase):
   @parameterized.parameters(
     ('--seeds=0,x', '--seeds: found'),
     ('--seeds=', '--seeds: found none'),
-    ('--seeds=-1', 'must be between 0 and'),
+    ('--seeds=-1', 'whole number from 0 to'),
     ('--seeds=1,1', '--seeds: found 1 twice'),
-    ('--jobs=0', '--jobs: found 0, must be at least 1'),
-    ('--columns=knn,knm', '--columns: found knm, must be one of knn, .*nearest: knn'),
+    ('--jobs=0', '--jobs: found 0, must be a whole number >= 1'),
+    ('--columns=knn,knm', "--columns: found 'knm', must be one of knn, .*nearest: knn"),
     ('--columns=', '--columns: found none'),
     ('--colums=knn', '--colums: unknown flag; nearest: --columns'),
     ('other.sweep', "'other.sweep' is not a flag"),

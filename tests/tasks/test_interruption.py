@@ -92,7 +92,7 @@ class KilledTest(chex.TestCase):
     # A gentle learning rate: a great one doubles the rounding of the sums with every step.
     gentle = '--optimizer.learning_rate=0.001'
     self.run_to_the_end('whole', gentle)
-    self.run_to_the_end('moved', gentle, '--devices.simulate=4')
+    self.run_to_the_end('moved', gentle, '--devices.num_cpu_devices=4')
     # Stop half way by hiding the later checkpoints, then go on with one device.
     for newer in (self.folder / 'moved' / folder.CHECKPOINTS).iterdir():
       if newer.name.isdigit() and int(newer.name) > 9:

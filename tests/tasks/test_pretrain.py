@@ -135,7 +135,10 @@ class RefusalTest(TaskTest):
     ('--optimizer.learning_rate=inf', '--optimizer.learning_rate: found'),
     ('--views.recipe=simcrl', 'nearest: simclr'),
     ('--views.jitter_strength=50', '--views.jitter_strength'),
-    ('--optimizer.schedule=constant --optimizer.warmup_unit=epoch', '--optimizer.warmup_unit'),
+    (
+      '--optimizer.schedule=constant --optimizer.warmup_by_epoch=true',
+      '--optimizer.warmup_by_epoch',
+    ),
     ('--model.name=resnet19', 'nearest: resnet'),
     ('--epochs=0', '--epochs: found 0.0, must be above 0'),
     ('--protocols=linear', '--protocols: found linear'),

@@ -26,13 +26,13 @@ class ProcessesTest(chex.TestCase):
   def run_in(self, name, processes, *flags):
     """The metrics of a run in so many processes, and what the first of them printed."""
     together = (
-      f'--devices.coordinator=127.0.0.1:{free_port()}',
-      f'--devices.processes={processes}',
+      f'--devices.coordinator_address=127.0.0.1:{free_port()}',
+      f'--devices.num_processes={processes}',
     )
     running = []
     for number in range(processes):
       alone = together if processes > 1 else ()
-      share = (f'--devices.process={number}', f'--devices.simulate={4 // processes}')
+      share = (f'--devices.process_id={number}', f'--devices.num_cpu_devices={4 // processes}')
       argv = small_runs.arguments(self.images, self.folder / name, *alone, *share, *flags)
       running.append(small_runs.start(argv))
     results = [small_runs.finish(process) for process in running]

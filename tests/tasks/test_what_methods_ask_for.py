@@ -18,7 +18,7 @@ class AskingTest(TaskTest):
     images = small_runs.write_images(self.folder / 'unlabeled.npz', labeled=False)
     for name in ('supcon', 'supervised'):
       line = self.refused(f'--method.name={name}', f'--data.source=npz:{images}')
-      self.assertIn(f'--method.name: found {name}, which needs labels; the data has none', line)
+      self.assertIn(f'--method.name: found {name} on images without labels, must be', line)
 
   def test_labels_local_crops_and_the_meters_of_the_result(self):
     status, out, err = self.call(

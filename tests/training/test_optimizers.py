@@ -264,7 +264,7 @@ class UpdateRuleTest(chex.TestCase):
   @parameterized.parameters(
     (
       {'name': 'lasr'},
-      "name: found 'lasr'; nearest: lars, larc; allowed: sgd, lars, larc, adamw, adam",
+      "name: found 'lasr', must be one of sgd, lars, larc, adamw, adam; nearest: lars, larc",
     ),
     ({'weight_decay_exclude': 'norms'}, "weight_decay_exclude: found 'norms'"),
     ({'momentum': 1.0}, 'momentum: found 1.0'),

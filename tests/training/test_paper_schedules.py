@@ -121,10 +121,10 @@ class RateTest(chex.TestCase):
       '--optimizer.name=sgd',
       '--optimizer.momentum=0',
       '--optimizer.weight_decay=0',
-      '--optimizer.exclude=norm_and_bias',
+      '--optimizer.weight_decay_exclude=norm_and_bias',
       '--optimizer.learning_rate=3.2',
-      '--optimizer.excluded_rate_scale=0.024',
-      '--optimizer.final_ratio=0.001',
+      '--optimizer.excluded_lr_scale=0.024',
+      '--optimizer.min_lr_ratio=0.001',
       '--optimizer.warmup_epochs=10',
       '--optimizer.warmup_ratio=0',
     )
@@ -142,12 +142,15 @@ class RefusalTest(chex.TestCase):
     (('warmup_steps=-1',), 'warmup_steps: found -1'),
     (('schedule=step',), 'decay_epochs: found (none), must be given'),
     (('decay_epochs=3,-4',), 'decay_epochs: found 3,-4, must be empty'),
-    (('schedule=step', 'decay_epochs=inf'), 'decay_epochs: found inf, must be finite'),
+    (
+      ('schedule=step', 'decay_epochs=inf'),
+      'decay_epochs: found inf, must be a list of numbers, each a finite',
+    ),
     (('schedule=step', 'decay_epochs=1', 'decay_factor=0'), 'decay_factor: found 0'),
-    (('final_ratio=2',), 'final_ratio: found 2'),
-    (('schedule=constant', 'final_ratio=0.5'), 'final_ratio: found 0.5, must be 0'),
-    (('excluded_rate_scale=0.5',), 'excluded_rate_scale: found 0.5, must be 1'),
-    (('exclude=norm_and_bias', 'excluded_rate_scale=-1'), 'excluded_rate_scale: found -1'),
+    (('min_lr_ratio=2',), 'min_lr_ratio: found 2'),
+    (('schedule=constant', 'min_lr_ratio=0.5'), 'min_lr_ratio: found 0.5, must be 0'),
+    (('excluded_lr_scale=0.5',), 'excluded_lr_scale: found 0.5, must be 1'),
+    (('exclude=norm_and_bias', 'excluded_lr_scale=-1'), 'excluded_lr_scale: found -1'),
   )
   def test_in_one_line(self, flags, message):
     with self.assertRaises(UsageError) as caught:

@@ -97,21 +97,21 @@ class PresetTest(chex.TestCase):
 
   def test_unknown_name_gives_the_nearest_and_all(self):
     with self.assertRaisesRegex(
-      ValueError, "'simcrl'; nearest: simclr.*; allowed: .*byol"
+      ValueError, "found 'simcrl', must be .*byol.*; nearest: simclr"
     ) as caught:
       views.recipe('simcrl', size=32)
     self.assertNotIn('\n', str(caught.exception))
 
   @parameterized.parameters(
-    ({'size': 0}, 'size is 0; allowed'),
-    ({'size': 2.5}, 'size is 2.5'),
-    ({'crop_scale_min': 0.0}, r'crop_scale_min is 0\.0; allowed'),
-    ({'crop_scale_min': 1.5}, 'crop_scale_min is 1.5'),
-    ({'jitter_strength': -1.0}, r'jitter_strength is -1\.0; allowed: 0 to 5'),
-    ({'jitter_strength': 6.0}, 'jitter_strength is 6'),
-    ({'interpolation': 'area'}, "interpolation is 'area'; allowed: bilinear, bicubic"),
-    ({'mean': (0.5, 0.5)}, r'mean is \(0.5, 0.5\); allowed: 3'),
-    ({'std': (0.2, 0.0, 0.2)}, 'std is .*; allowed: values above 0'),
+    ({'size': 0}, 'size: found 0, must be a whole number >= 1'),
+    ({'size': 2.5}, 'size: found 2.5'),
+    ({'crop_scale_min': 0.0}, r'crop_scale_min: found 0\.0, must be'),
+    ({'crop_scale_min': 1.5}, 'crop_scale_min: found 1.5'),
+    ({'jitter_strength': -1.0}, r'jitter_strength: found -1\.0, must be 0 to 5'),
+    ({'jitter_strength': 6.0}, 'jitter_strength: found 6'),
+    ({'interpolation': 'area'}, "interpolation: found 'area', must be one of bilinear, bicubic"),
+    ({'mean': (0.5, 0.5)}, r'mean: found \(0.5, 0.5\), must be 3'),
+    ({'std': (0.2, 0.0, 0.2)}, r'std: found 0\.0, must be > 0'),
   )
   def test_refused_overrides(self, overrides, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -137,7 +137,7 @@ class ViewTest(chex.TestCase):
     *((name, 2) for name in ('blur_prob', 'solarize_prob', 'permutation_prob')),
   )
   def test_refused_fields_are_named(self, name, value):
-    with self.assertRaisesRegex(ValueError, f'^{name} is .*allowed'):
+    with self.assertRaisesRegex(ValueError, f'^{name}: found .*must be'):
       dataclasses.replace(views.View(), **{name: value})
 
   def test_lists_become_hashable_tuples(self):
@@ -148,7 +148,7 @@ class ViewTest(chex.TestCase):
 
   @parameterized.parameters((), (3,))
   def test_a_recipe_needs_views(self, *content):
-    with self.assertRaisesRegex(ValueError, 'views is'):
+    with self.assertRaisesRegex(ValueError, 'views: found'):
       views.Recipe(views=content, size=8)
 
 
@@ -167,9 +167,9 @@ class LocalCropsTest(chex.TestCase):
     self.assertIsNone(views.recipe('byol', size=32).local_crops)
 
   @parameterized.parameters(
-    ({'local_crops': -1}, 'local_crops is -1; allowed: an integer of 0 or more'),
-    ({'local_crops': 1.5}, 'local_crops is 1.5'),
-    ({'local_crops': 1, 'local_scale': (0.3, 0.2)}, 'local_scale is'),
+    ({'local_crops': -1}, 'local_crops: found -1, must be a whole number >= 0'),
+    ({'local_crops': 1.5}, 'local_crops: found 1.5'),
+    ({'local_crops': 1, 'local_scale': (0.3, 0.2)}, 'local_scale: found'),
   )
   def test_wrong_values(self, arguments, pattern):
     with self.assertRaisesRegex(ValueError, pattern):

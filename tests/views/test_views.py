@@ -249,7 +249,7 @@ class ArgumentTest(chex.TestCase):
       functools.partial(views.unaugmented, recipe),
       functools.partial(views.whole, recipe),
     ):
-      with self.assertRaisesRegex(ValueError, f'images are {found}; allowed: uint8'):
+      with self.assertRaisesRegex(ValueError, f'images: found {found}, must be uint8'):
         function(images)
 
   def test_the_smallest_images_work(self):

@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import l2_normalize
 
 Metrics = dict[str, jax.Array]
@@ -47,12 +48,12 @@ def as_batch(batch: Batch | chex.Array) -> Batch:
     batch = Batch(jnp.asarray(batch))
   shape = jnp.shape(batch.views)
   if len(shape) != 5 or shape[1] != 2:
-    raise ValueError(f'views: found shape {shape}, must be [batch, 2, height, width, channel]')
+    raise ArgumentError('views', f'shape {shape}', '[batch, 2, height, width, channel]')
   if batch.local_crops is not None:
     local = jnp.shape(batch.local_crops)
     if len(local) != 5 or local[0] != shape[0]:
-      raise ValueError(
-        f'local_crops: found shape {local}, must be [{shape[0]}, crop, height, width, channel]'
+      raise ArgumentError(
+        'local_crops', f'shape {local}', f'[{shape[0]}, crop, height, width, channel]'
       )
   return batch
 

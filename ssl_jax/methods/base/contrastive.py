@@ -27,7 +27,7 @@ class ContrastiveMethod(ProjectedMethod):
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     size = self.group_size or batch_size
-    self.require('group_size', batch_size % size == 0, f'a divisor of data.batch_size {batch_size}')
+    self.require('group_size', batch_size % size == 0, f'a divisor of the batch, {batch_size}')
 
   @property
   def in_groups(self) -> dict[str, Any]:

@@ -11,24 +11,15 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_settings, setting
 from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, feature_std
 from ssl_jax.models import Network
 
 Variables = dict[str, Any]
 
 
-def hyperparameter(default: Any, help: str, *, choices: Iterable[str] | None = None) -> Any:
-  """Declares a field that becomes the flag `--method.FIELD`.
-
-  Args:
-    default: a bool, int, float, str or tuple of numbers; values must be of its type.
-    help: one line for `--help`.
-    choices: the allowed values of a str.
-  """
-  metadata: dict[str, Any] = {'help': help}
-  if choices is not None:
-    metadata['choices'] = tuple(choices)
-  return dataclasses.field(default=default, metadata=metadata)
+# Declares a field of a method, which becomes the flag `--method.FIELD`.
+hyperparameter = setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +53,18 @@ class Method(abc.ABC):
   )
 
   def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):
-      if field.metadata.get('flag', True):
-        self._check_declaration(field)
     self.validate()
 
-  @abc.abstractmethod
   def validate(self) -> None:
-    """Raises a ValueError, by `require`, for a hyper-parameter outside its range."""
+    """Checks the hyper-parameters as they are declared; sub-classes add how they fit each other.
+
+    Raises:
+      ArgumentError: naming the hyper-parameter.
+    """
+    check_settings(self)
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
-    """Raises a ValueError, by `require`, for what does not fit a batch of views of this side."""
+    """Raises an ArgumentError for a hyper-parameter that does not fit batches of such views."""
     del batch_size, view_size
 
   @abc.abstractmethod
@@ -112,7 +104,9 @@ class Method(abc.ABC):
     """
     counts = tuple(int(count) for count in class_counts)
     if self.needs_labels and not counts:
-      raise ValueError(f'method.name: found {self.name}, which needs labels; the data has none')
+      raise ArgumentError(
+        'name', f'{self.name} on images without labels', 'a method that needs none'
+      )
     return dataclasses.replace(self, encoder=encoder, total_steps=total_steps, class_counts=counts)
 
   def init(self, key: chex.PRNGKey, images: chex.Array) -> Variables:
@@ -156,7 +150,7 @@ class Method(abc.ABC):
     Raises:
       ValueError: the method has no moving average, or `setup` was not called.
     """
-    raise ValueError(f'method.name: found {self.name}, which has no moving average')
+    raise ArgumentError('name', self.name, 'a method with a moving average')
 
   def features(self, variables: Variables, images: chex.Array) -> jax.Array:
     """The encoder's output with running statistics, for evaluation.
@@ -186,7 +180,7 @@ class Method(abc.ABC):
   def require_encoder(self) -> Network:
     """The encoder; ValueError before `setup`."""
     if self.encoder is None:
-      raise ValueError('method.encoder: found None, must be set by setup(encoder=..., ...)')
+      raise ArgumentError('encoder', None, 'set by setup(encoder=..., ...)')
     return self.encoder
 
   def run_progress(self, step: chex.Numeric) -> jax.Array:
@@ -200,23 +194,10 @@ class Method(abc.ABC):
   def require_total_steps(self) -> int:
     """The forward batches of the run; ValueError before `setup`."""
     if self.total_steps < 1:
-      raise ValueError(f'total_steps: found {self.total_steps}, must be >= 1; set it by setup(...)')
+      raise ArgumentError('total_steps', self.total_steps, '>= 1; set it by setup(...)')
     return self.total_steps
 
   def require(self, field: str, condition: bool, allowed: str) -> None:
-    """Raises `method.FIELD: found VALUE, must be ALLOWED` unless `condition`."""
+    """Raises an ArgumentError about a hyper-parameter unless `condition`."""
     if not condition:
-      raise ValueError(f'method.{field}: found {getattr(self, field)}, must be {allowed}')
-
-  def _check_declaration(self, field: dataclasses.Field) -> None:
-    value, kind = getattr(self, field.name), type(field.default)
-    numbers = (int, float) if kind is float else (kind,)
-    fits = isinstance(value, numbers) and (kind is bool or not isinstance(value, bool))
-    self.require(
-      field.name,
-      fits,
-      {'str': 'text', 'int': 'a whole number'}.get(kind.__name__, f'a {kind.__name__}'),
-    )
-    choices = field.metadata.get('choices')
-    if choices:
-      self.require(field.name, value in choices, f'one of {", ".join(choices)}')
+      raise ArgumentError(field, getattr(self, field), allowed)

@@ -83,6 +83,7 @@ class OnlineTargetMethod(Method):
   target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
 
   def validate(self) -> None:
+    super().validate()
     for field in ('projector_layers', 'projector_hidden', 'projector_out', 'predictor_hidden'):
       self.require(field, getattr(self, field) >= 1, '>= 1')
     self.require('predictor_layers', self.predictor_layers >= 0, '>= 0')

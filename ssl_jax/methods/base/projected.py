@@ -35,6 +35,7 @@ class ProjectedMethod(Method):
   batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
 
   def validate(self) -> None:
+    super().validate()
     self.require('projector_layers', self.projector_layers >= 1, '>= 1')
     self.require('projector_hidden', self.projector_hidden >= 0, '>= 0')
     self.require('projector_out', self.projector_out >= 1, '>= 1')

@@ -52,7 +52,7 @@ def analyze(config: Config) -> int:
     OSError: data cannot be read, or the folder cannot be written.
   """
   if jax.process_count() > 1:
-    raise UsageError('--devices.processes: found more than 1, must be 1 for --task=analyze')
+    raise UsageError('--devices.num_processes: found more than 1, must be 1 for --task=analyze')
   log = lambda line: print(line, flush=True)
   if config.class_counts:
     return _plan(config, log)

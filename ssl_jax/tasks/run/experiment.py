@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -13,11 +12,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from ssl_jax import data, methods, models, views
+from ssl_jax import data, methods, views
 from ssl_jax.config import Config
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.training import mesh as mesh_lib
-from ssl_jax.training import optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,19 +84,14 @@ class Experiment:
 
 
 @contextlib.contextmanager
-def refusals_are_the_users(section: str = '') -> Iterator[None]:
-  """Functions refuse an argument by ValueError; while a run is put together a flag was behind it.
-
-  `section` is the flag's, for functions whose messages begin with the bare argument.
-  """
+def refusals_are_the_users(method: methods.Method | None = None) -> Iterator[None]:
   try:
-    yield
+    with flags_of('method', method or ()):
+      yield
   except UsageError:
     raise
   except ValueError as error:
-    message = f'{section}.{error}' if section else str(error)
-    named = re.match(r'(data|views|model|method|optimizer)\.\w+\b', message)
-    raise UsageError(f'--{message}' if named else message) from error
+    raise UsageError(str(error)) from error
 
 
 def build_experiment(config: Config, log: Callable[[str], None] = print) -> Experiment:
@@ -112,81 +105,36 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
     UsageError: a setting does not fit the data, the devices or another setting.
     OSError: the data cannot be read.
   """
-  with refusals_are_the_users():
-    mesh = mesh_lib.make_mesh()
+  mesh = mesh_lib.make_mesh()
+  with flags_of('data', config.data):
     mesh_lib.check_batch(mesh, config.data.batch_size)
+  with flags_of('method', config.method):
     config.method.validate_batch(config.data.batch_size, config.view_size)
-  recipe = view_recipe(config)
-  with refusals_are_the_users():
-    encoder = models.resnet(**dataclasses.asdict(config.model))
-    # The held-out images do not depend on --seed: runs of several seeds share one test set.
-    dataset = data.load(
-      config.data.source,
-      image_size=config.data.image_size,
-      imbalance_factor=config.data.imbalance_factor,
-      train_limit=config.data.train_limit,
-      test_fraction=config.data.test_fraction,
-      on_error=config.data.on_error,
-      log=log,
-    )
-    warn_of_unseen_classes(dataset, log)
+  recipe = config.views.build(config.view_size)
+  encoder = config.model.build()
+  dataset = config.data.load(log)
+  warn_of_unseen_classes(dataset, log)
+  with flags_of('data', config.data):
     order = data.EpochSampler(
       seed=config.seed, length=len(dataset.train), batch_size=config.data.batch_size
     )
-    accumulation = config.optimizer.accumulation_steps
-    batches = round(config.epochs * order.batches_per_epoch)
-    total_steps = config.steps or batches // accumulation
-    if not total_steps:
-      raise UsageError(
-        f'--epochs: found {config.epochs:g}, which is {batches} batches; '
-        f'one update takes {accumulation} (--optimizer.accumulation_steps)'
-      )
-    schedule = _schedule(config, order.batches_per_epoch, total_steps * accumulation)
-    settings = config.optimizer
-    optimizer = optimizers.build(
-      settings.name,
-      schedule=schedule,
-      momentum=settings.momentum,
-      nesterov=settings.nesterov,
-      beta1=settings.beta1,
-      beta2=settings.beta2,
-      weight_decay=settings.weight_decay,
-      weight_decay_exclude=settings.exclude,
-      excluded_lr_scale=settings.excluded_rate_scale,
-      trust_coefficient=settings.trust_coefficient,
-      clip_norm=settings.clip_norm,
+  accumulation = config.optimizer.accumulation_steps
+  batches = round(config.epochs * order.batches_per_epoch)
+  total_steps = config.steps or batches // accumulation
+  if not total_steps:
+    raise UsageError(
+      f'--epochs: found {config.epochs:g}, which is {batches} batches; '
+      f'one update takes {accumulation} (--optimizer.accumulation_steps)'
     )
-    labels = dataset.train.labels
+  schedule = config.optimizer.build_schedule(order.batches_per_epoch, total_steps * accumulation)
+  optimizer = config.optimizer.build(schedule)
+  labels = dataset.train.labels
+  counts = () if labels is None else np.bincount(labels, minlength=len(dataset.class_names))
+  with flags_of('method', config.method):
     method = config.method.setup(
-      encoder=encoder,
-      total_steps=total_steps * accumulation,
-      class_counts=()
-      if labels is None
-      else np.bincount(labels, minlength=len(dataset.class_names)),
+      encoder=encoder, total_steps=total_steps * accumulation, class_counts=counts
     )
   return Experiment(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
-
-
-def view_recipe(config: Config) -> views.Recipe:
-  """The distribution of views that `config` describes.
-
-  Raises:
-    UsageError: a setting of the views is not allowed.
-  """
-  mean, std = config.views.statistics
-  with refusals_are_the_users('views'):
-    return views.recipe(
-      config.views.recipe,
-      size=config.view_size,
-      crop_scale_min=config.views.crop_scale_min or None,
-      jitter_strength=config.views.jitter_strength,
-      interpolation=None if config.views.interpolation == 'recipe' else config.views.interpolation,
-      local_crops=config.views.local_crops,
-      local_size=config.views.local_size,
-      local_scale=(config.views.local_scale_min, config.views.local_scale_max),
-      mean=mean,
-      std=std,
-    )
 
 
 def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) -> None:
@@ -199,54 +147,18 @@ def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) ->
     log(f'warning   {unseen:,} test images are of classes without training images')
 
 
-def _schedule(config: Config, batches_per_epoch: int, total_batches: int) -> optax.Schedule:
-  settings = config.optimizer
-  # A recipe cut short by --steps, to try it out, may be over before its warm-up is.
-  warmup = settings.warmup_steps or round(settings.warmup_epochs * batches_per_epoch)
-  warmup = min(warmup, total_batches)
-  if settings.schedule == 'step':
-    return schedules.step_decay(
-      settings.learning_rate,
-      decay_steps=[
-        round(epoch * batches_per_epoch) + (total_batches if epoch < 0 else 0)
-        for epoch in settings.decay_epochs
-      ],
-      factor=settings.decay_factor,
-      warmup_steps=warmup,
-      warmup_ratio=settings.warmup_ratio,
-      steps_per_update=settings.accumulation_steps,
-    )
-  if settings.schedule == 'constant':
-    return schedules.constant(
-      settings.learning_rate,
-      warmup_steps=warmup,
-      warmup_ratio=settings.warmup_ratio,
-      steps_per_update=settings.accumulation_steps,
-    )
-  return schedules.warmup_cosine(
-    settings.learning_rate,
-    total_steps=total_batches,
-    warmup_steps=warmup,
-    warmup_ratio=settings.warmup_ratio,
-    warmup_by_epoch=settings.warmup_unit == 'epoch',
-    schedule_by_epoch=settings.schedule_unit == 'epoch',
-    epoch_steps=batches_per_epoch,
-    min_lr_ratio=settings.final_ratio,
-    cosine_after_warmup=settings.cosine_after_warmup,
-    steps_per_update=settings.accumulation_steps,
-  )
-
-
 def start_devices(config: Config) -> None:
   """Chooses platform and number of devices; must run before the first use of a device."""
   settings = config.devices
-  platform = 'cpu' if settings.simulate else settings.platform
+  platform = 'cpu' if settings.num_cpu_devices else settings.platform
   if platform != 'auto':
     # JAX names the maker; a list of makers would fail for every one that is absent.
     jax.config.update('jax_platforms', {'gpu': 'cuda'}.get(platform, platform))
-  if settings.simulate:
-    jax.config.update('jax_num_cpu_devices', settings.simulate)
-  if settings.coordinator == 'auto':
+  if settings.num_cpu_devices:
+    jax.config.update('jax_num_cpu_devices', settings.num_cpu_devices)
+  if settings.coordinator_address == 'auto':
     jax.distributed.initialize()
-  elif settings.coordinator:
-    jax.distributed.initialize(settings.coordinator, settings.processes, settings.process)
+  elif settings.coordinator_address:
+    jax.distributed.initialize(
+      settings.coordinator_address, settings.num_processes, settings.process_id
+    )

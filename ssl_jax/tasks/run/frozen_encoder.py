@@ -19,7 +19,7 @@ from ssl_jax import evaluation, models, views
 from ssl_jax.config.flags import UsageError
 from ssl_jax.data import ArraySource, Source
 from ssl_jax.tasks.run import folder, stored
-from ssl_jax.tasks.run.experiment import Experiment, view_recipe
+from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.tasks.run.stored import StoredRun
 from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
@@ -204,8 +204,8 @@ def load(run_dir: pathlib.Path) -> FrozenEncoder:
     part: {'encoder': jax.tree.map(lambda x: mesh_lib.put(x, same), saved[part]['encoder'])}
     for part in ('params', 'batch_stats')
   }
-  encoder = models.resnet(**dataclasses.asdict(config.model))
-  return FrozenEncoder({'encoder': encoder}, variables, view_recipe(config), mesh, config.seed)
+  networks, recipe = {'encoder': config.model.build()}, config.views.build(config.view_size)
+  return FrozenEncoder(networks, variables, recipe, mesh, config.seed)
 
 
 def untrained(experiment: Experiment) -> FrozenEncoder:

@@ -122,16 +122,16 @@ class QueueTest(chex.TestCase):
 
 class HyperparameterTest(chex.TestCase):
   @parameterized.parameters(
-    ({'pca_queue': -1, 'pca_dim': 4}, 'method.pca_queue: found -1, must be >= 0'),
-    ({'pca_queue': 40}, 'method.pca_queue: found 40, must be 0 unless pca_dim is > 0'),
-    ({'pca_queue': 4.5, 'pca_dim': 4}, 'method.pca_queue: found 4.5, must be a whole number'),
+    ({'pca_queue': -1, 'pca_dim': 4}, 'pca_queue: found -1, must be >= 0'),
+    ({'pca_queue': 40}, 'pca_queue: found 40, must be 0 unless pca_dim is > 0'),
+    ({'pca_queue': 4.5, 'pca_dim': 4}, 'pca_queue: found 4.5, must be a whole number'),
   )
   def test_wrong_values(self, hyperparameters, pattern):
     with self.assertRaisesRegex(ValueError, pattern):
       methods.create('iccl', **hyperparameters)
 
   def test_holds_a_batch(self):
-    with self.assertRaisesRegex(ValueError, 'method.pca_queue: found 15, must be at least 16, bot'):
+    with self.assertRaisesRegex(ValueError, 'pca_queue: found 15, must be at least 16, bot'):
       method(pca_queue=15).validate_batch(8, 8)
     for size in (0, 16):
       method(pca_queue=size).validate_batch(8, 8)

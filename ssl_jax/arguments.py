@@ -1,0 +1,206 @@
+"""Checks of arguments, and the declaration of settings that are checked: an `ArgumentError` says in
+fields which argument it is, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+import operator
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class ArgumentError(ValueError):
+  """An argument that is not allowed: `NAME: found FOUND, must be ALLOWED; nearest: LIKELY`.
+
+  Attributes:
+    name: the argument, as the function that refuses it calls it.
+    found: the value, or what is wrong with it.
+    allowed: what it must be.
+    likely: valid words most like the one found.
+  """
+
+  def __init__(self, name: object, found: Any, allowed: str, likely: Iterable[str] = ()) -> None:
+    self.name, self.found, self.allowed, self.likely = str(name), found, allowed, tuple(likely)
+    super().__init__(name, found, allowed, self.likely)
+
+  def __str__(self) -> str:
+    return self.sentence(self.name)
+
+  def sentence(self, name: str, origin: str = '') -> str:
+    """The message under another name of the argument, with the place it was given at."""
+    where = f' (from {origin})' if origin else ''
+    hint = f'; nearest: {", ".join(self.likely)}' if self.likely else ''
+    return f'{name}: found {self.found}, must be {self.allowed}{where}{hint}'
+
+
+def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
+  """The valid words most like `word`, best first."""
+  known = {name.lower(): name for name in valid}
+  matches = difflib.get_close_matches(word.lower(), list(known), n=count, cutoff=0.5)
+  return [known[match] for match in matches]
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
+  """Requires one of the words `allowed`.
+
+  Raises:
+    ArgumentError: it is another.
+  """
+  allowed = tuple(allowed)
+  if value not in allowed:
+    likely = nearest(str(value), allowed)
+    raise ArgumentError(name, repr(value), f'one of {", ".join(allowed)}', likely)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+  """The finite numbers within bounds; `str` names them.
+
+  Attributes:
+    whole: whether only whole numbers are.
+    at_least, above, at_most, below: the bounds, None for none.
+    also: one number that is allowed outside of them.
+  """
+
+  whole: bool = False
+  at_least: float | None = None
+  above: float | None = None
+  at_most: float | None = None
+  below: float | None = None
+  also: float | None = None
+
+  def __contains__(self, value: Any) -> bool:
+    try:
+      if isinstance(value, str | bool):
+        return False
+      number = operator.index(value) if self.whole else float(value)
+    except (TypeError, ValueError):
+      return False
+    if self.also is not None and number == self.also:
+      return True
+    return (
+      (self.whole or math.isfinite(number))
+      and (self.at_least is None or number >= self.at_least)
+      and (self.above is None or number > self.above)
+      and (self.at_most is None or number <= self.at_most)
+      and (self.below is None or number < self.below)
+    )
+
+  def __str__(self) -> str:
+    if self.at_least is not None and self.at_most is not None:
+      bounds = [f'from {_digits(self.at_least)} to {_digits(self.at_most)}']
+    else:
+      limits = {'>=': self.at_least, '>': self.above, '<=': self.at_most, '<': self.below}
+      bounds = [f'{sign} {_digits(limit)}' for sign, limit in limits.items() if limit is not None]
+      if not self.whole and (self.at_most is None and self.below is None):
+        bounds += ['finite'] if bounds else ['a finite number']
+    text = ' and '.join(bounds)
+    text = f'a whole number {text}'.strip() if self.whole else text
+    return text if self.also is None else f'{text}, or {_digits(self.also)}'
+
+
+def check_number(name: str, value: Any, **bounds: Any) -> None:
+  """Requires a finite number within `bounds`, those of `Bounds`.
+
+  >>> check_number('temperature', 0, above=0)
+  Traceback (most recent call last):
+  ssl_jax.arguments.ArgumentError: temperature: found 0, must be > 0 and finite
+
+  Raises:
+    ArgumentError: it is another, or no number.
+  """
+  allowed = Bounds(**bounds)
+  if value not in allowed:
+    raise ArgumentError(name, repr(value) if isinstance(value, str) else value, str(allowed))
+
+
+def check_whole(name: str, value: Any, at_least: int = 1, **bounds: Any) -> int:
+  """The whole number `value`, of at least `at_least`.
+
+  Raises:
+    ArgumentError: it is less, or no whole number.
+  """
+  check_number(name, value, whole=True, at_least=at_least, **bounds)
+  return operator.index(value)
+
+
+def setting(
+  default: Any,
+  help: str,
+  *,
+  choices: Iterable[str] | None = None,
+  affects_result: bool = True,
+  **bounds: float,
+) -> Any:
+  """Declares a field of a frozen dataclass that becomes a flag; `check_settings` checks it.
+
+  Args:
+    default: a bool, int, float, str or tuple of them; the value when no flag is given.
+    help: one line for `--help`.
+    choices: the allowed words of a str, or of each element of a tuple of them.
+    affects_result: whether the setting decides the outcome of a run. One that does not may change
+      on resume.
+    **bounds: `at_least`, `above`, `at_most`, `below` and `also` of a number, or of each element of
+      a tuple of numbers; see `Bounds`.
+  """
+  metadata = {
+    'help': help,
+    'affects_result': affects_result,
+    'choices': None if choices is None else tuple(choices),
+    'bounds': bounds,
+  }
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+@functools.cache
+def type_hints(kind: type) -> Mapping[str, Any]:
+  """The types of a dataclass's fields, by name."""
+  return typing.get_type_hints(kind)
+
+
+@functools.cache
+def _declared(kind: Any) -> tuple[tuple[str, type, bool, Bounds, tuple[str, ...] | None], ...]:
+  declared = []
+  for field in dataclasses.fields(kind):
+    if 'bounds' in field.metadata:
+      hint = type_hints(kind)[field.name]
+      many = typing.get_origin(hint) is tuple
+      element = typing.get_args(hint)[0] if many else hint
+      bounds = Bounds(whole=element is int, **field.metadata['bounds'])
+      declared.append((field.name, element, many, bounds, field.metadata['choices']))
+  return tuple(declared)
+
+
+def check_settings(settings: Any) -> None:
+  """Checks every field that `setting` declares: its type, bounds and choices.
+
+  Raises:
+    ArgumentError: naming the first field that is not as declared.
+  """
+  for name, element, many, bounds, choices in _declared(settings.__class__):
+    value = getattr(settings, name)
+    if many and not isinstance(value, tuple):
+      raise ArgumentError(name, repr(value), f'a tuple of {_KINDS[element]}s')
+    for each in value if many else (value,):
+      if element in (int, float):
+        if not isinstance(each, int | float) or each not in bounds:
+          found = each if isinstance(each, int | float) else repr(each)
+          raise ArgumentError(
+            name, found, f'a list of numbers, each {bounds}' if many else str(bounds)
+          )
+      elif not isinstance(each, element):
+        raise ArgumentError(name, repr(each), _KINDS[element])
+      if choices is not None:
+        check_choice(name, each, choices)
+
+
+_KINDS = {bool: 'true or false', str: 'text', int: 'whole number', float: 'number'}
+
+
+def _digits(number: float) -> str:
+  """Whole numbers in full, others as short as they are told apart."""
+  return str(int(number)) if number == int(number) else f'{number:g}'
