@@ -193,8 +193,6 @@ def _check_memory(root: str, count: int, image_size: int) -> None:
   except (AttributeError, ValueError, OSError):
     return
   if needed > there:
-    raise ArgumentError(
-      'image_size',
-      f'{image_size}, with which {count:,} images need {needed / 2**30:.1f} GiB',
-      f'smaller: this machine has {there / 2**30:.1f} GiB of memory',
-    )
+    found = f'{count:,} images of {image_size}x{image_size} pixels, {needed / 2**30:.1f} GiB'
+    allowed = f'at most {there / 2**30:.1f} GiB, the memory of this machine: smaller images'
+    raise ArgumentError(root, found, allowed)
