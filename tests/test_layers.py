@@ -23,8 +23,7 @@ LAYERS = (
   ('training',),
   ('methods',),
   ('losses', 'models', 'views', 'data'),
-  ('arguments',),
-  ('deprecation',),
+  ('arguments', 'deprecation'),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 # Imported inside functions: `import ssl_jax`, and training from memory, do without them.

@@ -33,19 +33,15 @@ class Optimizer:
 
   name: str = setting('sgd', 'update rule', choices=optimizers.NAMES)
   learning_rate: float = setting(
-    0.06, 'learning rate after warm-up, before decay; not scaled by the batch', at_least=0
+    0.06, 'learning rate after warm-up; not scaled by the batch', at_least=0
   )
   momentum: float = setting(0.9, 'momentum of sgd, lars and larc', at_least=0, below=1)
   nesterov: bool = setting(False, 'Nesterov momentum, of sgd, lars and larc')
-  beta1: float = setting(
-    0.9, 'decay of the mean of gradients, of adam and adamw', at_least=0, below=1
-  )
+  beta1: float = setting(0.9, 'decay of the mean gradient in adam and adamw', at_least=0, below=1)
   beta2: float = setting(
-    0.999, 'decay of the mean of squared gradients, of adam and adamw', at_least=0, below=1
+    0.999, 'decay of the mean squared gradient in adam and adamw', at_least=0, below=1
   )
-  weight_decay: float = setting(
-    5e-4, 'weight decay, decoupled for adamw, coupled for the others', at_least=0
-  )
+  weight_decay: float = setting(5e-4, 'weight decay; decoupled for adamw alone', at_least=0)
   weight_decay_exclude: str = setting(
     'none',
     'parameters without weight decay, and in lars without scaling',
@@ -53,7 +49,7 @@ class Optimizer:
   )
   excluded_lr_scale: float = setting(
     1.0,
-    'learning rate of the parameters without weight decay, relative to the others',
+    'their learning rate over that of the others',
     at_least=0,
   )
   trust_coefficient: float = setting(1e-3, 'trust coefficient of lars and larc', above=0)
@@ -69,25 +65,21 @@ class Optimizer:
     0.0, "learning rate at the cosine's end over the full one", at_least=0, at_most=1
   )
   decay_epochs: tuple[float, ...] = setting(
-    (), 'epochs at which schedule step decays; negative ones count from the end'
+    (), 'epochs at which step decays; negative: from the end'
   )
   decay_factor: float = setting(
-    0.1, 'learning rate after over before each decay of schedule step', above=0, at_most=1
+    0.1, 'factor on the learning rate at each of them', above=0, at_most=1
   )
   warmup_epochs: float = setting(0.0, 'epochs of linear warm-up', at_least=0)
   warmup_steps: int = setting(0, 'forward batches of linear warm-up, instead of epochs', at_least=0)
   warmup_ratio: float = setting(
     1e-4, 'learning rate of the first batch over the full one', at_least=0, at_most=1
   )
-  schedule_by_epoch: bool = setting(False, 'the cosine moves once an epoch, rather than every step')
-  warmup_by_epoch: bool = setting(
-    False, 'the warm-up moves once an epoch, as the cosine, rather than every step'
-  )
-  cosine_after_warmup: bool = setting(
-    True, 'the cosine starts when warm-up ends, rather than at step 0'
-  )
+  schedule_by_epoch: bool = setting(False, 'the cosine moves once an epoch, not every step')
+  warmup_by_epoch: bool = setting(False, 'the warm-up moves once an epoch, not every step')
+  cosine_after_warmup: bool = setting(True, 'the cosine starts when warm-up ends, not at step 0')
   accumulation_steps: int = setting(
-    1, 'forward batches whose gradients are averaged into one update', at_least=1
+    1, 'batches whose gradients are averaged into one update', at_least=1
   )
 
   def __post_init__(self) -> None:

@@ -314,7 +314,7 @@ DEFAULT_METHOD = {'method': 'simclr'}
 def parser() -> Parser:
   """The parser of every flag."""
   variants = {'method': {name: methods.get(name) for name in methods.names()}}
-  return Parser(Config, variants, DEFAULT_METHOD, RENAMES.apply)
+  return Parser(Config, variants, DEFAULT_METHOD, translate=RENAMES.apply)
 
 
 def parse(argv: Iterable[str]) -> Config:

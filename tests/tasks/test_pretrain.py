@@ -140,7 +140,7 @@ class RefusalTest(TaskTest):
       '--optimizer.warmup_by_epoch',
     ),
     ('--model.name=resnet19', 'nearest: resnet'),
-    ('--epochs=0', '--epochs: found 0.0, must be above 0'),
+    ('--epochs=0', '--epochs: found 0.0, must be > 0'),
     ('--protocols=linear', '--protocols: found linear'),
   )
   def test_one_line_and_status_2(self, flag, expected):
@@ -151,7 +151,7 @@ class RefusalTest(TaskTest):
     line = self.refused('--method.rank_high=40', method='truncated_triplet')
     self.assertIn('--method.rank_high: found 40, must be at most 15', line)
     line = self.refused('--method.group_size=3', method='truncated_triplet')
-    self.assertIn('--method.group_size: found 3, must be a divisor of data.batch_size 16', line)
+    self.assertIn('--method.group_size: found 3, must be a divisor of the batch, 16', line)
     # The refused configuration has not taken the folder.
     status, _, err = self.call('--steps=1', method='truncated_triplet')
     self.assertEqual(status, 0, err)
