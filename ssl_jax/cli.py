@@ -95,7 +95,7 @@ def run_task(config: Config) -> int:
 
   from ssl_jax import tasks
 
-  return getattr(tasks, config.task)(config)
+  return tasks.run_task(config)
 
 
 def run_command() -> tuple[str, ...]:

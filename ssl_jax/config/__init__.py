@@ -9,6 +9,7 @@ from ssl_jax.config.flags import UsageError
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.run import (
   DEFAULT_METHOD,
+  TASKS,
   Checkpoint,
   Config,
   Data,
@@ -26,6 +27,7 @@ from ssl_jax.config.run import (
 __all__ = [
   'DEFAULT_METHOD',
   'PROTOCOLS',
+  'TASKS',
   'Checkpoint',
   'Config',
   'Data',

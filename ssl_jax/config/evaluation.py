@@ -67,7 +67,7 @@ class Knn:
 
 @dataclasses.dataclass(frozen=True)
 class Negatives:
-  """The study of negative samples, `--task=analyze --analysis=negatives`."""
+  """The study of negative samples, `--task=negatives`."""
 
   batch_sizes: tuple[int, ...] = setting(
     (),

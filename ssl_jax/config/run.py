@@ -233,13 +233,22 @@ class Devices:
       raise ArgumentError('process_id', self.process_id, f'< num_processes, {self.num_processes}')
 
 
+# The function of each task, as MODULE:NAME below `ssl_jax.tasks`, imported when it is run.
+TASKS = {
+  'pretrain': 'pretrain:pretrain',
+  'evaluate': 'evaluate:evaluate',
+  'negatives': 'negatives.run:negatives',
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """A whole run."""
 
-  task: str = setting('pretrain', 'what to do', choices=('pretrain', 'evaluate', 'analyze'))
-  analysis: str = setting(
-    'negatives', 'which study --task=analyze makes', choices=('negatives',), affects_result=False
+  task: str = setting(
+    'pretrain',
+    'pretrain an encoder, evaluate a frozen one, or study its negatives',
+    choices=tuple(TASKS),
   )
   class_counts: str = setting(
     '',

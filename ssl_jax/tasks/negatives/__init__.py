@@ -1,1 +1,1 @@
-"""`--task=negatives`: negative samples, measured on a run or planned from class sizes."""
+"""`--task=negatives`: negative samples, measured on runs or planned from class sizes."""

@@ -1,4 +1,4 @@
-"""The flag `--class_counts`: how many images each class has, in a word or in a file."""
+"""Parses the flag `--class_counts`: the images of each class, given inline or in a file."""
 
 from __future__ import annotations
 

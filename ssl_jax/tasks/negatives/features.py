@@ -1,4 +1,4 @@
-"""Features of augmented views by encoder and head, as the study of negative samples needs them."""
+"""Features of augmented views after encoder and head, for the study of negative samples."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class ViewFeatures(NamedTuple):
 
 
 class HeadFeatures:
-  """Features of a run behind its head, from the evaluation's cache where they lie there already.
+  """Features of a run after its head, from the cache of the evaluation where it has them.
 
   Args:
     run: whose encoder and head are frozen, with running statistics.
-    passes: of two views each behind the means.
+    passes: of two views each, whose features are averaged.
     log: takes a line about each set of features.
   """
 
@@ -66,7 +66,7 @@ class HeadFeatures:
     )
 
   def of_views(self, epochs: int) -> ViewFeatures:
-    """What the bounds are measured on, with `epochs` passes of two views over the test images.
+    """The features of the bounds, with `epochs` passes of two views over the test images.
 
     Raises:
       ValueError: a feature is not finite.

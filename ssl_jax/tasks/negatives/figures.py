@@ -1,4 +1,4 @@
-"""The pictures of the study of negative samples, drawn when a page is wanted."""
+"""The figures of the study of negative samples and of the planner."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, Table, figures
-from ssl_jax.tasks.negatives import theory
+from ssl_jax.tasks.negatives import planner
 from ssl_jax.tasks.negatives.study import Study, upper_table
 
 
 def planned(
-  sizes: theory.ClassSizes, batches: list[int], shown: Sequence[Table], marked: int
+  sizes: planner.ClassSizes, batches: list[int], shown: Sequence[Table], marked: int
 ) -> Callable[[], list[Figure]]:
-  """Draws what class sizes alone log; `shown` are the planner's three tables."""
+  """The figures of the planner, from its three tables."""
   bounds = {name: values for name, *values in shown[2].rows}
   number = lambda values: [float('nan') if value is None else float(value) for value in values]
   # Between the columns too: coverage rises within one doubling.
@@ -27,7 +27,7 @@ def planned(
     return [
       _figure(
         'Coverage and collision',
-        theory.in_words(sizes, marked),
+        planner.in_words(sizes, marked),
         dense,
         {
           'coverage, without replacement': [
@@ -42,7 +42,7 @@ def planned(
       ),
       _figure(
         'Bounds against K',
-        'What each bound promises for the supervised loss at the least contrastive loss; the axis '
+        'Each bound of the supervised loss at the least contrastive loss; the axis '
         'ends at a million.',
         batches,
         {name: number(values) for name, values in bounds.items()},
@@ -57,10 +57,10 @@ def planned(
 
 
 def measured(study: Study) -> Callable[[], list[Figure]]:
-  """Draws what was measured with encoders."""
+  """The figures of a study."""
   batches = list(study.batches)
   mark = {study.marked: f'batch of the run, {study.marked:,}'} if study.marked else {}
-  words = theory.in_words(study.sizes, study.marked) if study.marked else 'One run for each K.'
+  words = planner.in_words(study.sizes, study.marked) if study.marked else 'One run for each K.'
   values = lambda name: [getattr(bounds, name) for bounds in study.bounds]
   errors = lambda name: [bounds.standard_errors[name] for bounds in study.bounds]
   terms = {
@@ -102,8 +102,8 @@ def measured(study: Study) -> Callable[[], list[Figure]]:
       ),
       _figure(
         'Upper bounds of the supervised loss',
-        'The same terms solved for the supervised loss. A bound above the line of chance says '
-        'nothing; the axis ends at a million.',
+        'The same terms solved for the supervised loss. A bound above the line of chance is '
+        'vacuous; the axis ends at a million.',
         batches,
         {name: [10.0**cell for cell in cells] for name, *cells in _finite_rows(study)},
         'nats',
@@ -124,7 +124,7 @@ def measured(study: Study) -> Callable[[], list[Figure]]:
         0,
         _figure(
           'Accuracy against K',
-          'Batch, learning rate and updates change with K unless the flags log otherwise.',
+          'Batch, learning rate and updates change with K unless the flags fix them.',
           batches,
           accuracies,
           'accuracy',
@@ -151,7 +151,7 @@ def measured(study: Study) -> Callable[[], list[Figure]]:
 
 
 def _finite_rows(study: Study) -> list[tuple]:
-  """The rows of T3 without those cells that a plot has no room for."""
+  """The rows of T3 without the cells that are out of range for a plot."""
   room = lambda cell: cell if abs(cell) < 300 else float('inf')
   return [(name, *map(room, cells)) for name, *cells in upper_table(study).rows]
 

@@ -13,12 +13,12 @@ from ssl_jax import analysis, evaluation
 from ssl_jax.evaluation import LinearProbeResult, NegativeSampleBounds
 from ssl_jax.reporting import Measured, Probability, Table
 from ssl_jax.tasks.negatives.features import ViewFeatures
-from ssl_jax.tasks.negatives.theory import ClassSizes, heading
+from ssl_jax.tasks.negatives.planner import ClassSizes, heading
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """What was measured.
+  """The measurements of one run, or of several runs with a column each.
 
   Attributes:
     sizes: of the classes of the test images.
@@ -81,7 +81,7 @@ def measure(
   linear: tuple[LinearProbeResult, ...],
   sharding: NamedSharding | None,
 ) -> Study:
-  """Every batch and every K of the control, on the same features.
+  """Measures every batch and every K of the control on the same features.
 
   Raises:
     ValueError: a batch is larger than the test set, or a K not below its batch.
@@ -192,7 +192,7 @@ def terms_table(study: Study) -> Table:
 
 
 def _linear_rows(study: Study) -> list[tuple]:
-  """The paper's figure is the best epoch on test; the last one is ours."""
+  """Accuracy of the last epoch, and of the best epoch on the test images as in the paper."""
   if not all(study.linear):
     return []
   rows: list[tuple] = []
@@ -204,7 +204,7 @@ def _linear_rows(study: Study) -> list[tuple]:
 
 
 def upper_table(study: Study) -> Table:
-  """T3: what the terms log about the supervised loss, as log10."""
+  """T3: upper bounds of the supervised loss from the terms, as log10."""
   coverage = study.exact('coverage_probability', without=True)
   joint = study.exact('no_collision_coverage_probability', without=True)
   log10 = lambda values: [_log10(value) for value in values]
@@ -279,7 +279,7 @@ def _measured(bounds: NegativeSampleBounds, name: str) -> Measured:
 
 
 def _censored(bounds: NegativeSampleBounds) -> Measured | str:
-  """Coverage, or what can be said where no batch was covered."""
+  """Coverage, or its upper limit where no batch was covered."""
   if bounds.coverage:
     return _measured(bounds, 'coverage')
   return f'< {1 / bounds.num_batches:.1g}'

@@ -1,4 +1,4 @@
-"""What class sizes alone log about a number of negatives: the tables of the planner."""
+"""Coverage, collisions and bounds of a number of negatives, computed from class sizes alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCES = (0.05, 0.01, 0.001)
 
 @dataclasses.dataclass(frozen=True)
 class ClassSizes:
-  """Images a class, `int64 [class]`, all above 0, and what they are the sizes of."""
+  """Images of each class, `int64 [class]`, all above 0, and the name of the image set."""
 
   name: str
   counts: np.ndarray
@@ -35,7 +35,7 @@ class ClassSizes:
     return int(self.counts.sum())
 
   def coverage(self, batch: int) -> float | None:
-    """υ of a batch cut from the shuffled images; None where there are not as many."""
+    """υ of a batch cut from the shuffled images; None if the batch is larger than the set."""
     if batch > self.images:
       return None
     return analysis.coverage_probability(batch, class_counts=self.counts)
@@ -55,7 +55,7 @@ def batch_sizes(sizes: ClassSizes, marked: int) -> list[int]:
 
 
 def coupon_table(sizes: ClassSizes) -> Table:
-  """T1: how many draws it takes to see every class."""
+  """T1: the draws until every class is seen."""
   mean = analysis.expected_draws(sizes.probs)
   rows = [
     ('classes', sizes.classes),
@@ -129,7 +129,7 @@ def batch_table(sizes: ClassSizes, batches: list[int], marked: int, mark: str) -
 
 
 def minima_table(sizes: ClassSizes, batches: list[int], marked: int, mark: str) -> Table:
-  """T3 without features: what four bounds promise at the least contrastive loss there can be."""
+  """T3 without features: four bounds at the minimum of the contrastive loss."""
   columns: list[list] = []
   for batch in batches:
     least = analysis.contrastive_loss_minimum(batch - 1, sizes.classes)
@@ -150,7 +150,7 @@ def minima_table(sizes: ClassSizes, batches: list[int], marked: int, mark: str) 
     'T3. Bounds of the supervised loss, at the minimum',
     f'Features of length 1, no temperature, positives of the class of the anchor, K negatives. The '
     f'supervised loss of such features is {smallest:.4f}, that of chance '
-    f'{math.log(sizes.classes):.4f}; a bound above chance says nothing. The minimum is that of '
+    f'{math.log(sizes.classes):.4f}; a bound above chance is vacuous. The minimum is that of '
     'equally probable classes.',
     ('K+1', *(heading(batch, marked, mark) for batch in batches)),
     [(name, *values) for name, values in zip(names, zip(*columns, strict=True), strict=True)],
@@ -158,7 +158,7 @@ def minima_table(sizes: ClassSizes, batches: list[int], marked: int, mark: str) 
 
 
 def sentences(sizes: ClassSizes, batch: int) -> list[str]:
-  """The batch, the queue and the deputy in plain words."""
+  """Sentences on the batch, the queue and the deputy."""
   negatives, classes = batch - 1, sizes.classes
   lines = [in_words(sizes, batch)]
   needed = [analysis.smallest_num_draws(wanted, sizes.probs) for wanted in WANTED]

@@ -1,9 +1,8 @@
-"""`--task=analyze`: studies of a run, or, from class sizes alone, before there is one."""
+"""`--task=negatives`: bounds and collisions measured on runs, or planned from class sizes alone."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import re
 import textwrap
@@ -25,7 +24,7 @@ from ssl_jax.reporting import (
   render_report,
   tables,
 )
-from ssl_jax.tasks.negatives import class_counts, figures, theory
+from ssl_jax.tasks.negatives import class_counts, figures, planner
 from ssl_jax.tasks.negatives.features import HeadFeatures
 from ssl_jax.tasks.negatives.study import (
   Study,
@@ -37,6 +36,7 @@ from ssl_jax.tasks.negatives.study import (
 )
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import refusals_are_the_users
+from ssl_jax.tasks.run.report import read_json
 from ssl_jax.tasks.run.stored import StoredRun, open_run
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training.atomic import atomic_write
@@ -44,15 +44,15 @@ from ssl_jax.training.atomic import atomic_write
 FOLDER = 'negatives'
 
 
-def analyze(config: Config) -> int:
-  """Makes the study that `config.analysis` names and returns the exit status.
+def negatives(config: Config) -> int:
+  """Studies the run in `run_dir`, or all runs below it; plans without a run for `class_counts`.
 
   Raises:
     UsageError: a setting is refused.
     OSError: data cannot be read, or the folder cannot be written.
   """
   if jax.process_count() > 1:
-    raise UsageError('--devices.num_processes: found more than 1, must be 1 for --task=analyze')
+    raise UsageError('--devices.num_processes: found more than 1, must be 1 for --task=negatives')
   log = lambda line: print(line, flush=True)
   if config.class_counts:
     return _plan(config, log)
@@ -65,15 +65,15 @@ def analyze(config: Config) -> int:
 
 
 def _runs_below(path: pathlib.Path) -> list[pathlib.Path]:
-  """The runs in a folder that is none itself."""
+  """The runs in a folder that is not a run itself."""
   if (path / folder.CONFIG).is_file() or not path.is_dir():
     return []
   return sorted(below.parent for below in path.glob(f'*/{folder.CONFIG}'))
 
 
 def _plan(config: Config, log: Callable[[str], None]) -> int:
-  """Which batch, queue and deputy suit the classes, from their sizes alone."""
-  sizes = theory.ClassSizes('the training images', class_counts.read(config.class_counts))
+  """Coverage, collisions and bounds of batches, from class sizes alone."""
+  sizes = planner.ClassSizes('the training images', class_counts.read(config.class_counts))
   if sizes.classes < 2:
     raise UsageError(
       f'--class_counts: found {config.class_counts}, a single class, must be two or more'
@@ -82,7 +82,7 @@ def _plan(config: Config, log: Callable[[str], None]) -> int:
   if (run_dir / folder.CONFIG).exists():
     raise UsageError(
       f'--class_counts: found {config.class_counts} and a run in {run_dir}, must be left out to '
-      'analyze the run, or planned in another folder'
+      'study the run, or planned in another folder'
     )
   marked = config.data.batch_size
   if marked > sizes.images:
@@ -91,11 +91,11 @@ def _plan(config: Config, log: Callable[[str], None]) -> int:
     )
   batches = _batches(config, sizes, marked, 'all images there are')
   shown = [
-    theory.coupon_table(sizes),
-    theory.batch_table(sizes, batches, marked, 'planned'),
-    theory.minima_table(sizes, batches, marked, 'planned'),
+    planner.coupon_table(sizes),
+    planner.batch_table(sizes, batches, marked, 'planned'),
+    planner.minima_table(sizes, batches, marked, 'planned'),
   ]
-  words = theory.sentences(sizes, marked)
+  words = planner.sentences(sizes, marked)
   drawn = figures.planned(sizes, batches, shown, marked)
   return _publish(
     run_dir / FOLDER,
@@ -110,7 +110,7 @@ def _plan(config: Config, log: Callable[[str], None]) -> int:
       'smallest and largest class': f'{sizes.counts.min():,} and {sizes.counts.max():,}',
       'batch planned': f'{marked:,}',
     },
-    config_text=f'--task=analyze\n--analysis=negatives\n--class_counts={config.class_counts}\n',
+    config_text=f'--task=negatives\n--class_counts={config.class_counts}\n',
   )
 
 
@@ -122,7 +122,7 @@ def _study(config: Config, log: Callable[[str], None]) -> int:
   return _publish(
     run.path / FOLDER,
     _study_tables(study),
-    [theory.in_words(study.sizes, study.marked)],
+    [planner.in_words(study.sizes, study.marked)],
     figures.measured(study) if config.report.html else None,
     log,
     title=f'Negatives of {own.method.name} on {own.source_name}',
@@ -144,7 +144,7 @@ def _sweep(config: Config, runs: Sequence[pathlib.Path], log: Callable[[str], No
   return _publish(
     pathlib.Path(config.run_dir) / FOLDER,
     _study_tables(study),
-    [theory.in_words(study.sizes, batch) for batch in study.batches],
+    [planner.in_words(study.sizes, batch) for batch in study.batches],
     figures.measured(study) if config.report.html else None,
     log,
     title=f'Negatives of {len(runs)} runs on {run.experiment.config.source_name}',
@@ -156,14 +156,14 @@ def _sweep(config: Config, runs: Sequence[pathlib.Path], log: Callable[[str], No
 def _measure(
   run: StoredRun, log: Callable[[str], None], *, own_batch: bool = False
 ) -> tuple[Study, dict[str, float]]:
-  """The study of one run and its seconds; with `own_batch` only for the batch it trained with."""
+  """The study of one run, and its seconds; with `own_batch` of its own batch size alone."""
   config, dataset = run.experiment.config, run.experiment.dataset
   method, settings = run.experiment.method, config.negatives
   log(f'run       {run.path}, step {run.step:,}')
   log(f'data      {dataset.describe()}')
   train_labels, test_labels = _labels(run)
   name = f'the test images of {config.source_name}'
-  sizes = theory.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
+  sizes = planner.ClassSizes(name, np.bincount(test_labels).astype(np.int64))
   marked = getattr(method, 'group_size', 0) or config.data.batch_size
   drawn = getattr(method, 'num_negatives', 0)  # apart from the size of the batch
   if own_batch and drawn:
@@ -217,7 +217,7 @@ def _measure(
 
 def _study_tables(study: Study) -> list[Table]:
   shown = [
-    theory.coupon_table(study.sizes),
+    planner.coupon_table(study.sizes),
     terms_table(study),
     upper_table(study),
   ]
@@ -242,7 +242,7 @@ def _publish(
   log: Callable[[str], None],
   **facts: Any,
 ) -> int:
-  """Prints the tables, and writes them as CSV and, with the plots drawn, as a page."""
+  """Logs the tables; writes them as CSV and, with the figures that `drawn` makes, as a page."""
   for table in shown:
     log('\n' + tables.as_text(table))
   log('')
@@ -262,7 +262,7 @@ def _publish(
   try:
     pictures = drawn()
   except ModuleNotFoundError as error:
-    log(f'plots     left out: {error.name} is not installed')
+    log(f'pictures  left out: {error.name} is not installed')
     pictures = []
   page = render_report(
     figures=pictures,
@@ -277,7 +277,7 @@ def _publish(
   return 0
 
 
-def _batches(config: Config, sizes: theory.ClassSizes, marked: int, limit: str) -> list[int]:
+def _batches(config: Config, sizes: planner.ClassSizes, marked: int, limit: str) -> list[int]:
   """K+1 of each column, rising."""
   wanted = sorted(set(config.negatives.batch_sizes))
   for size in wanted:
@@ -285,7 +285,7 @@ def _batches(config: Config, sizes: theory.ClassSizes, marked: int, limit: str) 
       raise UsageError(
         f'--negatives.batch_sizes: found {size}, must be at most {sizes.images}, {limit}'
       )
-  return wanted or [size for size in theory.batch_sizes(sizes, marked) if size <= sizes.images]
+  return wanted or [size for size in planner.batch_sizes(sizes, marked) if size <= sizes.images]
 
 
 def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
@@ -294,7 +294,7 @@ def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
   if dataset.train.labels is None or dataset.test.labels is None or not len(dataset.test):
     lacking = 'no labels' if dataset.train.labels is None else 'no labeled test images'
     raise UsageError(
-      f'--data.source: found {source} with {lacking}, must be labeled for --analysis=negatives; '
+      f'--data.source: found {source} with {lacking}, must be labeled for --task=negatives; '
       'or plan by --class_counts'
     )
   train, test = dataset.train.labels, dataset.test.labels
@@ -309,10 +309,10 @@ def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _knn(run_dir: pathlib.Path) -> float | None:
-  """The accuracy that the run itself measured at its end."""
+  """The kNN accuracy in the `result.json` of the run."""
   try:
-    return json.loads((run_dir / folder.RESULT).read_text())['knn']['trained']
-  except (OSError, ValueError, KeyError, TypeError):
+    return read_json(run_dir / folder.RESULT)['knn']['trained']
+  except (KeyError, TypeError):
     return None
 
 
