@@ -1,4 +1,4 @@
-"""The software and hardware that a run was made with."""
+"""Versions of the software and a description of the devices."""
 
 import importlib.metadata
 import os
@@ -10,7 +10,7 @@ PACKAGES = ('ssl_jax', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'ch
 
 
 def collect_versions() -> dict[str, str]:
-  """Versions by name: Python, the operating system, and the packages that decide the numbers.
+  """Versions by name: Python, the operating system, and the packages that results depend on.
 
   A package without metadata is left out, except this one, which also runs from a checkout.
   """

@@ -1,4 +1,4 @@
-"""The metrics of a run on disk: one JSON object a line, and TensorBoard events beside it."""
+"""Writes the metrics of a run as JSON lines and TensorBoard events; reads the JSON lines."""
 
 import contextlib
 import json
@@ -173,7 +173,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _named(error: OSError, path: pathlib.Path) -> OSError:
-  """The same error in one line that names the file."""
+  """The error with the file in its message."""
   return type(error)(error.errno, error.strerror or str(error), str(path))
 
 
@@ -209,7 +209,7 @@ class EventFile:
     self._records.flush()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes one scalar a name, and brings them to the disk."""
+    """Writes a scalar for each name and flushes the file."""
     now = time.time()
     for name, value in values.items():
       summary = self._make_scalar(name, value)
@@ -218,6 +218,6 @@ class EventFile:
     self._records.flush()
 
   def close(self) -> None:
-    """Closes the file; what a full disk refused before is given up."""
+    """Closes the file; events that a full disk refused are lost."""
     with contextlib.suppress(OSError):
       self._records.close()

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""The progress line of a run in a terminal, or lines of progress in a log."""
 
 import contextlib
 import math
@@ -87,7 +87,7 @@ class Progress:
       print(line, file=self._stream, flush=True)
 
   def close(self) -> None:
-    """Leaves the bar as it stands and gives the terminal back; closing twice is no error."""
+    """Stops the display and leaves the bar on the terminal; closing twice is no error."""
     if self._bar is not None:
       self._bar.stop()
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Seconds that a run spends in each phase."""
 
 import contextlib
 import time
@@ -8,9 +8,9 @@ PHASES = ('compile', 'data', 'step', 'evaluation', 'checkpoint')
 
 
 class Stopwatch:
-  """Seconds a phase: 'compile', 'data', 'step', 'evaluation', 'checkpoint', and 'other'.
+  """Seconds by phase: 'compile', 'data', 'step', 'evaluation', 'checkpoint', and 'other'.
 
-  A phase inside another pauses the outer one, and what lies in no phase is 'other': the totals
+  A phase inside another pauses the outer one; time outside all phases is 'other': the totals
   always add up to the time since the stopwatch was made. JAX returns before the device is done, so
   the seconds of a step are those that the host waited for it.
 

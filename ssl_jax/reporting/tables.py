@@ -137,7 +137,7 @@ def _best(table: Table) -> list[set[int]]:
 
 
 def cell(value: Any) -> str:
-  """A cell as a person reads it: about four digits."""
+  """The text of a cell: about four digits."""
   if value is None:
     return ABSENT
   if isinstance(value, Measured):

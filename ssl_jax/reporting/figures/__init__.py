@@ -1,4 +1,4 @@
-"""The pictures of a report: each function takes arrays and returns the bytes of a PNG.
+"""Figures of a report: each function takes arrays and returns the bytes of a PNG.
 
 matplotlib and scikit-learn are imported when a picture is made, and no global state of matplotlib
 is touched: figures may be made from any thread, beside a user's own.

@@ -1,4 +1,4 @@
-"""The look that all figures share."""
+"""Size, colors, names and PNG encoding of all figures."""
 
 import io
 from typing import Any
@@ -12,7 +12,7 @@ DOTS_PER_INCH = 200  # twice that width in pixels, for dense screens
 PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X')
 GRAY = '#6b7280'
-_NAME = 28  # characters of a name, beyond which it takes the room of what it names
+_NAME = 28  # characters at most of a name
 
 
 def figure(height: float, *, layout: Any = 'constrained', width: float = WIDTH) -> Any:
@@ -23,7 +23,7 @@ def figure(height: float, *, layout: Any = 'constrained', width: float = WIDTH) 
 
 
 def name(text: Any, most: int = _NAME) -> str:
-  """A name that somebody else chose, of a class or a run, for a legend or an axis.
+  """The name of a class or a run, escaped and shortened for a legend or an axis.
 
   It is written as it is: matplotlib sets `$` as mathematics and hides labels that begin with `_`.
   Its middle is left out where it is long, since such names differ at their ends.
@@ -38,7 +38,7 @@ def name(text: Any, most: int = _NAME) -> str:
 
 
 def tidy(axes: Any, *, x_label: str, y_label: str) -> None:
-  """Labels the axes, and leaves out the ink that says nothing."""
+  """Labels the axes, removes the upper and right spines, and adds horizontal grid lines."""
   axes.set_xlabel(x_label)
   axes.set_ylabel(y_label)
   axes.spines[['top', 'right']].set_visible(False)

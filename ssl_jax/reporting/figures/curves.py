@@ -1,4 +1,4 @@
-"""Metrics over the steps of a run."""
+"""Curves of losses, optimizer metrics and kNN accuracy over the steps of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def optimizer_curves(rows: Rows) -> bytes:
 
 
 def knn_curve(rows: Rows, baselines: Mapping[str, float] | None = None) -> bytes:
-  """kNN accuracy over the steps, with what it has to beat as dashed lines.
+  """kNN accuracy over the steps, with its baselines as dashed lines.
 
   Args:
     rows: metric rows; those with a `knn`, a fraction from 0 to 1, are drawn.

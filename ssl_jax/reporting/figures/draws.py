@@ -20,7 +20,7 @@ def draws_plot(
   ticks: Sequence[int] = (),
   most: float | None = None,
 ) -> bytes:
-  """One line a quantity over numbers of draws, on a logarithmic axis.
+  """A line for each quantity over numbers of draws, on a logarithmic axis.
 
   Args:
     numbers: at least one, above 0 and rising.

@@ -1,4 +1,4 @@
-"""A map of the embeddings."""
+"""t-SNE maps of embeddings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Meters of several encoders side by side: bars, histograms of similarity, accuracy by epoch."""
+"""Metrics of several encoders side by side: bars, similarity histograms, accuracy by epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ _KIND_COLORS = ('#009E73', '#0072B2', '#D55E00', '#CC79A7')
 def meter_bars(
   meters: Mapping[str, Mapping[str, float | None]], *, better: Mapping[str, str] | None = None
 ) -> bytes:
-  """One panel a meter, one bar an encoder, each with its value: meters have scales of their own.
+  """A panel for each metric with a bar and its value for each encoder; scales differ by panel.
 
   Args:
-    meters: by name, values by encoder; one that is None or not finite has no bar, but a word.
+    meters: by name, values by encoder; one that is None or not finite has a word in place of a bar.
     better: 'lower' or 'higher' by name of a meter, written below its panel.
 
   Returns:

@@ -1,4 +1,4 @@
-"""Images side by side: what the model sees, and what it takes to be alike."""
+"""Grids of images: augmented views, and nearest neighbors."""
 
 import textwrap
 from collections.abc import Sequence

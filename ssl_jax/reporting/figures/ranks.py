@@ -1,4 +1,4 @@
-"""How often the negatives that are most alike are of the same class."""
+"""The share of false negatives by similarity rank."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ _TICKS = (1, 2, 5, *(digit * 10**power for power in (1, 2, 3, 4) for digit in (1
 
 
 class RankCurve(NamedTuple):
-  """What is known of each rank in the batches of one encoder.
+  """Statistics of each rank in the batches of one encoder.
 
   Attributes:
     ranks: `int [rank]`, from 1 and rising.

@@ -53,7 +53,7 @@ class HeadFeatures:
 
   def __init__(self, run: StoredRun, passes: int, log: Callable[[str], None]) -> None:
     encoder = frozen_encoder.of_run(run)
-    # What lies behind the head, a predictor or prototypes, is part of the loss.
+    # Layers after the head, such as a predictor or prototypes, are part of the loss.
     self._layer, self._passes = list(encoder.networks)[-1], passes
     self._context = EvalContext(
       'trained',

@@ -1,1 +1,1 @@
-"""What a run is: the experiment built from flags, its folder, a stored run, its frozen encoder."""
+"""A run: its experiment built from flags, folder, stored state, frozen encoder and report."""

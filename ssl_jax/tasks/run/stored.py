@@ -1,4 +1,4 @@
-"""A run opened read-only: its configuration, its experiment, its newest state."""
+"""Opens the stored run of a folder read-only: configuration, experiment and newest state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssl_jax.training import mesh as mesh_lib
 
 
 class StoredRun(NamedTuple):
-  """What was trained: `state` after `step` optimizer steps of the run in `path`."""
+  """The `state` after `step` optimizer steps of the run in `path`."""
 
   path: pathlib.Path
   experiment: Experiment
@@ -31,8 +31,8 @@ class StoredRun(NamedTuple):
 def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   """The run in `config.run_dir` with the state of its newest checkpoint, or its best one.
 
-  The run's own flags count. Those of `config` that decide an outcome must agree or be left out,
-  but for `data.source`: the images may have moved.
+  The run's own flags are used. Flags of `config` that affect the result must agree with them or be
+  left out, except `data.source`: the images may have moved.
 
   Raises:
     UsageError: the folder holds no run or no checkpoint, or a flag contradicts the run.
