@@ -171,9 +171,9 @@ def save_figures(
   Raises:
     OSError: a file cannot be written.
   """
-  figures = list(figures)
-  (run_dir / below).mkdir(parents=True, exist_ok=True)
-  index = []
+  figures, index = list(figures), []
+  if figures:
+    (run_dir / below).mkdir(parents=True, exist_ok=True)
   for figure, name in zip(figures, anchors(f.heading for f in figures), strict=True):
     file = f'{below}/{name}{mimetypes.guess_extension(figure.mime) or ""}'
     atomic_write(run_dir / file, figure.image)
