@@ -103,5 +103,7 @@ RENAMES = Renames(
       'legacy_downsample_gamma': 'legacy_triplet',
       'legacy_regex': 'legacy_iccl',
     },
+    'task': {'analyse': 'negatives', 'analyze': 'negatives'},
   },
+  dropped={'analysis': 'negatives'},
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax import cli
+from ssl_jax import cli, config
 from ssl_jax.config.flags import UsageError
 from ssl_jax.tasks.negatives import class_counts
 from tests.tasks import small_runs
@@ -95,6 +95,11 @@ class PlannerTest(TaskTest):
     self.assertEqual(status, 0)
     self.assertIn('table     runs/negatives-sizes/negatives/t1.csv', out)
     self.assertTrue((self.folder / 'runs/negatives-sizes/negatives/t2.csv').exists())
+
+  def test_the_names_of_version_0_1(self):
+    for task in ('analyze', 'analyse'):
+      given = [f'--task={task}', '--analysis=negatives', '--class_counts=3x9']
+      self.assertEqual(config.parse(given).task, 'negatives')
 
   @parameterized.parameters(
     (('--class_counts=10xa',), "--class_counts: found '10xa', must be CLASSESxIMAGES"),
