@@ -18,11 +18,11 @@ LAYERS = (
   ('sweeps',),
   ('tasks',),
   ('config',),
-  ('reporting', 'evaluation'),
+  ('evaluation',),
   ('analysis',),
   ('training',),
   ('methods',),
-  ('losses', 'models', 'views', 'data'),
+  ('losses', 'models', 'views', 'data', 'reporting'),
   ('arguments', 'deprecation'),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
