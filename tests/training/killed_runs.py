@@ -15,9 +15,7 @@ def main(folder: str, step: str, *names: str) -> None:
 
   for name in names:
     checkpoints = Checkpoints(pathlib.Path(folder) / name)
-    for at in tiny_run.build(name, recipe=tiny_run.QUICK_RECIPE).sync_points(
-      int(step) + 1, sync_every=(int(step),)
-    ):
+    for at in tiny_run.build(name).sync_points(int(step) + 1, sync_every=(int(step),)):
       if at.step == int(step):
         checkpoints.save(at.step, at.state)
     checkpoints.finish()

@@ -1,4 +1,8 @@
-"""Every method, held together: devices, kills, precision, accumulation, and who knows its name."""
+"""Every method on several devices, in bfloat16, and killed and resumed.
+
+Six methods take all paths through the code that methods share, and run by default; the others with
+`slow`.
+"""
 
 import functools
 import os
@@ -7,117 +11,110 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 
-import chex
 import jax
 import numpy as np
-from absl.testing import parameterized
+import pytest
 
 from ssl_jax import methods
 from ssl_jax.training import Checkpoints
 from tests.methods.tiny import FORMS, NAMES
 from tests.training import killed_runs, tiny_run
-from tests.training.test_loop import assert_same_run, place
+from tests.training.test_loop import assert_same_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS, KILLED_AT = 4, 2
-TRAINED = (*NAMES, *FORMS)
+# A projector alone; a predictor and an averaged target; a queue; groups; clustering of features; a
+# regularizer with a network of its own.
+FAMILIES = ('simclr', 'byol', 'moco_v2', 'truncated_triplet', 'iccl', 'simclr+dsa')
+OTHERS = tuple(name for name in (*NAMES, *FORMS) if name not in FAMILIES)
 
 
-def build(name, **settings):
-  return tiny_run.build(name, recipe=tiny_run.QUICK_RECIPE, **settings)
+@pytest.fixture(
+  scope='module',
+  params=[*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+)
+def name(request):
+  """A method, or a form of one. All tests of one follow each other and share its programs."""
+  return request.param
 
 
-@functools.cache
-def whole(name):
-  """The run on one device, its state at the start, and its end, never interrupted."""
-  run = build(name)
-  start = tiny_run.host(run.state)
-  return run, start, run.train(STEPS)
-
-
+@functools.lru_cache(maxsize=1)
 def reference(name):
-  """State and metrics after a few steps on one device."""
-  return whole(name)[2]
+  """State and metrics after a few steps on one device, never interrupted."""
+  return tiny_run.build(name).train(STEPS)
 
 
-class EveryMethodTrainsTest(chex.TestCase):
-  @parameterized.parameters(*TRAINED)
-  def test_on_four_devices_as_on_one(self, name):
-    chex.assert_devices_available(8, 'cpu')
-    assert_same_run(build(name, devices=4).train(STEPS), reference(name), atol=1e-4)
+@pytest.fixture(scope='module')
+def killed(tmp_path_factory):
+  """Trains methods in one process that is killed; returns the folder of their checkpoints."""
 
-  @parameterized.parameters(*TRAINED)
-  def test_in_bfloat16_close_to_float32(self, name):
-    found, metrics = build(name, encoder='quarters, bfloat16').train(2)
-    expected = reference(name)[1][:2]
-    for row, wanted in zip(metrics, expected, strict=True):
-      np.testing.assert_allclose(row['loss'], wanted['loss'], rtol=0.05, atol=0.05)
-    for leaf in jax.tree.leaves(found.params):
-      self.assertEqual(leaf.dtype, np.float32)
-
-  @parameterized.parameters(*TRAINED)
-  def test_no_step_collapses_or_stands_still(self, name):
-    _, start, (state, metrics) = whole(name)
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.params, start.params)
-    for network, tree in moved.items():
-      self.assertGreater(max(jax.tree.leaves(tree)), 0, network)
-    for row in metrics:
-      self.assertGreater(row['feature_std'], 0.05)
-      self.assertTrue(all(np.isfinite(value) for value in row.values()), row)
-
-
-class KilledTest(chex.TestCase):
-  """One process trains all methods and is killed; each resumes to the same bytes."""
-
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    folder = tempfile.TemporaryDirectory()
-    cls.addClassCleanup(folder.cleanup)
-    cls.folder = pathlib.Path(folder.name)
+  @functools.cache
+  def train_and_kill(names):
+    folder = tmp_path_factory.mktemp('killed')
     process = subprocess.Popen(
-      [sys.executable, killed_runs.__file__, str(cls.folder), str(KILLED_AT), *TRAINED],
+      [sys.executable, killed_runs.__file__, str(folder), str(KILLED_AT), *names],
       stdout=subprocess.PIPE,
       text=True,
       env={**os.environ, 'PYTHONPATH': str(ROOT)},
     )
-    cls.addClassCleanup(process.kill)
-    done = [process.stdout.readline().strip() for _ in TRAINED]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert done == list(TRAINED), done
+    try:
+      done = [process.stdout.readline().strip() for _ in names]
+    finally:
+      process.send_signal(signal.SIGKILL)
+      process.wait()
+      process.stdout.close()
+    assert done == list(names), done
     assert process.returncode == -signal.SIGKILL
+    return folder
 
-  @parameterized.parameters(*TRAINED)
-  def test_resumes_byte_for_byte(self, name):
-    run, start, (expected, _) = whole(name)
-    checkpoints = Checkpoints(self.folder / name, read_only=True)
-    restored, step = checkpoints.restore(place(start, run))
-    self.assertEqual(step, KILLED_AT)
-    found, _ = run.train(STEPS, restored)
-    chex.assert_trees_all_equal(found, expected)
+  return lambda name: train_and_kill(FAMILIES if name in FAMILIES else OTHERS) / name
 
 
-class AccumulationTest(chex.TestCase):
-  def test_equals_the_large_batch_without_batch_norm_and_negatives(self):
-    # Of all methods this holds for `supervised` alone, on an encoder without batch norm: the others
-    # have batch norm in their heads or negatives in the batch. For them an update is the mean over
-    # its batches, each with its own statistics and negatives, which test_loop.py shows.
-    large = build('supervised', encoder='no batch norm')
-    parts = build('supervised', encoder='no batch norm', accumulation=2, batch=8)
-    rows = large.order.batch(0)
-    start = jax.tree.map(np.asarray, tiny_run.host(large.state).params)
-    plain = lambda run, rows: gradient(run, rows)
-    whole = plain(large, rows)
-    first, second = plain(large, rows[:8]), plain(large, rows[8:])
-    mean = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
-    chex.assert_trees_all_close(mean, whole, rtol=1e-5, atol=1e-7)
-    state, _ = parts.train(1)
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, start)
-    self.assertGreater(max(jax.tree.leaves(moved)), 0)
+def test_on_four_devices_as_on_one(name):
+  assert_same_run(tiny_run.build(name, devices=4).train(STEPS), reference(name), atol=1e-4)
+
+
+def test_in_bfloat16_close_to_float32(name):
+  found, metrics = tiny_run.build(name, encoder='quarters, bfloat16').train(2)
+  for row, wanted in zip(metrics, reference(name)[1][:2], strict=True):
+    np.testing.assert_allclose(row['loss'], wanted['loss'], rtol=0.05, atol=0.05)
+  assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {np.dtype('float32')}
+
+
+def test_no_step_collapses_or_stands_still(name):
+  start = tiny_run.host(tiny_run.build(name).state)
+  state, metrics = reference(name)
+  moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.params, start.params)
+  for network, tree in moved.items():
+    assert max(jax.tree.leaves(tree)) > 0, network
+  for row in metrics:
+    assert row['feature_std'] > 0.05
+    assert all(np.isfinite(value) for value in row.values()), row
+
+
+def test_killed_it_resumes_byte_for_byte(name, killed):
+  run = tiny_run.build(name)
+  restored, step = Checkpoints(killed(name), read_only=True).restore(run.state)
+  assert step == KILLED_AT
+  found, _ = run.train(STEPS, restored)
+  jax.tree.map(np.testing.assert_array_equal, found, reference(name)[0])
+
+
+def test_accumulation_equals_the_large_batch_without_batch_norm_and_negatives():
+  # Of all methods this holds for `supervised` alone, on an encoder without batch norm: the others
+  # have batch norm in their heads or negatives in the batch. For them an update is the mean over
+  # its batches, each with its own statistics and negatives, which test_loop.py shows.
+  large = tiny_run.build('supervised', encoder='no batch norm')
+  parts = tiny_run.build('supervised', encoder='no batch norm', accumulation=2, batch=8)
+  rows = large.order.batch(0)
+  start = tiny_run.host(large.state).params
+  whole, first, second = (gradient(large, some) for some in (rows, rows[:8], rows[8:]))
+  mean = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), mean, whole)
+  state, _ = parts.train(1)
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, start)
+  assert max(jax.tree.leaves(moved)) > 0
 
 
 def gradient(run, rows):
@@ -134,23 +131,27 @@ def gradient(run, rows):
   return jax.grad(loss)(run.state.params)
 
 
-class NamesTest(chex.TestCase):
-  @parameterized.parameters(*(name for name in methods.names() if '+' not in name))
-  def test_only_methods_and_losses_know_it(self, name):
-    # As code would name it: quoted. `config` alone names the default, in one place.
-    quoted = re.compile(rf"""['"]{name}['"]""")
-    knowing = {
-      str(path.relative_to(ROOT / 'ssl_jax'))
-      for path in (ROOT / 'ssl_jax').rglob('*.py')
-      # View recipes bear the names of the papers they are from.
-      if path.relative_to(ROOT / 'ssl_jax').parts[0] not in ('methods', 'losses', 'views')
-      and quoted.search(path.read_text())
-    }
-    # Recipes of linear probes do too.
-    knowing -= {'evaluation/probe_presets.py', 'config/measuring.py'}
-    allowed = {
-      'simclr': {'config/__init__.py'},
-      # Not the method: the supervised loss, a key of the measured bounds.
-      'supervised': {'evaluation/negative_samples.py', 'tasks/negatives_figures.py'},
-    }
-    self.assertLessEqual(knowing, allowed.get(name, set()))
+def test_only_methods_and_losses_name_a_method():
+  # View recipes bear the names of the papers they are from; recipes of linear probes do too.
+  elsewhere = (
+    'methods/',
+    'losses/',
+    'views/',
+    'evaluation/probes/recipes.py',
+    'config/evaluation.py',
+  )
+  allowed = {
+    # `config` names the default, in one place.
+    'simclr': {'config/run.py'},
+    # Not the method: the supervised loss, a key of the measured bounds.
+    'supervised': {'evaluation/negative_samples.py', 'tasks/negatives/figures.py'},
+  }
+  hosts = [name for name in methods.names() if '+' not in name]
+  quoted = re.compile(rf"""['"]({'|'.join(hosts)})['"]""")
+  wrong = []
+  for path in sorted((ROOT / 'ssl_jax').rglob('*.py')):
+    file = str(path.relative_to(ROOT / 'ssl_jax'))
+    if not file.startswith(elsewhere):
+      named = set(quoted.findall(path.read_text()))
+      wrong += [f'{file} names {name}' for name in named if file not in allowed.get(name, ())]
+  assert not wrong, wrong

@@ -15,13 +15,14 @@ from tests.training import tiny_run
 
 # Batch-wide, with a moving average, with groups; all the others: test_every_method_trains.py.
 METHODS = ('simclr', 'byol', 'truncated_triplet')
+CONVOLUTIONS = {'encoder': 'resnet', 'recipe': 'cifar_simclr'}
 STEPS = 3
 
 
 @functools.cache
-def reference(name, encoder='quarters'):
+def reference(name, **settings):
   """State and metrics after a few steps on one device."""
-  return tiny_run.build(name, encoder=encoder).train(STEPS)
+  return tiny_run.build(name, **settings).train(STEPS)
 
 
 def assert_same_run(found, expected, atol=2e-5):
@@ -38,15 +39,22 @@ def assert_same_run(found, expected, atol=2e-5):
 
 
 class DeviceCountTest(chex.TestCase):
-  @parameterized.product(name=METHODS, devices=(2, 4, 8))
+  @parameterized.parameters(('simclr', 2), ('simclr', 8), ('byol', 8), ('truncated_triplet', 8))
   def test_losses_and_parameters_do_not_depend_on_it(self, name, devices):
     assert_same_run(tiny_run.build(name, devices=devices).train(STEPS), reference(name))
 
-  def test_nor_do_those_of_convolutions(self):
-    for name, devices in (('simclr', 8), ('byol', 2)):
-      found = tiny_run.build(name, devices=devices, encoder='resnet').train(STEPS)
-      # Batch norm over few pixels multiplies the rounding of float32.
-      assert_same_run(found, reference(name, 'resnet'), atol=2e-4)
+  @pytest.mark.slow
+  @parameterized.product(name=METHODS, devices=(2, 4, 8))
+  def test_nor_with_color_jitter(self, name, devices):
+    found = tiny_run.build(name, devices=devices, recipe='cifar_simclr').train(STEPS)
+    assert_same_run(found, reference(name, recipe='cifar_simclr'))
+
+  @pytest.mark.slow
+  @parameterized.parameters(('simclr', 8), ('byol', 2))
+  def test_nor_with_convolutions(self, name, devices):
+    found = tiny_run.build(name, devices=devices, **CONVOLUTIONS).train(STEPS)
+    # Batch norm over few pixels multiplies the rounding of float32.
+    assert_same_run(found, reference(name, **CONVOLUTIONS), atol=2e-4)
 
   def test_parameters_moved_at_all(self):
     before = tiny_run.host(tiny_run.build('simclr').state)
@@ -126,17 +134,10 @@ class ResumeTest(chex.TestCase):
     run = tiny_run.build(name)
     start = tiny_run.host(run.state)
     whole, _ = run.train(6)  # 4 batches an epoch: the middle of the second
-    run.state = place(start, run)
+    run.state = tiny_run.place(start, run.mesh)
     half, _ = run.train(3)
-    resumed, _ = run.train(6, place(half, run))
+    resumed, _ = run.train(6, tiny_run.place(half, run.mesh))
     chex.assert_trees_all_equal(whole, resumed)
-
-
-def place(host_state, run):
-  """A host copy back on the devices."""
-  same = jax.sharding.NamedSharding(run.mesh, jax.sharding.PartitionSpec())
-  key = jax.random.wrap_key_data(host_state.key)
-  return jax.device_put(dataclasses.replace(host_state, key=key), same)
 
 
 class AccumulationTest(chex.TestCase):

@@ -13,9 +13,12 @@ from ssl_jax.training import loop, mesh, optimizers, schedules, state, step
 from tests.methods import tiny
 
 IMAGES, SIZE, BATCH = 64, 8, 16
-# Quick to compile: color jitter is half of the time a step takes to compile.
-QUICK_VIEW = views.View(crop_scale=(0.3, 1.0), flip_prob=0.5, grayscale_prob=0.2)
-QUICK_RECIPE = views.Recipe(views=(QUICK_VIEW, QUICK_VIEW), size=SIZE)
+_QUICK_VIEW = views.View(crop_scale=(0.3, 1.0), flip_prob=0.5, grayscale_prob=0.2)
+RECIPES = {
+  # Without color jitter, which takes half of the time that a step takes to compile.
+  'quick': views.Recipe(views=(_QUICK_VIEW, _QUICK_VIEW), size=SIZE),
+  'cifar_simclr': views.recipe('cifar_simclr', size=SIZE),
+}
 
 ENCODERS = {
   'quarters': lambda: tiny.small('float32'),
@@ -85,23 +88,39 @@ def build(
   steps_per_call=1,
   batch=BATCH,
   learning_rate=0.05,
-  pixels=None,
   encoder='quarters',
-  recipe=None,
-  **hyperparameters,
+  recipe='quick',
 ) -> Tiny:
-  """Assembles and compiles a tiny run of a method, or a form of one, on the first `devices`."""
+  """A tiny run of a method, or a form of one, on the first `devices`, with a state of its own."""
+  run = _compiled(
+    name, devices, accumulation, steps_per_call, batch, learning_rate, encoder, recipe
+  )
+  return dataclasses.replace(run, state=place(run.state, run.mesh))
+
+
+def place(host_state, on: jax.sharding.Mesh) -> state.TrainState:
+  """A host copy of a state back on the devices."""
+  key = jax.random.wrap_key_data(host_state.key)
+  return jax.device_put(dataclasses.replace(host_state, key=key), mesh.replicated(on))
+
+
+# Many tests start from one program. A small number, as each holds memory mappings.
+@functools.lru_cache(maxsize=12)
+def _compiled(
+  name, devices, accumulation, steps_per_call, batch, learning_rate, encoder, recipe
+) -> Tiny:
+  """The run with its state at step 0 on the host."""
   on = mesh.make_mesh(jax.devices()[:devices])
   heads = tiny.heads(name)
   queue = {'queue_size': 40} if 'queue_size' in heads else {}
-  method = methods.create(name.partition(',')[0], **{**heads, **queue, **hyperparameters})
+  method = methods.create(name.partition(',')[0], **{**heads, **queue})
   method = method.setup(encoder=ENCODERS[encoder](), total_steps=100, class_counts=(32, 32))
   schedule = schedules.warmup_cosine(learning_rate, total_steps=100, steps_per_update=accumulation)
   optimizer = optimizers.build('sgd', schedule=schedule, momentum=0.9, weight_decay=1e-4)
-  recipe = recipe or views.recipe('cifar_simclr', size=SIZE)
+  recipe = RECIPES[recipe]
   start = state.create(method, optimizer, 0, SIZE, on)
   same = mesh.replicated(on)
-  resident = {'images': mesh.put(images() if pixels is None else pixels, same)}
+  resident = {'images': mesh.put(images(), same)}
   if method.needs_labels:
     resident['labels'] = mesh.put(np.arange(IMAGES, dtype=np.int32) % 2, same)
   traces: list[int] = []
@@ -123,5 +142,15 @@ def build(
   )
   order = data.EpochSampler(seed=0, length=IMAGES, batch_size=batch)
   return Tiny(
-    method, inner, compiled, fresh, start, resident, order, on, accumulation, steps_per_call, traces
+    method,
+    inner,
+    compiled,
+    fresh,
+    host(start),
+    resident,
+    order,
+    on,
+    accumulation,
+    steps_per_call,
+    traces,
   )
