@@ -156,6 +156,12 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
+def redefault(kind: type, name: str, default: Any) -> Any:
+  """The setting `name` of the dataclass `kind`, declared again with another default."""
+  declared = {field.name: field for field in dataclasses.fields(kind)}
+  return dataclasses.field(default=default, metadata=declared[name].metadata)
+
+
 @functools.cache
 def type_hints(kind: type) -> Mapping[str, Any]:
   """The types of a dataclass's fields, by name."""

@@ -28,20 +28,29 @@ class Balanced(ContrastiveMethod):
 
   name: ClassVar[str] = 'balanced'
 
-  attract_weight: float = hyperparameter(1.0, 'of the cosine of the positive pair')
-  repel_weight: float = hyperparameter(1.0, 'of the log-sum over the negatives')
+  attract_weight: float = hyperparameter(
+    1.0, 'weight of the cosine of the positive pair', at_least=0
+  )
+  repel_weight: float = hyperparameter(1.0, 'weight of the log-sum over the negatives', at_least=0)
   positive_in_denominator: float = hyperparameter(
-    1.0, 'weight of the positive in the log-sum: 1 as in SimCLR, 0 as in DCL'
+    1.0, 'weight of the positive in the log-sum: 1 as in SimCLR, 0 as in DCL', at_least=0
   )
   class_prior_weights: bool = hyperparameter(
-    False, 'an oracle: negatives weigh 1 / (classes * share of their class), which needs labels'
+    False,
+    'weigh negatives by 1 / (classes * share of their class); uses labels, so an upper reference',
   )
   temperature_schedule: str = hyperparameter(
-    'constant', 'cosine: from temperature_high to temperature_low and back', choices=SCHEDULES
+    'constant',
+    'temperature over the run; cosine: from temperature_high to temperature_low and back',
+    choices=SCHEDULES,
   )
-  temperature_low: float = hyperparameter(0.1, 'the least temperature of the cosine')
-  temperature_high: float = hyperparameter(1.0, 'the greatest, at step 0')
-  temperature_half_period: float = hyperparameter(0.1, 'from high to low, as a share of the run')
+  temperature_low: float = hyperparameter(0.1, 'lowest temperature of the cosine', above=0)
+  temperature_high: float = hyperparameter(
+    1.0, 'highest temperature of the cosine, at step 0', above=0
+  )
+  temperature_half_period: float = hyperparameter(
+    0.1, 'share of the run from temperature_high to temperature_low', above=0, at_most=1
+  )
 
   @property
   def needs_labels(self) -> bool:  # type: ignore[override]
@@ -49,12 +58,8 @@ class Balanced(ContrastiveMethod):
 
   def validate(self) -> None:
     super().validate()
-    for field in ('attract_weight', 'repel_weight', 'positive_in_denominator'):
-      self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0 and finite')
-    self.require('temperature_low', 0 < self.temperature_low < float('inf'), '> 0')
     low = self.temperature_low
-    self.require('temperature_high', low <= self.temperature_high < float('inf'), f'>= {low}')
-    self.require('temperature_half_period', 0 < self.temperature_half_period <= 1, 'in (0, 1]')
+    self.require('temperature_high', low <= self.temperature_high, f'>= temperature_low, {low}')
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

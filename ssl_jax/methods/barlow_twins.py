@@ -9,6 +9,7 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
 from ssl_jax.methods.base.method import Variables, hyperparameter
@@ -25,17 +26,16 @@ class BarlowTwins(ProjectedMethod):
   name: ClassVar[str] = 'barlow_twins'
   projector_bias: ClassVar[bool] = False
 
-  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(8192, "its hidden width; 0 is the encoder's width")
-  projector_out: int = hyperparameter(8192, 'width of the embeddings')
-  batch_norm_per_view: bool = hyperparameter(True, 'batch statistics of each view on its own')
-  redundancy_weight: float = hyperparameter(0.005, 'of the squared off-diagonal correlations')
-  loss_scale: float = hyperparameter(1.0, 'multiplies the loss; the released LARS recipe has 0.024')
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('redundancy_weight', 0 <= self.redundancy_weight < float('inf'), '>= 0')
-    self.require('loss_scale', 0 < self.loss_scale < float('inf'), '> 0')
+  projector_layers: int = redefault(ProjectedMethod, 'projector_layers', 3)
+  projector_hidden: int = redefault(ProjectedMethod, 'projector_hidden', 8192)
+  projector_out: int = redefault(ProjectedMethod, 'projector_out', 8192)
+  batch_norm_per_view: bool = redefault(ProjectedMethod, 'batch_norm_per_view', True)
+  redundancy_weight: float = hyperparameter(
+    0.005, 'weight of the squared off-diagonal correlations', at_least=0
+  )
+  loss_scale: float = hyperparameter(
+    1.0, 'factor on the loss; the released LARS recipe has 0.024', above=0
+  )
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

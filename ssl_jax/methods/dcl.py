@@ -9,6 +9,7 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
 from ssl_jax.methods.base.contrastive import ContrastiveMethod
@@ -24,14 +25,10 @@ class DCL(ContrastiveMethod):
 
   name: ClassVar[str] = 'dcl'
 
-  temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
+  temperature: float = redefault(ContrastiveMethod, 'temperature', 0.1)
   weight_temperature: float = hyperparameter(
-    0.0, 'of the weights of positives (DCLW: 0.5); 0 weighs all alike'
+    0.0, 'temperature of the weights of positives (DCLW: 0.5); 0 weighs all alike', at_least=0
   )
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('weight_temperature', 0 <= self.weight_temperature < float('inf'), '>= 0')
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

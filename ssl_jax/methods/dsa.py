@@ -45,26 +45,41 @@ class WithDSA(Method):
   dsa_preset: str = hyperparameter(
     'calibrated', 'variant of the adjuster', choices=tuple(losses.ADJUSTER_PRESETS)
   )
-  dsa_prior: str = hyperparameter('ema', 'what says which images are alike', choices=PRIORS)
+  dsa_prior: str = hyperparameter(
+    'ema', 'network or pixels that say which images are alike', choices=PRIORS
+  )
   dsa_prior_run: str = hyperparameter('', "folder of the run whose encoder is prior 'checkpoint'")
   dsa_momentum: float = hyperparameter(
-    0.99, "of prior 'ema' where the host has no moving average of its own"
+    0.99,
+    "momentum of prior 'ema' where the method has no moving average of its own",
+    at_least=0,
+    at_most=1,
   )
   dsa_group_size: int = hyperparameter(
-    128, 'images whose pairs are formed; weights the terms, so it stays fixed; 0 is the batch'
+    128,
+    'images whose pairs are formed; weights the terms, so it stays fixed; 0 is the batch',
+    at_least=0,
   )
-  dsa_neighbors: int = hyperparameter(0, 'k of the anchor scores; 0 is that of the preset')
-  dsa_threshold: int = hyperparameter(-1, "the scores' threshold; -1 is that of the preset")
+  dsa_neighbors: int = hyperparameter(
+    0, 'neighbors k of the anchor scores; 0 is that of the preset', at_least=0
+  )
+  dsa_threshold: int = hyperparameter(
+    -1, 'threshold of the anchor scores; -1 is that of the preset', at_least=-1
+  )
   dsa_arranging_weight: float = hyperparameter(
-    -1.0, 'of the arranging loss; -1 is that of the preset'
+    -1.0, 'weight of the arranging loss; -1 is that of the preset', at_least=0, also=-1
   )
   dsa_regularizer_weight: float = hyperparameter(
-    -1.0, 'of the distance to the prior; -1 is that of the preset'
+    -1.0, 'weight of the distance to the prior; -1 is that of the preset', at_least=0, also=-1
   )
-  dsa_module_rate: float = hyperparameter(
-    1.0, "multiplies the arranging module's gradient, a sum over pairs: steep for sgd, not for adam"
+  dsa_module_grad_scale: float = hyperparameter(
+    1.0,
+    "factor on the arranging module's gradient, a sum over pairs: steep for sgd, not for adam",
+    at_least=0,
   )
-  dsa_block_size: int = hyperparameter(0, 'rows of pairs at a time, to bound memory; 0 is all')
+  dsa_block_size: int = hyperparameter(
+    0, 'rows of pairs at a time, to bound memory; 0 is all', at_least=0
+  )
 
   @property
   def target_network(self) -> str:  # type: ignore[override]
@@ -84,14 +99,6 @@ class WithDSA(Method):
       bool(self.dsa_prior_run) == checkpoint,
       'the folder of a run' if checkpoint else "empty unless dsa_prior is 'checkpoint'",
     )
-    self.require('dsa_momentum', 0 <= self.dsa_momentum <= 1, 'between 0 and 1')
-    for field in ('dsa_group_size', 'dsa_neighbors', 'dsa_block_size'):
-      self.require(field, getattr(self, field) >= 0, '>= 0')
-    self.require('dsa_threshold', self.dsa_threshold >= -1, '>= -1')
-    self.require('dsa_module_rate', 0 <= self.dsa_module_rate < float('inf'), '>= 0')
-    for field in ('dsa_arranging_weight', 'dsa_regularizer_weight'):
-      value = getattr(self, field)
-      self.require(field, value == -1 or 0 <= value < float('inf'), '>= 0, or -1')
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)
@@ -145,7 +152,7 @@ class WithDSA(Method):
     loss, metrics = super().loss_from_embeddings(embeddings, variables, step)  # type: ignore[safe-super]
     context = embeddings.context
     adjustment, found = losses.semantic_adjuster(
-      scale_gradient(variables['params'].get(_MODULE), self.dsa_module_rate),
+      scale_gradient(variables['params'].get(_MODULE), self.dsa_module_grad_scale),
       (embeddings.online[0], embeddings.online[1]),
       (embeddings.target[0], embeddings.target[1]),
       context['dsa_priors'],

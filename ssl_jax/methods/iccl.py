@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import ArgumentError, redefault
 from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, flatten_views
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
@@ -42,30 +42,54 @@ class ICCL(OnlineTargetMethod):
   name: ClassVar[str] = 'iccl'
   projector_bias: ClassVar[bool] = False
 
-  target: str = hyperparameter('ema', 'what is predicted', choices=TARGETS)
-  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
-  projector_out: int = hyperparameter(512, 'width of the embeddings: the number of clusters')
-  fade_start: float = hyperparameter(0.5, 'share of the run after which clustering fades in')
-  fade_end: float = hyperparameter(0.6, 'share of the run after which it is alone')
-  similarity_weight_after: float = hyperparameter(0.0, 'of the similarity loss once it has faded')
-  uniformity_weight: float = hyperparameter(5.0, 'of the evenness of the clusters')
-  uniformity_gradient_scale: float = hyperparameter(
-    0.125, 'of its gradient: 1 / devices in the released code, 8 of them most likely'
+  target: str = hyperparameter('ema', 'network that predictions are compared with', choices=TARGETS)
+  projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
+  projector_out: int = hyperparameter(
+    512, 'width of the embeddings: the number of clusters', at_least=1
   )
-  prediction_temperature: float = hyperparameter(0.1, 'of the predicted assignments')
-  target_temperature: float = hyperparameter(0.07, "of the targets' assignments")
+  fade_start: float = hyperparameter(
+    0.5, 'share of the run after which clustering fades in', at_least=0, at_most=1
+  )
+  fade_end: float = hyperparameter(
+    0.6, 'share of the run after which clustering is alone', at_least=0, at_most=1
+  )
+  similarity_weight_after: float = hyperparameter(
+    0.0, 'weight of the similarity loss once it has faded', at_least=0
+  )
+  uniformity_weight: float = hyperparameter(
+    5.0, 'weight of the KL divergence of the cluster sizes to uniform', at_least=0
+  )
+  uniformity_gradient_scale: float = hyperparameter(
+    0.125,
+    'factor on its gradient: 1 / devices in the released code, most likely 8 of them',
+    at_least=0,
+  )
+  prediction_temperature: float = hyperparameter(
+    0.1, 'temperature of the predicted assignments', above=0
+  )
+  target_temperature: float = hyperparameter(
+    0.07, "temperature of the targets' assignments", above=0
+  )
   adaptive_temperature: str = hyperparameter(
-    'off', "prediction temperature from the target's assignment", choices=ADAPTIVE
+    'off', "derive the prediction temperature from the target's assignment", choices=ADAPTIVE
   )
   variant: str = hyperparameter(
-    'iccl', 'rcc leaves out the partition of the cross-entropy and the evenness', choices=VARIANTS
+    'iccl',
+    'form of the loss; rcc leaves out the partition of the cross-entropy and the uniformity',
+    choices=VARIANTS,
   )
   assignments: str = hyperparameter(
-    'softmax', 'of the targets; sinkhorn is an ablation', choices=('softmax', 'sinkhorn')
+    'softmax',
+    'assignments of the targets; sinkhorn is an ablation',
+    choices=('softmax', 'sinkhorn'),
   )
-  pca_dim: int = hyperparameter(0, 'cluster on so many principal axes of the targets; 0 does not')
+  pca_dim: int = hyperparameter(
+    0, 'principal axes of the targets to cluster on; 0 clusters on the features', at_least=0
+  )
   pca_queue: int = hyperparameter(
-    0, 'embeddings of the targets that the axes are taken from; 0 takes those of the batch'
+    0,
+    'embeddings of the targets that the axes are taken from; 0 takes those of the batch',
+    at_least=0,
   )
 
   @property
@@ -98,15 +122,9 @@ class ICCL(OnlineTargetMethod):
 
   def validate(self) -> None:
     super().validate()
-    self.require('fade_start', 0 <= self.fade_start <= 1, 'between 0 and 1')
-    self.require('fade_end', self.fade_start <= self.fade_end <= 1, 'from fade_start to 1')
-    for field in ('similarity_weight_after', 'uniformity_weight', 'uniformity_gradient_scale'):
-      self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0 and finite')
-    for field in ('prediction_temperature', 'target_temperature'):
-      self.require(field, 0 < getattr(self, field) < float('inf'), '> 0')
-    fits = 0 <= self.pca_dim <= self.projector_out
-    self.require('pca_dim', fits, f'between 0 and projector_out, {self.projector_out}')
-    self.require('pca_queue', self.pca_queue >= 0, '>= 0')
+    self.require('fade_end', self.fade_start <= self.fade_end, 'from fade_start to 1')
+    fits = self.pca_dim <= self.projector_out
+    self.require('pca_dim', fits, f'at most projector_out, {self.projector_out}')
     self.require('pca_queue', not self.pca_queue or self.pca_dim > 0, '0 unless pca_dim is > 0')
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:

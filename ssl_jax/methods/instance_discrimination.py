@@ -26,13 +26,11 @@ class InstanceDiscrimination(ContrastiveMethod):
 
   name: ClassVar[str] = 'instance_discrimination'
 
-  num_negatives: int = hyperparameter(0, 'drawn for each anchor; 0 takes all other images')
-  replacement: bool = hyperparameter(False, 'whether an image may be drawn twice')
+  num_negatives: int = hyperparameter(
+    0, 'negatives drawn for each anchor; 0 takes all other images', at_least=0
+  )
+  replacement: bool = hyperparameter(False, 'draw negatives with replacement')
   normalize: bool = hyperparameter(True, 'compare cosines rather than inner products')
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('num_negatives', self.num_negatives >= 0, '>= 0')
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics
+from ssl_jax.methods.base.contrastive import ContrastiveMethod
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 from ssl_jax.methods.base.queue import push, with_queue
@@ -30,24 +32,14 @@ class MoCoV2(OnlineTargetMethod):
 
   name: ClassVar[str] = 'moco_v2'
 
-  projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
-  projector_out: int = hyperparameter(128, 'width of the embeddings')
-  predictor_layers: int = hyperparameter(0, 'linear layers of the predictor; 0 for none')
-  base_momentum: float = hyperparameter(0.999, 'momentum of the target at step 0')
-  momentum_schedule: str = hyperparameter(
-    'constant', 'of the momentum: a cosine to 1, or constant', choices=('cosine', 'constant')
-  )
-  temperature: float = hyperparameter(0.2, 'divides the cosines; low stresses hard negatives')
-  queue_size: int = hyperparameter(65536, 'embeddings in the queue, two an image')
-  block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
-  )
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('queue_size', self.queue_size >= 1, '>= 1')
-    self.require('block_size', self.block_size >= 0, '>= 0')
+  projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
+  projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 128)
+  predictor_layers: int = redefault(OnlineTargetMethod, 'predictor_layers', 0)
+  base_momentum: float = redefault(OnlineTargetMethod, 'base_momentum', 0.999)
+  momentum_schedule: str = redefault(OnlineTargetMethod, 'momentum_schedule', 'constant')
+  temperature: float = redefault(ContrastiveMethod, 'temperature', 0.2)
+  queue_size: int = hyperparameter(65536, 'embeddings in the queue, two an image', at_least=1)
+  block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

@@ -9,8 +9,10 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
+from ssl_jax.methods.base.contrastive import ContrastiveMethod
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 
@@ -30,19 +32,14 @@ class MoCoV3(OnlineTargetMethod):
   projector_bias: ClassVar[bool] = False
   predictor_bias: ClassVar[bool] = False
 
-  temperature: float = hyperparameter(1.0, 'divides the cosines; 1 for ResNets, 0.2 for ViTs')
-  block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  temperature: float = hyperparameter(
+    1.0, 'temperature that divides the cosines; 1 for ResNets, 0.2 for ViTs', above=0
   )
+  block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
 
   @property
   def predictor_init(self) -> str:
     return 'kaiming_normal'
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('block_size', self.block_size >= 0, '>= 0')
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

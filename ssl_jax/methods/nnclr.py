@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics
+from ssl_jax.methods.base.contrastive import ContrastiveMethod
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 from ssl_jax.methods.base.queue import push, with_queue
@@ -31,24 +33,18 @@ class NNCLR(OnlineTargetMethod):
   averaged_networks: ClassVar[tuple[str, ...]] = ()
   projector_last_norm: ClassVar[bool] = True
 
-  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
-  projector_out: int = hyperparameter(256, 'width of the embeddings')
-  temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
-  queue_size: int = hyperparameter(98304, 'embeddings that neighbors are looked for in')
-  block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
+  projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
+  projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 256)
+  temperature: float = redefault(ContrastiveMethod, 'temperature', 0.1)
+  queue_size: int = hyperparameter(
+    98304, 'embeddings in the queue that neighbors are taken from', at_least=1
   )
+  block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
 
   @property
   def predictor_init(self) -> str:
     return 'kaiming_normal'
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('queue_size', self.queue_size >= 1, '>= 1')
-    self.require('block_size', self.block_size >= 0, '>= 0')
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

@@ -9,9 +9,10 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
-from ssl_jax.methods.base.method import Variables, hyperparameter
+from ssl_jax.methods.base.method import Variables
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 
 
@@ -29,10 +30,10 @@ class SimSiam(OnlineTargetMethod):
   projector_last_norm: ClassVar[bool] = True
   last_norm_affine: ClassVar[bool] = False
 
-  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(2048, 'hidden width of the projector')
-  projector_out: int = hyperparameter(2048, 'width of the embeddings')
-  predictor_hidden: int = hyperparameter(512, 'hidden width of the predictor')
+  projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
+  projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
+  projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 2048)
+  predictor_hidden: int = redefault(OnlineTargetMethod, 'predictor_hidden', 512)
 
   @property
   def projector_init(self) -> str:

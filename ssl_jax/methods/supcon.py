@@ -9,10 +9,11 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
 from ssl_jax.methods.base.contrastive import ContrastiveMethod
-from ssl_jax.methods.base.method import Variables, hyperparameter
+from ssl_jax.methods.base.method import Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class SupCon(ContrastiveMethod):
   name: ClassVar[str] = 'supcon'
   needs_labels: ClassVar[bool] = True
 
-  temperature: float = hyperparameter(0.1, 'divides the cosines; low stresses hard negatives')
+  temperature: float = redefault(ContrastiveMethod, 'temperature', 0.1)
 
   def validate(self) -> None:
     super().validate()

@@ -32,11 +32,9 @@ class Supervised(Method):
   name: ClassVar[str] = 'supervised'
   needs_labels: ClassVar[bool] = True
 
-  label_smoothing: float = hyperparameter(0.0, 'share of the target spread over all classes')
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('label_smoothing', 0 <= self.label_smoothing < 1, 'in [0, 1)')
+  label_smoothing: float = hyperparameter(
+    0.0, 'share of the target spread over all classes', at_least=0, below=1
+  )
 
   def networks(self) -> Mapping[str, Network]:
     encoder = self.require_encoder()

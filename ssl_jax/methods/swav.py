@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax import losses, models
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
 from ssl_jax.methods.base.method import Variables, hyperparameter
@@ -30,20 +31,20 @@ class SwAV(ProjectedMethod):
 
   name: ClassVar[str] = 'swav'
 
-  projector_hidden: int = hyperparameter(2048, "its hidden width; 0 is the encoder's width")
-  num_prototypes: int = hyperparameter(3000, 'prototypes; about ten times the classes expected')
-  temperature: float = hyperparameter(0.1, 'of the predicted assignments')
-  epsilon: float = hyperparameter(0.05, 'sharpness of the assignments: small is sharp')
-  sinkhorn_iterations: int = hyperparameter(3, 'rounds that even out the use of prototypes')
-  frozen_prototypes: float = hyperparameter(0.0, 'share of the run before prototypes move')
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('num_prototypes', self.num_prototypes >= 2, '>= 2')
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('epsilon', 0 < self.epsilon < float('inf'), '> 0')
-    self.require('sinkhorn_iterations', self.sinkhorn_iterations >= 1, '>= 1')
-    self.require('frozen_prototypes', 0 <= self.frozen_prototypes < 1, 'in [0, 1)')
+  projector_hidden: int = redefault(ProjectedMethod, 'projector_hidden', 2048)
+  num_prototypes: int = hyperparameter(
+    3000, 'number of prototypes; about ten times the classes expected', at_least=2
+  )
+  temperature: float = hyperparameter(0.1, 'temperature of the predicted assignments', above=0)
+  epsilon: float = hyperparameter(
+    0.05, 'entropy regularization of the Sinkhorn assignments; small is sharp', above=0
+  )
+  sinkhorn_iterations: int = hyperparameter(
+    3, 'Sinkhorn iterations, which even out the use of prototypes', at_least=1
+  )
+  freeze_prototypes_fraction: float = hyperparameter(
+    0.0, 'share of the run before prototypes move', at_least=0, below=1
+  )
 
   def networks(self) -> Mapping[str, Network]:
     networks = dict(super().networks())
@@ -61,8 +62,8 @@ class SwAV(ProjectedMethod):
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric
   ) -> tuple[jax.Array, Metrics]:
     kernel = variables['params']['prototypes']['linear1']['kernel']
-    if self.frozen_prototypes:
-      moves = self.run_progress(step) >= self.frozen_prototypes
+    if self.freeze_prototypes_fraction:
+      moves = self.run_progress(step) >= self.freeze_prototypes_fraction
       kernel = jnp.where(moves, kernel, jax.lax.stop_gradient(kernel))
     prototypes = losses.l2_normalize(kernel.T)
     cosines = [

@@ -8,8 +8,10 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
+from ssl_jax.methods.base.contrastive import ContrastiveMethod
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 
@@ -27,28 +29,27 @@ class TruncatedTriplet(OnlineTargetMethod):
 
   name: ClassVar[str] = 'truncated_triplet'
 
-  deputy: str = hyperparameter('window', 'which negatives push', choices=DEPUTIES)
-  rank_low: int = hyperparameter(2, "first rank of deputy 'window', the hardest negative being 1")
-  rank_high: int = hyperparameter(10, "last rank of deputy 'window'")
-  rank: int = hyperparameter(5, "rank of deputy 'rank'")
-  gamma: float = hyperparameter(2.0, 'weight of the positive distance')
-  margin: float = hyperparameter(100.0, 'of the hinge; from (gamma + 1) * scale on it never closes')
-  scale: float = hyperparameter(2.0, 'distances are -scale times cosines')
-  group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
-  block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  deputy: str = hyperparameter(
+    'window',
+    'negatives that push: ranks rank_low to rank_high, rank, the median or the hardest',
+    choices=DEPUTIES,
   )
+  rank_low: int = hyperparameter(
+    2, "first rank of deputy 'window', the hardest negative being 1", at_least=1
+  )
+  rank_high: int = hyperparameter(10, "last rank of deputy 'window'", at_least=1)
+  rank: int = hyperparameter(5, "rank of deputy 'rank', the hardest negative being 1", at_least=1)
+  gamma: float = hyperparameter(2.0, 'weight of the positive distance', at_least=0)
+  margin: float = hyperparameter(
+    100.0, 'margin of the hinge; from (gamma + 1) * scale on it is always active', at_least=0
+  )
+  scale: float = hyperparameter(2.0, 'scale of distances, which are -scale times cosines', above=0)
+  group_size: int = redefault(ContrastiveMethod, 'group_size', 0)
+  block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
 
   def validate(self) -> None:
     super().validate()
-    self.require('rank_low', self.rank_low >= 1, '>= 1')
     self.require('rank_high', self.rank_high >= self.rank_low, f'>= rank_low, {self.rank_low}')
-    self.require('rank', self.rank >= 1, '>= 1')
-    self.require('gamma', 0 <= self.gamma < float('inf'), '>= 0 and finite')
-    self.require('margin', 0 <= self.margin < float('inf'), '>= 0 and finite')
-    self.require('scale', 0 < self.scale < float('inf'), '> 0 and finite')
-    self.require('group_size', self.group_size >= 0, '>= 0')
-    self.require('block_size', self.block_size >= 0, '>= 0')
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

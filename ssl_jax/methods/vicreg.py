@@ -9,6 +9,7 @@ import chex
 import jax
 
 from ssl_jax import losses
+from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
 from ssl_jax.methods.base.method import Variables, hyperparameter
@@ -24,18 +25,17 @@ class VICReg(ProjectedMethod):
 
   name: ClassVar[str] = 'vicreg'
 
-  projector_layers: int = hyperparameter(3, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(8192, "its hidden width; 0 is the encoder's width")
-  projector_out: int = hyperparameter(8192, 'width of the embeddings')
-  batch_norm_per_view: bool = hyperparameter(True, 'batch statistics of each view on its own')
-  invariance_weight: float = hyperparameter(25.0, 'of the squared distance of the views')
-  variance_weight: float = hyperparameter(25.0, 'of the hinge on the standard deviations')
-  covariance_weight: float = hyperparameter(1.0, 'of the squared covariances')
-
-  def validate(self) -> None:
-    super().validate()
-    for field in ('invariance_weight', 'variance_weight', 'covariance_weight'):
-      self.require(field, 0 <= getattr(self, field) < float('inf'), '>= 0')
+  projector_layers: int = redefault(ProjectedMethod, 'projector_layers', 3)
+  projector_hidden: int = redefault(ProjectedMethod, 'projector_hidden', 8192)
+  projector_out: int = redefault(ProjectedMethod, 'projector_out', 8192)
+  batch_norm_per_view: bool = redefault(ProjectedMethod, 'batch_norm_per_view', True)
+  invariance_weight: float = hyperparameter(
+    25.0, 'weight of the squared distance of the views', at_least=0
+  )
+  variance_weight: float = hyperparameter(
+    25.0, 'weight of the hinge on the standard deviations', at_least=0
+  )
+  covariance_weight: float = hyperparameter(1.0, 'weight of the squared covariances', at_least=0)
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

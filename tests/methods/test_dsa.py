@@ -114,7 +114,10 @@ class WithDSATest(chex.TestCase):
     ({'dsa_prior_run': 'runs/a'}, 'dsa_prior_run: found runs/a, must be empty unless'),
     ({'dsa_preset': 'best'}, "dsa_preset: found 'best', must be one of paper"),
     ({'dsa_group_size': -1}, 'dsa_group_size: found -1'),
-    ({'dsa_regularizer_weight': -0.5}, 'dsa_regularizer_weight: found -0.5, must be >= 0, or -1'),
+    (
+      {'dsa_regularizer_weight': -0.5},
+      'dsa_regularizer_weight: found -0.5, must be >= 0 and finite, or -1',
+    ),
   )
   def test_wrong_values(self, hyperparameters, pattern):
     with self.assertRaisesRegex(ValueError, f'{pattern}'):

@@ -65,8 +65,8 @@ class DeclarationTest(chex.TestCase):
     ('truncated_triplet', {'margin': float('inf')}, 'margin: found inf'),
     ('truncated_triplet', {'scale': 0.0}, 'scale: found 0.0'),
     ('truncated_triplet', {'group_size': -1}, 'group_size: found -1'),
-    ('truncated_triplet', {'online_resize': [96]}, 'online_resize: found .*a tuple'),
-    ('truncated_triplet', {'online_resize': (0,)}, 'online_resize: found'),
+    ('truncated_triplet', {'online_sizes': [96]}, 'online_sizes: found .*a tuple'),
+    ('truncated_triplet', {'online_sizes': (0,)}, 'online_sizes: found'),
     ('truncated_triplet', {'projector_out': -1}, 'projector_out: found -1'),
   )
   def test_wrong_values(self, name, hyperparameters, pattern):

@@ -13,17 +13,15 @@ from ssl_jax.methods.base.projected import ProjectedMethod
 class ContrastiveMethod(ProjectedMethod):
   """A projected method with a temperature and a matrix of similarities."""
 
-  temperature: float = hyperparameter(0.5, 'divides the cosines; low stresses hard negatives')
-  group_size: int = hyperparameter(0, 'images that negatives are taken from; 0 is the whole batch')
-  block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once'
+  temperature: float = hyperparameter(
+    0.5, 'temperature that divides the cosines; low stresses hard negatives', above=0
   )
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('temperature', 0 < self.temperature < float('inf'), '> 0')
-    self.require('group_size', self.group_size >= 0, '>= 0')
-    self.require('block_size', self.block_size >= 0, '>= 0')
+  group_size: int = hyperparameter(
+    0, 'images that negatives are taken from; 0 is the whole batch', at_least=0
+  )
+  block_size: int = hyperparameter(
+    0, 'embeddings compared at a time, to bound memory; 0 compares all at once', at_least=0
+  )
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     size = self.group_size or batch_size

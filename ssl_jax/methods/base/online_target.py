@@ -57,7 +57,7 @@ class OnlineTargetMethod(Method):
 
   That code resizes the views of 224 pixels before every forward pass to a random side, 96 to 224
   online and 128 to 224 for the target. Every side given here is compiled, so steps of 32 will do:
-  `online_resize=(96, 128, 160, 192, 224), target_resize=(128, 160, 192, 224)`. Off by default: the
+  `online_sizes=(96, 128, 160, 192, 224), target_sizes=(128, 160, 192, 224)`. Off by default: the
   sides depend on the size of the images, and CPUs are slow at it.
   """
 
@@ -70,34 +70,38 @@ class OnlineTargetMethod(Method):
   projector_bias: ClassVar[bool] = True
   predictor_bias: ClassVar[bool] = True
 
-  projector_layers: int = hyperparameter(2, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(4096, 'hidden width of the projector')
-  projector_out: int = hyperparameter(256, 'width of the embeddings')
-  predictor_layers: int = hyperparameter(2, 'linear layers of the predictor; 0 for none')
-  predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor')
-  base_momentum: float = hyperparameter(0.99, 'momentum of the target at step 0')
-  momentum_schedule: str = hyperparameter(
-    'cosine', 'of the momentum: a cosine to 1, or constant', choices=MOMENTUM_SCHEDULES
+  projector_layers: int = hyperparameter(2, 'linear layers of the projector', at_least=1)
+  projector_hidden: int = hyperparameter(4096, 'hidden width of the projector', at_least=1)
+  projector_out: int = hyperparameter(256, 'width of the embeddings', at_least=1)
+  predictor_layers: int = hyperparameter(
+    2, 'linear layers of the predictor; 0 for none', at_least=0
   )
-  online_resize: tuple[int, ...] = hyperparameter((), 'random sides of the online input')
-  target_resize: tuple[int, ...] = hyperparameter((), 'random sides of the target input')
-
-  def validate(self) -> None:
-    super().validate()
-    for field in ('projector_layers', 'projector_hidden', 'projector_out', 'predictor_hidden'):
-      self.require(field, getattr(self, field) >= 1, '>= 1')
-    self.require('predictor_layers', self.predictor_layers >= 0, '>= 0')
-    self.require('base_momentum', 0 <= self.base_momentum <= 1, 'between 0 and 1')
-    for field in ('online_resize', 'target_resize'):
-      whole = all(isinstance(side, int) and side >= 1 for side in getattr(self, field))
-      self.require(field, whole, 'whole numbers >= 1')
+  predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor', at_least=1)
+  base_momentum: float = hyperparameter(
+    0.99, 'momentum of the target at step 0', at_least=0, at_most=1
+  )
+  momentum_schedule: str = hyperparameter(
+    'cosine',
+    'momentum of the target over the run: a cosine up to 1, or constant',
+    choices=MOMENTUM_SCHEDULES,
+  )
+  online_sizes: tuple[int, ...] = hyperparameter(
+    (),
+    'sides in pixels that the online input is resized to, one drawn a batch; empty does not',
+    at_least=1,
+  )
+  target_sizes: tuple[int, ...] = hyperparameter(
+    (),
+    'sides in pixels that the target input is resized to, one drawn a batch; empty does not',
+    at_least=1,
+  )
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     del batch_size
     self._check_sides(view_size)
 
   def _check_sides(self, view_size: int) -> None:
-    for field in ('online_resize', 'target_resize'):
+    for field in ('online_sizes', 'target_sizes'):
       fits = all(side <= view_size for side in getattr(self, field))
       self.require(field, fits, f'at most {view_size}, the side of a view')
 
@@ -160,10 +164,10 @@ class OnlineTargetMethod(Method):
       draw = jax.random.fold_in(key, index)
       forward = lambda images, batch_stats=batch_stats: predict(images, batch_stats)
       prediction, projection, batch_stats = at_random_side(
-        forward, view, self.online_resize, jax.random.fold_in(draw, 0)
+        forward, view, self.online_sizes, jax.random.fold_in(draw, 0)
       )
       if self.target_network == 'ema' and 'projector' in variables['target']:
-        projection = at_random_side(project, view, self.target_resize, jax.random.fold_in(draw, 1))
+        projection = at_random_side(project, view, self.target_sizes, jax.random.fold_in(draw, 1))
       online.append(prediction)
       target.append(jax.lax.stop_gradient(projection))
     if batch.local_crops is not None:

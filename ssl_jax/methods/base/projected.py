@@ -24,21 +24,21 @@ class ProjectedMethod(Method):
 
   projector_bias: ClassVar[bool] = True
 
-  projector_layers: int = hyperparameter(2, 'linear layers of the projector')
-  projector_hidden: int = hyperparameter(0, "its hidden width; 0 is the encoder's width")
-  projector_out: int = hyperparameter(128, 'width of the embeddings')
+  projector_layers: int = hyperparameter(2, 'linear layers of the projector', at_least=1)
+  projector_hidden: int = hyperparameter(
+    0, "hidden width of the projector; 0 is the encoder's width", at_least=0
+  )
+  projector_out: int = hyperparameter(128, 'width of the embeddings', at_least=1)
   projector_norm: bool = hyperparameter(False, 'batch norm after the last layer of the projector')
-  projector_last_bias: bool = hyperparameter(True, 'a bias in its last layer, if it has any')
+  projector_last_bias: bool = hyperparameter(
+    True, 'bias in the last layer of the projector, if it has any'
+  )
   projector_init: str = hyperparameter(
-    'kaiming_normal', 'distribution of its weights at the start', choices=models.KERNEL_INITS
+    'kaiming_normal',
+    'distribution of the weights of the projector at the start',
+    choices=models.KERNEL_INITS,
   )
   batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
-
-  def validate(self) -> None:
-    super().validate()
-    self.require('projector_layers', self.projector_layers >= 1, '>= 1')
-    self.require('projector_hidden', self.projector_hidden >= 0, '>= 0')
-    self.require('projector_out', self.projector_out >= 1, '>= 1')
 
   def networks(self) -> Mapping[str, Network]:
     encoder = self.require_encoder()

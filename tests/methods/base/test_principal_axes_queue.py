@@ -122,7 +122,7 @@ class QueueTest(chex.TestCase):
 
 class HyperparameterTest(chex.TestCase):
   @parameterized.parameters(
-    ({'pca_queue': -1, 'pca_dim': 4}, 'pca_queue: found -1, must be >= 0'),
+    ({'pca_queue': -1, 'pca_dim': 4}, 'pca_queue: found -1, must be a whole number >= 0'),
     ({'pca_queue': 40}, 'pca_queue: found 40, must be 0 unless pca_dim is > 0'),
     ({'pca_queue': 4.5, 'pca_dim': 4}, 'pca_queue: found 4.5, must be a whole number'),
   )

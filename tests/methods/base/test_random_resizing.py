@@ -62,7 +62,7 @@ class ResizeTest(chex.TestCase):
 class RandomSideTest(chex.TestCase):
   def _draws(self, online, target, count=64):
     """Sides of (online 1, online 2, target 1, target 2) for each of `count` keys."""
-    method = SideMethod(online_resize=online, target_resize=target)
+    method = SideMethod(online_sizes=online, target_sizes=target)
     trees = {name: {} for name in ('encoder', 'projector', 'predictor')}
     variables = {'params': trees, 'batch_stats': trees, 'target': trees, 'method_state': {}}
     views = jnp.zeros((2, 2, 8, 8, 3))
@@ -90,7 +90,7 @@ class RandomSideTest(chex.TestCase):
   def test_is_the_method_on_resized_images(self):
     state, views = tiny.variables('truncated_triplet'), tiny.views()
     with jax.enable_x64(True):
-      shrinking = tiny.method('truncated_triplet', online_resize=(6, 6), target_resize=(6,))
+      shrinking = tiny.method('truncated_triplet', online_sizes=(6, 6), target_sizes=(6,))
       small = jax.vmap(lambda v: resize(v, 6), 1, 1)(jnp.asarray(views))
       found = jax.jit(shrinking.embed)(state, views, 0, jax.random.key(0))
       plain = tiny.embed('truncated_triplet')
@@ -107,8 +107,8 @@ class RandomSideTest(chex.TestCase):
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(2.0), 31.5, rtol=1e-6)
 
   def test_refuses_sides_beyond_the_view(self):
-    method = SideMethod(target_resize=(4, 9))
-    with self.assertRaisesRegex(ValueError, 'target_resize: found .* at most 8, the side'):
+    method = SideMethod(target_sizes=(4, 9))
+    with self.assertRaisesRegex(ValueError, 'target_sizes: found .* at most 8, the side'):
       method.embed({}, jnp.zeros((2, 2, 8, 8, 3)), 0, jax.random.key(0))
 
 
