@@ -22,6 +22,8 @@ import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ssl_jax.arguments import ArgumentError
+
 if TYPE_CHECKING:
   from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
@@ -51,7 +53,7 @@ def pretrain(flags: Iterable[str]) -> pathlib.Path:
 
   parsed = config.parse(flags)
   if parsed.task != 'pretrain':
-    raise ValueError(f'--task: found {parsed.task}, must be pretrain')
+    raise ArgumentError('--task', parsed.task, 'pretrain')
   if status := cli.run_task(parsed):
     raise SystemExit(status)
   return pathlib.Path(parsed.run_folder)

@@ -23,8 +23,9 @@ class ArgumentError(ValueError):
     likely: valid words most like the one found.
   """
 
-  def __init__(self, name: object, found: Any, allowed: str, likely: Iterable[str] = ()) -> None:
-    self.name, self.found, self.allowed, self.likely = str(name), found, allowed, tuple(likely)
+  def __init__(self, name: object, found: Any, allowed: object, likely: Iterable[str] = ()) -> None:
+    self.name, self.found, self.allowed = str(name), found, str(allowed)
+    self.likely = tuple(likely)
     super().__init__(name, found, allowed, self.likely)
 
   def __str__(self) -> str:
@@ -103,8 +104,8 @@ class Bounds:
     return text if self.also is None else f'{text}, or {_digits(self.also)}'
 
 
-def check_number(name: str, value: Any, **bounds: Any) -> None:
-  """Requires a finite number within `bounds`, those of `Bounds`.
+def check_number(name: str, value: Any, **bounds: Any) -> float:
+  """The finite number `value`, within `bounds`, those of `Bounds`.
 
   >>> check_number('temperature', 0, above=0)
   Traceback (most recent call last):
@@ -116,6 +117,7 @@ def check_number(name: str, value: Any, **bounds: Any) -> None:
   allowed = Bounds(**bounds)
   if value not in allowed:
     raise ArgumentError(name, repr(value) if isinstance(value, str) else value, str(allowed))
+  return float(value)
 
 
 def check_whole(name: str, value: Any, at_least: int = 1, **bounds: Any) -> int:

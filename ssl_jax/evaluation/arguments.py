@@ -1,10 +1,11 @@
 """Checks of the arguments of measurements, before anything is computed."""
 
-import operator
 from typing import Any
 
 import numpy as np
 from jax.sharding import NamedSharding
+
+from ssl_jax.arguments import ArgumentError, check_whole
 
 _READ = 2**22  # numbers read at once: features may lie in a file larger than memory
 
@@ -22,19 +23,18 @@ def check_rows(name: str, features: Any, *, like: tuple[str, int] | None = None)
   """
   array = np.asarray(features)
   if array.ndim != 2 or 0 in array.shape:
-    raise ValueError(f'{name}: found shape {array.shape}, must be [n, dim], neither of them 0')
+    raise ArgumentError(name, f'shape {array.shape}', '[n, dim], neither of them 0')
   if array.dtype.kind in 'cOSUmM':
-    raise ValueError(f'{name}: found dtype {array.dtype}, must be real numbers')
+    raise ArgumentError(name, f'dtype {array.dtype}', 'real numbers')
   bad = _not_finite(array)
   if len(bad):
-    raise ValueError(
-      f'{name}: found NaN or infinite features in {len(bad)} of {len(array)} rows '
-      f'(first: row {bad[0]}), must be finite'
+    raise ArgumentError(
+      name,
+      f'NaN or infinite features in {len(bad)} of {len(array)} rows (first: row {bad[0]})',
+      'finite',
     )
   if like is not None and array.shape[1] != like[1]:
-    raise ValueError(
-      f'{name}: found {array.shape[1]} features a row, must be {like[1]} as in the {like[0]}'
-    )
+    raise ArgumentError(name, f'{array.shape[1]} features a row', f'{like[1]} as in the {like[0]}')
   return array
 
 
@@ -53,33 +53,19 @@ def check_search(
   """
   bank = check_rows('bank', bank)
   queries = check_rows('queries', queries, like=('bank', bank.shape[1]))
-  if not 1 <= k <= len(bank):
-    raise ValueError(f'k: found {k}, must be between 1 and {len(bank)}, the size of the bank')
+  check_whole('k', k)
+  if k > len(bank):
+    raise ArgumentError('k', k, f'at most {len(bank)}, the size of the bank')
   if chunk_size is not None:
-    check_count('chunk_size', chunk_size)
+    check_whole('chunk_size', chunk_size)
   if bank_chunk_size is not None:
-    check_count('bank_chunk_size', bank_chunk_size)
+    check_whole('bank_chunk_size', bank_chunk_size)
   if sharding is not None:
     if not isinstance(sharding, NamedSharding):
-      raise ValueError(f'sharding: found {type(sharding).__name__}, must be a NamedSharding')
+      raise ArgumentError('sharding', type(sharding).__name__, 'a NamedSharding')
     if any(axes is not None for axes in sharding.spec[1:]):
-      raise ValueError(f'sharding: found {sharding.spec}, must split the rows alone')
+      raise ArgumentError('sharding', sharding.spec, 'split over the rows alone')
   return bank, queries
-
-
-def check_count(name: str, value: Any) -> int:
-  """Requires a whole number of at least 1.
-
-  Raises:
-    ValueError: naming the argument, its value and what is allowed.
-  """
-  try:
-    number = operator.index(value)
-  except TypeError:
-    number = 0
-  if number < 1:
-    raise ValueError(f'{name}: found {value!r}, must be at least 1')
-  return number
 
 
 def check_integers(name: str, labels: Any, of: str, count: int) -> np.ndarray:
@@ -89,11 +75,11 @@ def check_integers(name: str, labels: Any, of: str, count: int) -> np.ndarray:
     ValueError: they are absent, not integers, or not as many as there are rows.
   """
   if labels is None:
-    raise ValueError(f'{name}: found None, must be one integer for each row of {of}')
+    raise ArgumentError(name, 'None', f'one integer for each row of {of}')
   array = np.asarray(labels)
   if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
-    raise ValueError(
-      f'{name}: found {array.dtype} of shape {array.shape}, must be integers of shape ({count},)'
+    raise ArgumentError(
+      name, f'{array.dtype} of shape {array.shape}', f'integers of shape ({count},)'
     )
   return array.astype(np.int64)
 
@@ -106,7 +92,7 @@ def check_labels(name: str, labels: Any, of: str, count: int) -> np.ndarray:
   """
   array = check_integers(name, labels, of, count)
   if count and array.min() < 0:
-    raise ValueError(f'{name}: found {array.min()}, must be 0 or greater')
+    raise ArgumentError(name, array.min(), '0 or greater')
   return array.astype(np.int32)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.evaluation.arguments import check_count, check_labels
+from ssl_jax.arguments import ArgumentError, check_choice, check_whole
+from ssl_jax.evaluation.arguments import check_labels
 
 _RULES = ('imagenet_lt', 'thirds')
 _MANY, _FEW = 100, 20
@@ -86,11 +87,10 @@ def class_report(
   """
   guesses = _check_guesses(predictions)
   labels = check_labels('labels', labels, 'predictions', len(guesses))
-  top = 1 if top is None else check_count('top', top)
+  top = 1 if top is None else check_whole('top', top)
   if top > guesses.shape[1]:
-    raise ValueError(f'top: found {top}, must be at most {guesses.shape[1]}, guesses an image')
-  if rule not in _RULES:
-    raise ValueError(f'rule: found {rule!r}, must be one of {", ".join(_RULES)}')
+    raise ArgumentError('top', top, f'at most {guesses.shape[1]}, guesses an image')
+  check_choice('rule', rule, _RULES)
   counts = None if train_counts is None else _check_counts(train_counts)
   classes = _count_classes(guesses, labels, counts, num_classes)
 
@@ -129,28 +129,29 @@ def _groups(counts: np.ndarray, rule: str) -> list[np.ndarray]:
 
 def _check_guesses(predictions: Any) -> np.ndarray:
   if predictions is None:
-    raise ValueError('predictions: found None, must be one class for each image')
+    raise ArgumentError('predictions', 'None', 'one class for each image')
   guesses = np.asarray(predictions)
   if (
     guesses.ndim not in (1, 2) or 0 in guesses.shape or not np.issubdtype(guesses.dtype, np.integer)
   ):
-    raise ValueError(
-      f'predictions: found {guesses.dtype} of shape {guesses.shape}, '
-      'must be integers of shape [n] or [n, guess], neither of them 0'
+    raise ArgumentError(
+      'predictions',
+      f'{guesses.dtype} of shape {guesses.shape}',
+      'integers of shape [n] or [n, guess], neither of them 0',
     )
   if guesses.min() < 0:
-    raise ValueError(f'predictions: found {guesses.min()}, must be 0 or greater')
+    raise ArgumentError('predictions', guesses.min(), '0 or greater')
   return guesses.reshape(len(guesses), -1)
 
 
 def _check_counts(train_counts: Any) -> np.ndarray:
   counts = np.asarray(train_counts)
   if counts.ndim != 1 or not len(counts) or not np.issubdtype(counts.dtype, np.integer):
-    raise ValueError(
-      f'train_counts: found {counts.dtype} of shape {counts.shape}, must be integers [class]'
+    raise ArgumentError(
+      'train_counts', f'{counts.dtype} of shape {counts.shape}', 'integers [class]'
     )
   if counts.min() < 0:
-    raise ValueError(f'train_counts: found {counts.min()}, must be 0 or greater')
+    raise ArgumentError('train_counts', counts.min(), '0 or greater')
   return counts.astype(np.int64)
 
 
@@ -161,9 +162,9 @@ def _count_classes(
   classes = max(largest.values()) + 1 if counts is None else len(counts)
   if num_classes is not None:
     if counts is not None and num_classes != classes:
-      raise ValueError(f'num_classes: found {num_classes}, must be {classes} as in train_counts')
-    classes = check_count('num_classes', num_classes)
+      raise ArgumentError('num_classes', num_classes, f'{classes} as in train_counts')
+    classes = check_whole('num_classes', num_classes)
   for name, value in largest.items():
     if value >= classes:
-      raise ValueError(f'{name}: found {value}, must be below {classes}, the number of classes')
+      raise ArgumentError(name, value, f'below {classes}, the number of classes')
   return classes

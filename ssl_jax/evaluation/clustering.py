@@ -7,7 +7,8 @@ import numpy as np
 
 from ssl_jax import analysis
 from ssl_jax.analysis.features import geometry
-from ssl_jax.evaluation.arguments import check_count, check_labels, check_rows
+from ssl_jax.arguments import check_whole
+from ssl_jax.evaluation.arguments import check_labels, check_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,8 @@ def clustering(
   rows = check_rows('features', features).astype(np.float64)
   labels = check_labels('labels', labels, 'features', len(rows))
   if silhouette_rows is not None:
-    check_count('silhouette_rows', silhouette_rows)
-  number = len(np.unique(labels)) if clusters is None else check_count('clusters', clusters)
+    check_whole('silhouette_rows', silhouette_rows)
+  number = len(np.unique(labels)) if clusters is None else check_whole('clusters', clusters)
   if normalize:
     rows = geometry.l2_normalize(rows)
   found = analysis.kmeans(rows, number, restarts=restarts, max_iterations=max_iterations, seed=seed)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError, check_whole
+
 
 def extract(
   apply: Callable[[Any], Any],
@@ -41,9 +43,8 @@ def extract(
   """
   count = len(images_uint8)
   if count == 0:
-    raise ValueError('images_uint8: found 0 images, must be at least 1')
-  if batch_size < 1:
-    raise ValueError(f'batch_size: found {batch_size}, must be at least 1')
+    raise ArgumentError('images_uint8', '0 images', 'at least 1')
+  check_whole('batch_size', batch_size)
 
   found: np.ndarray | None = None
   running: tuple[int, Any] | None = None
@@ -57,8 +58,8 @@ def extract(
       shape = (count, rows.shape[1])
       found = np.empty(shape, np.float32) if store is None else store(*shape)
       if found.shape != shape or found.dtype != np.float32:
-        raise ValueError(
-          f'store: found {found.dtype} of shape {found.shape}, must be float32 of shape {shape}'
+        raise ArgumentError(
+          'store', f'{found.dtype} of shape {found.shape}', f'float32 of shape {shape}'
         )
     found[first : first + batch_size] = rows[: count - first]
 
@@ -68,8 +69,8 @@ def extract(
       batch = jax.device_put(batch, sharding)
     features = apply(batch)
     if features.ndim != 2 or features.shape[0] != batch_size:
-      raise ValueError(
-        f'apply: found features of shape {tuple(features.shape)}, must be ({batch_size}, dim)'
+      raise ArgumentError(
+        'apply', f'features of shape {tuple(features.shape)}', f'({batch_size}, dim)'
       )
     # The copy to the host waits for one batch while the device already works on the next.
     if running is not None:

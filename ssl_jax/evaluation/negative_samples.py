@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ssl_jax.arguments import ArgumentError, check_number
 from ssl_jax.evaluation.features import l2_normalize
 
 Terms = dict[str, jax.Array]
@@ -171,7 +172,7 @@ def negative_sample_bounds(
     negatives = _check_whole('num_negatives', num_negatives, 1, size - 1, below)
   passes = len(features) if epochs is None else _check_whole('epochs', epochs, 1)
   if not (math.isfinite(temperature) and temperature > 0):
-    raise ValueError(f'temperature: found {temperature}, must be finite and greater than 0')
+    raise ArgumentError('temperature', temperature, 'finite and greater than 0')
 
   group = max(1, _ROWS // size) * (1 if sharding is None else sharding.mesh.size)
   place = lambda array, spec: (
@@ -366,26 +367,27 @@ def _check_features(
   if features.ndim == 3:
     features = features[None]
   if features.ndim != 4 or features.shape[2] != 2 or 0 in features.shape:
-    raise ValueError(
-      f'views: found shape {np.shape(views)}, must be [image, 2, dim] or [pass, image, 2, dim]'
+    raise ArgumentError(
+      'views', f'shape {np.shape(views)}', '[image, 2, dim] or [pass, image, 2, dim]'
     )
   count, dim = features.shape[1], features.shape[3]
   if labels is None:
-    raise ValueError('labels: found None, must be one integer an image: bounds need labeled images')
+    raise ArgumentError('labels', 'None', 'one integer an image: bounds need labeled images')
   codes = np.asarray(labels)
   if codes.shape != (count,) or not np.issubdtype(codes.dtype, np.integer):
-    raise ValueError(
-      f'labels: found {codes.dtype} of shape {codes.shape}, must be integers of shape ({count},)'
+    raise ArgumentError(
+      'labels', f'{codes.dtype} of shape {codes.shape}', f'integers of shape ({count},)'
     )
   shapes = {'image_means': np.shape(image_means), 'class_means': np.shape(class_means)}
   if shapes['image_means'] != (count, dim):
-    raise ValueError(f'image_means: found {shapes["image_means"]}, must be ({count}, {dim})')
+    raise ArgumentError('image_means', shapes['image_means'], f'({count}, {dim})')
   if len(shapes['class_means']) != 2 or shapes['class_means'][1] != dim:
-    raise ValueError(f'class_means: found {shapes["class_means"]}, must be [class, {dim}]')
+    raise ArgumentError('class_means', shapes['class_means'], f'[class, {dim}]')
   if codes.min() < 0 or codes.max() >= shapes['class_means'][0]:
-    raise ValueError(
-      f'labels: found {codes.min()} to {codes.max()}, must be from 0 to '
-      f'{shapes["class_means"][0] - 1}, the rows of class_means'
+    raise ArgumentError(
+      'labels',
+      f'{codes.min()} to {codes.max()}',
+      f'from 0 to {shapes["class_means"][0] - 1}, the rows of class_means',
     )
   for name, array in (
     ('views', features),
@@ -393,7 +395,7 @@ def _check_features(
     ('class_means', class_means),
   ):
     if not np.isfinite(np.asarray(array)).all():
-      raise ValueError(f'{name}: found NaN or infinite values, must be finite')
+      raise ArgumentError(name, 'NaN or infinite values', 'finite')
   return features, codes.astype(np.int32)
 
 
@@ -403,10 +405,10 @@ def _check_whole(name: str, value: Any, least: int, most: int | None = None, of:
   except TypeError:
     number = least - 1
   if number < least:
-    raise ValueError(f'{name}: found {value!r}, must be a whole number >= {least}')
+    raise ArgumentError(name, repr(value), f'a whole number >= {least}')
   if most is not None and number > most:
     allowed = of if of.startswith('below') else f'at most {most}, {of}'
-    raise ValueError(f'{name}: found {number}, must be {allowed}')
+    raise ArgumentError(name, number, allowed)
   return number
 
 
@@ -447,22 +449,21 @@ def collision_upper_bound(
   """
   first, second = np.asarray(first_views), np.asarray(second_views)
   if first.ndim != 2 or first.shape != second.shape or 0 in first.shape:
-    raise ValueError(
-      f'second_views: found shapes {first.shape} and {second.shape}, must be equal and [image, dim]'
+    raise ArgumentError(
+      'second_views', f'shapes {first.shape} and {second.shape}', 'equal and [image, dim]'
     )
   if labels is None:
-    raise ValueError('labels: found None, must be one integer an image: bounds need labeled images')
+    raise ArgumentError('labels', 'None', 'one integer an image: bounds need labeled images')
   codes = np.asarray(labels)
   if codes.shape != first.shape[:1] or not np.issubdtype(codes.dtype, np.integer):
-    raise ValueError(
-      f'labels: found {codes.dtype} of shape {codes.shape}, must be integers of shape '
-      f'({len(first)},)'
+    raise ArgumentError(
+      'labels', f'{codes.dtype} of shape {codes.shape}', f'integers of shape ({len(first)},)'
     )
-  if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
-    raise ValueError(f'temperature: found {temperature}, must be finite and greater than 0')
+  if temperature is not None:
+    check_number('temperature', temperature, above=0)
   classes, counts = np.unique(codes, return_counts=True)
   if counts.max() < 2:
-    raise ValueError('labels: found no class with 2 images, must be at least one')
+    raise ArgumentError('labels', 'no class with 2 images', 'at least one')
 
   chunk = min(chunk_size, int(counts.max()))
   padded = -(-int(counts.max()) // chunk) * chunk

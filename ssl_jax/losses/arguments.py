@@ -1,13 +1,14 @@
 """Checks of what callers pass to a loss, made while tracing: one-line ValueErrors."""
 
-import math
-import operator
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ssl_jax import arguments
+from ssl_jax.arguments import ArgumentError
 
 
 def check_embeddings(**named: chex.Array) -> None:
@@ -21,13 +22,13 @@ def check_embeddings(**named: chex.Array) -> None:
     check_array(name, array)
     shape, dtype = jnp.shape(array), jnp.result_type(array)
     if not jnp.issubdtype(dtype, jnp.floating):
-      raise ValueError(f'{name}: found dtype {dtype}, must be a floating-point dtype')
+      raise ArgumentError(name, f'dtype {dtype}', 'a floating-point dtype')
     if len(shape) != 2 or 0 in shape:
-      raise ValueError(f'{name}: found shape {shape}, must be [batch, dim], neither of them 0')
+      raise ArgumentError(name, f'shape {shape}', '[batch, dim], neither of them 0')
     if first_shape is None:
       first_name, first_shape = name, shape
     elif shape != first_shape:
-      raise ValueError(f'{name}: found shape {shape}, must be {first_shape}, that of {first_name}')
+      raise ArgumentError(name, f'shape {shape}', f'{first_shape}, that of {first_name}')
 
 
 def check_array(name: str, value: Any) -> None:
@@ -37,65 +38,30 @@ def check_array(name: str, value: Any) -> None:
     ValueError: naming the argument and what was found.
   """
   if not hasattr(value, 'dtype') or not hasattr(value, 'shape'):
-    raise ValueError(f'{name}: found {type(value).__name__}, must be an array')
+    raise ArgumentError(name, type(value).__name__, 'an array')
 
 
-def check_number(
-  name: str, value: Any, *, minimum: float, exclusive: bool = False, traced: bool = False
-) -> None:
-  """Requires a finite number >= `minimum`, or > `minimum` where `exclusive`.
+def check_number(name: str, value: Any, *, traced: bool = False, **bounds: float) -> None:
+  """Requires a finite number within `bounds`, those of `ssl_jax.arguments.Bounds`.
 
   Args:
     name: the argument's name, for the message.
     value: what was passed.
-    minimum: the least value allowed.
-    exclusive: whether `minimum` itself is refused.
     traced: whether a traced scalar (of a schedule, say) is accepted; its value cannot be checked.
+    **bounds: `at_least`, `above`, `at_most`, `below`.
 
   Raises:
-    ValueError: naming the argument, its value and what is allowed.
+    ArgumentError: it is another, or no number.
   """
-  bound = '' if minimum == -math.inf else f'{">" if exclusive else ">="} {minimum:g} and '
-  allowed = f'{bound}finite'
-  if isinstance(value, jax.core.Tracer):
-    if traced and not jnp.shape(value):
-      return
-    raise ValueError(
-      f'{name}: found {value.aval}, must be a {"scalar" if traced else "Python"} number'
-    )
-  try:
-    if isinstance(value, str | bool):
-      raise TypeError
-    number = float(value)
-  except (TypeError, ValueError):
-    raise ValueError(f'{name}: found {value!r}, must be a number, {allowed}') from None
-  if not math.isfinite(number) or number < minimum or (exclusive and number == minimum):
-    raise ValueError(f'{name}: found {value}, must be {allowed}')
+  if not isinstance(value, jax.core.Tracer):
+    arguments.check_number(name, value, **bounds)
+  elif not traced or jnp.shape(value):
+    raise ArgumentError(name, value.aval, f'a {"scalar" if traced else "Python"} number')
 
 
 def check_fraction(name: str, value: Any, *, traced: bool = False) -> None:
-  """Requires a number between 0 and 1; where `traced`, a traced scalar passes unchecked.
-
-  Raises:
-    ValueError: naming the argument, its value and what is allowed.
-  """
-  check_number(name, value, minimum=0, traced=traced)
-  if not isinstance(value, jax.core.Tracer) and float(value) > 1:
-    raise ValueError(f'{name}: found {value}, must be between 0 and 1')
-
-
-def check_whole(name: str, value: Any, *, minimum: int) -> None:
-  """Requires a whole number >= `minimum`.
-
-  Raises:
-    ValueError: naming the argument, its value and what is allowed.
-  """
-  try:
-    number = minimum - 1 if isinstance(value, bool) else operator.index(value)
-  except TypeError:
-    number = minimum - 1
-  if number < minimum:
-    raise ValueError(f'{name}: found {value!r}, must be a whole number >= {minimum}')
+  """Requires a number from 0 to 1; where `traced`, a traced scalar passes unchecked."""
+  check_number(name, value, traced=traced, at_least=0, at_most=1)
 
 
 def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) -> None:
@@ -107,11 +73,11 @@ def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) 
   check_array(name, values)
   shape, dtype = jnp.shape(values), jnp.result_type(values)
   if shape != (batch,):
-    raise ValueError(f'{name}: found shape {shape}, must be ({batch},), one an image')
+    raise ArgumentError(name, f'shape {shape}', f'({batch},), one an image')
   kind = jnp.integer if whole else jnp.floating
   if not jnp.issubdtype(dtype, kind):
-    raise ValueError(
-      f'{name}: found dtype {dtype}, must be {"an integer" if whole else "a floating-point"} dtype'
+    raise ArgumentError(
+      name, f'dtype {dtype}', f'{("an integer" if whole else "a floating-point")} dtype'
     )
   # Values of traced arrays, and of arrays that other processes hold a part of, are out of reach.
   readable = not isinstance(values, jax.core.Tracer) and getattr(
@@ -121,7 +87,7 @@ def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) 
     array = np.asarray(values, np.float64)
     bad = array[~(np.isfinite(array) & (array >= 0))]
     if bad.size:
-      raise ValueError(f'{name}: found {bad[0]}, must be >= 0 and finite')
+      raise ArgumentError(name, bad[0], '>= 0 and finite')
 
 
 def check_group_size(group_size: int, num_global: int) -> None:
@@ -130,8 +96,6 @@ def check_group_size(group_size: int, num_global: int) -> None:
   Raises:
     ValueError: naming the argument, what was found and what is allowed.
   """
-  check_whole('group_size', group_size, minimum=2)
+  arguments.check_whole('group_size', group_size, 2)
   if num_global % group_size:
-    raise ValueError(
-      f'group_size: found {group_size}, must be a divisor of the batch, {num_global}'
-    )
+    raise ArgumentError('group_size', group_size, f'a divisor of the batch, {num_global}')

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import dot_products, promote
@@ -54,8 +55,8 @@ def barlow_twins(
     ValueError: shapes differ, fewer than 2 images, or a number is outside its range.
   """
   arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_number('redundancy_weight', redundancy_weight, minimum=0)
-  arguments.check_number('scale', scale, minimum=0, exclusive=True)
+  arguments.check_number('redundancy_weight', redundancy_weight, at_least=0)
+  arguments.check_number('scale', scale, above=0)
   _count_images(view1, axis_name)
   correlations = _second_moments(
     _batch_normalize(view1, axis_name), _batch_normalize(view2, axis_name), axis_name
@@ -125,11 +126,11 @@ def vicreg(
     ValueError: shapes differ, fewer than 2 images, or a number is outside its range.
   """
   arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_number('invariance_weight', invariance_weight, minimum=0)
-  arguments.check_number('variance_weight', variance_weight, minimum=0)
-  arguments.check_number('covariance_weight', covariance_weight, minimum=0)
-  arguments.check_number('target_std', target_std, minimum=0, exclusive=True)
-  arguments.check_number('epsilon', epsilon, minimum=0, exclusive=True)
+  arguments.check_number('invariance_weight', invariance_weight, at_least=0)
+  arguments.check_number('variance_weight', variance_weight, at_least=0)
+  arguments.check_number('covariance_weight', covariance_weight, at_least=0)
+  arguments.check_number('target_std', target_std, above=0)
+  arguments.check_number('epsilon', epsilon, above=0)
   num_images = _count_images(view1, axis_name)
   view1, view2 = promote(view1), promote(view2)
   dim = view1.shape[1]
@@ -161,7 +162,7 @@ def _count_images(view: chex.Array, axis_name: AxisName) -> int:
   """The images of the global batch; ValueError where statistics over them mean nothing."""
   num_images = view.shape[0] * collectives.axis_size(axis_name)
   if num_images < 2:
-    raise ValueError('view1: found 1 image, must be at least 2: variances are over images')
+    raise ArgumentError('view1', '1 image', 'at least 2: variances are over images')
   return num_images
 
 

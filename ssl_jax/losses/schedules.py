@@ -34,10 +34,10 @@ def cosine_temperature(
   Raises:
     ValueError: a number is outside its range, or `epoch` is no scalar.
   """
-  arguments.check_number('epoch', epoch, minimum=0, traced=True)
-  arguments.check_number('low', low, minimum=0, exclusive=True)
-  arguments.check_number('high', high, minimum=float(low))
-  arguments.check_number('half_period', half_period, minimum=0, exclusive=True)
+  arguments.check_number('epoch', epoch, at_least=0, traced=True)
+  arguments.check_number('low', low, above=0)
+  arguments.check_number('high', high, at_least=float(low))
+  arguments.check_number('half_period', half_period, above=0)
   # Reduced to one period first: the cosine of a large float32 has few digits.
   phase = jnp.asarray(epoch, float) % (2 * half_period) / half_period
   return low + (high - low) * (1 + jnp.cos(jnp.pi * phase)) / 2
@@ -68,9 +68,9 @@ def fade_weight(
   Raises:
     ValueError: a number is outside its range.
   """
-  arguments.check_number('progress', progress, minimum=0, traced=True)
-  arguments.check_number('start', start, minimum=0)
-  arguments.check_number('end', end, minimum=float(start))
+  arguments.check_number('progress', progress, at_least=0, traced=True)
+  arguments.check_number('start', start, at_least=0)
+  arguments.check_number('end', end, at_least=float(start))
   arguments.check_fraction('maximum', maximum)
   progress = jnp.asarray(progress, float)
   if start == end:

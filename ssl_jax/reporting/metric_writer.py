@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ssl_jax.arguments import ArgumentError
+
 FILE_NAME = 'metrics.jsonl'
 
 
@@ -164,12 +166,12 @@ def _step_of(line: bytes) -> float:
 
 def _number(name: str, value: Any) -> float:
   if name in ('step', 'time'):
-    raise ValueError(f"metrics: found the name '{name}', which every row already has")
+    raise ArgumentError('metrics', f'the name {name!r}, which every row has', 'another name')
   try:
     return float(value)
   except (TypeError, ValueError) as error:
     shape = getattr(value, 'shape', type(value).__name__)
-    raise ValueError(f'metrics[{name!r}]: found {shape}, must be one number') from error
+    raise ArgumentError(f'metrics[{name!r}]', shape, 'one number') from error
 
 
 def _named(error: OSError, path: pathlib.Path) -> OSError:

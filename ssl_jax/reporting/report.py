@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.page import Figure, Section, figure_html, page, text
 from ssl_jax.reporting.progress import format_duration
 from ssl_jax.reporting.tables import Table, as_html
@@ -98,7 +99,7 @@ def render_comparison(
     ValueError: there is no run.
   """
   if not runs:
-    raise ValueError('runs: found none, must be at least one')
+    raise ArgumentError('runs', 'none', 'at least one')
   names = list(dict.fromkeys(name for facts in runs.values() for name in facts))
   # As text: a table would round the number of a seed or a batch as a measurement.
   as_word = lambda value: None if value is None else str(value)

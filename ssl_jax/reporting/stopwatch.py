@@ -4,6 +4,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from ssl_jax.arguments import ArgumentError
+
 PHASES = ('compile', 'data', 'step', 'evaluation', 'checkpoint')
 
 
@@ -67,5 +69,5 @@ class Stopwatch:
 def _check(name: str) -> str:
   phases = (*PHASES, 'other')
   if name not in phases:
-    raise ValueError(f"phase: found '{name}', must be one of {', '.join(phases)}")
+    raise ArgumentError('phase', f"'{name}'", f'one of {", ".join(phases)}')
   return name

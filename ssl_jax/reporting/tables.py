@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.page import text
 
 ABSENT = '–'
@@ -87,7 +88,7 @@ def as_html(table: Table) -> str:
   """
   for row in table.rows:
     if len(row) != len(table.columns):
-      raise ValueError(f'rows: found {len(row)} cells in {row}, must be {len(table.columns)}')
+      raise ArgumentError('rows', f'{len(row)} cells in {row}', len(table.columns))
   kinds = [
     'words' if all(isinstance(row[at], str | None) for row in table.rows) else 'number'
     for at in range(1, len(table.columns))
@@ -98,7 +99,7 @@ def as_html(table: Table) -> str:
   )
   strong = table.strong or [False] * len(table.rows)
   if len(strong) != len(table.rows):
-    raise ValueError(f'strong: found {len(strong)} rows, must be {len(table.rows)}')
+    raise ArgumentError('strong', f'{len(strong)} rows', len(table.rows))
   body = ''.join(
     f'<tr{" class=strong" if bold else ""}><th scope="row">{text(row[0])}</th>'
     + ''.join(
@@ -118,10 +119,10 @@ def _best(table: Table) -> list[set[int]]:
   """The cells of each row, its name not counted, that hold the best of different numbers."""
   found: list[set[int]] = []
   if table.best and len(table.best) != len(table.rows):
-    raise ValueError(f'best: found {len(table.best)} rows, must be {len(table.rows)}')
+    raise ArgumentError('best', f'{len(table.best)} rows', len(table.rows))
   for row, better in zip(table.rows, table.best or [None] * len(table.rows), strict=True):
     if better not in (None, 'max', 'min'):
-      raise ValueError(f"best: found {better!r} of {row[0]}, must be 'max', 'min' or None")
+      raise ArgumentError('best', f'{better!r} of {row[0]}', "'max', 'min' or None")
     plain = [value.value if isinstance(value, Measured) else value for value in row[1:]]
     numbers = {
       at: value

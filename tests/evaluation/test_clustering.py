@@ -94,7 +94,7 @@ class ClusteringTest(chex.TestCase):
     ('short', {'labels': np.zeros(3, int)}, r'^labels: found int64 of shape \(3,\)'),
     ('nan', {'features': np.full((150, 6), np.nan)}, r'^features: found NaN'),
     ('clusters', {'clusters': 151}, r'^clusters: found 151, must be at most 150'),
-    ('none', {'clusters': 0}, r'^clusters: found 0, must be at least 1'),
+    ('none', {'clusters': 0}, r'^clusters: found 0, must be a whole number >= 1'),
     ('rows', {'silhouette_rows': 0}, r'^silhouette_rows: found 0'),
     ('restarts', {'restarts': 0}, r'^restarts: found 0'),
   )

@@ -30,9 +30,9 @@ class FadeTest(chex.TestCase):
     ({'progress': -1}, 'progress: found -1'),
     ({'progress': 0.5, 'start': 0.7}, 'end: found 0.6, must be >= 0.7'),
     ({'progress': 0.5, 'start': -1}, 'start: found -1'),
-    ({'progress': 0.55, 'start': '0.5'}, "start: found '0.5', must be a number"),
-    ({'progress': 0.55, 'start': 0.5, 'end': None}, 'end: found None, must be a number'),
-    ({'progress': 0.5, 'maximum': 2}, 'maximum: found 2, must be between 0 and 1'),
+    ({'progress': 0.55, 'start': '0.5'}, "start: found '0.5', must be >= 0"),
+    ({'progress': 0.55, 'start': 0.5, 'end': None}, 'end: found None, must be >= 0.5'),
+    ({'progress': 0.5, 'maximum': 2}, 'maximum: found 2, must be from 0 to 1'),
   )
   def test_errors(self, options, pattern):
     with self.assertRaisesRegex(ValueError, pattern):

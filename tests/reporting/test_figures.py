@@ -225,7 +225,7 @@ class PicturesTest(chex.TestCase):
       figures.contact_sheet(images(2), images(3, 2))
     with self.assertRaisesRegex(ValueError, r'^originals: found shape \(16, 16, 3\)'):
       figures.contact_sheet(images(), images(1, 2))
-    with self.assertRaisesRegex(ValueError, r'^views: found values from .* must lie in \[0, 1\]'):
+    with self.assertRaisesRegex(ValueError, r'^views: found values from .* must be in \[0, 1\]'):
       figures.contact_sheet(images(2), images(2, 2).astype(np.float32))
     with self.assertRaisesRegex(ValueError, r'^hits: found shape \(2, 5\), must be \(2, 4\)'):
       figures.neighbor_grid(images(2), images(2, 4), np.ones((2, 5)))

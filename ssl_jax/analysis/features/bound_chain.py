@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
+from ssl_jax.arguments import check_number, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +96,9 @@ def bound_chain(
   """
   raw = arguments.as_features(features, ndim=3)
   classes = Classes.of(labels, len(raw))
-  sharpness = arguments.check_positive('sharpness', sharpness)
-  repel_weight = arguments.check_positive('repel_weight', repel_weight)
-  chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
+  sharpness = check_number('sharpness', sharpness, above=0)
+  repel_weight = check_number('repel_weight', repel_weight, above=0)
+  chunk_size = check_whole('chunk_size', chunk_size)
 
   views = geometry.l2_normalize(raw)
   images = np.mean(views, axis=1)

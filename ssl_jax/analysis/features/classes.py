@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.analysis import arguments
+from ssl_jax.arguments import ArgumentError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Classes:
     values = arguments.as_labels('labels', labels, count)
     present, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(present) < 2:
-      raise ValueError(f'labels: found the single class {present[0]}, must be at least 2 classes')
+      raise ArgumentError('labels', f'the single class {present[0]}', 'at least 2 classes')
     return cls(codes, counts, np.argsort(codes, kind='stable'))
 
   def __len__(self) -> int:

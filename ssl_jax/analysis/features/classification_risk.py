@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
+from ssl_jax.arguments import check_number, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +75,8 @@ def classification_risk_bounds(
   """
   views = arguments.as_features(features, ndim=3)
   classes = Classes.of(labels, len(views))
-  temperature = arguments.check_positive('temperature', temperature)
-  chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
+  temperature = check_number('temperature', temperature, above=0)
+  chunk_size = check_whole('chunk_size', chunk_size)
 
   images = np.mean(views, axis=1)
   means = classes.means(images)

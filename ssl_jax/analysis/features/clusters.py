@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.analysis import arguments
+from ssl_jax.arguments import ArgumentError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def mutual_information_scores(labels: Any, clusters: Any) -> MutualInformationSc
   label_codes = arguments.as_labels('labels', labels, count, of='clusters')
   cluster_codes = arguments.as_labels('clusters', clusters, count, of='labels')
   if not count:
-    raise ValueError('labels: found 0 labels, must be at least 1')
+    raise ArgumentError('labels', '0 labels', 'at least 1')
   _, label_codes, label_counts = np.unique(label_codes, return_inverse=True, return_counts=True)
   _, cluster_codes, cluster_counts = np.unique(
     cluster_codes, return_inverse=True, return_counts=True

@@ -8,6 +8,7 @@ import numpy as np
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
+from ssl_jax.arguments import ArgumentError, check_whole
 
 _NEIGHBORS = 5
 
@@ -81,11 +82,10 @@ def crowding(
   """
   rows = arguments.as_features(features, ndim=2)
   classes = Classes.of(labels, len(rows))
-  chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
+  chunk_size = check_whole('chunk_size', chunk_size)
   if len(classes) == len(rows):
-    raise ValueError(
-      f'labels: found {len(classes)} classes in {len(rows)} rows, '
-      'must be a class with at least 2 rows'
+    raise ArgumentError(
+      'labels', f'{len(classes)} classes in {len(rows)} rows', 'a class with at least 2 rows'
     )
   rows = geometry.centered(geometry.l2_normalize(rows) if normalize else rows)
 

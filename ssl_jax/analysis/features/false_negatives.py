@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
+from ssl_jax.arguments import ArgumentError, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +84,14 @@ def false_negative_audit(
   """
   first, second = _as_features('anchors', anchors), _as_features('candidates', candidates)
   if first.shape != second.shape:
-    raise ValueError(
-      f'candidates: found shape {second.shape}, must be {first.shape}, that of anchors'
-    )
+    raise ArgumentError('candidates', f'shape {second.shape}', f'{first.shape}, that of anchors')
   count = len(first)
   classes = Classes.of(labels, count)
-  batch_size = arguments.check_whole('batch_size', batch_size, minimum=2)
+  batch_size = check_whole('batch_size', batch_size, 2)
   if batch_size > count:
-    raise ValueError(f'batch_size: found {batch_size}, must be at most {count}, the images')
-  batches = arguments.check_whole('batches', batches, minimum=2)
-  seed = arguments.check_whole('seed', seed, minimum=0)
+    raise ArgumentError('batch_size', batch_size, f'at most {count}, the images')
+  batches = check_whole('batches', batches, 2)
+  seed = check_whole('seed', seed, 0)
   chosen = _check_ranks(ranks, batch_size - 1)
 
   first, second = geometry.l2_normalize(first), geometry.l2_normalize(second)
@@ -156,16 +155,16 @@ def _bounds(classes: Classes, negatives: int) -> tuple[np.ndarray, np.ndarray]:
 def _as_features(name: str, values: Any) -> np.ndarray:
   try:
     return arguments.as_features(values, ndim=2)
-  except ValueError as error:
-    raise ValueError(str(error).replace('features', name, 1)) from None
+  except ArgumentError as error:
+    raise ArgumentError(name, error.found, error.allowed) from None
 
 
 def _check_ranks(ranks: Sequence[int] | None, most: int) -> np.ndarray:
   if ranks is None:
     return np.arange(1, most + 1)
-  chosen = np.array([arguments.check_whole('ranks', rank, minimum=1) for rank in ranks], np.int64)
+  chosen = np.array([check_whole('ranks', rank) for rank in ranks], np.int64)
   if not len(chosen):
-    raise ValueError('ranks: found none, must be at least one rank')
+    raise ArgumentError('ranks', 'none', 'at least one rank')
   if chosen.max() > most:
-    raise ValueError(f'ranks: found {chosen.max()}, must be at most {most}, the negatives')
+    raise ArgumentError('ranks', chosen.max(), f'at most {most}, the negatives')
   return chosen

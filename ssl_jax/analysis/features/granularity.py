@@ -12,6 +12,7 @@ from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
 from ssl_jax.analysis.features.clusters import ClusteringScores, clustering_scores
 from ssl_jax.analysis.features.kmeans import kmeans
+from ssl_jax.arguments import ArgumentError, check_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +93,8 @@ def cluster_granularity(
   rows = arguments.as_features(features, ndim=2)
   classes = Classes.of(labels, len(rows))
   if len(classes) == len(rows):
-    raise ValueError(
-      f'labels: found {len(classes)} classes in {len(rows)} rows, '
-      'must be a class with at least 2 rows'
+    raise ArgumentError(
+      'labels', f'{len(classes)} classes in {len(rows)} rows', 'a class with at least 2 rows'
     )
   numbers = _numbers_of_clusters(factors, len(classes), len(rows))
   same, different = _mean_cosines(geometry.l2_normalize(rows), classes)
@@ -110,14 +110,12 @@ def cluster_granularity(
 
 
 def _numbers_of_clusters(factors: Sequence[float], classes: int, count: int) -> list[int]:
-  factors = [arguments.check_positive('factors', factor) for factor in factors]
+  factors = [check_number('factors', factor, above=0) for factor in factors]
   numbers = dict.fromkeys(max(1, math.floor(factor * classes + 0.5)) for factor in factors)
   fitting = [number for number in numbers if number <= count]
   if not fitting:
-    raise ValueError(
-      f'factors: found {factors}, must have one with at most {count} clusters, '
-      f'the number of rows, for {classes} classes'
-    )
+    allowed = f'of at most {count} clusters for {classes} classes, the number of rows, one of them'
+    raise ArgumentError('factors', factors, allowed)
   return fitting
 
 

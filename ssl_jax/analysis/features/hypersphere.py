@@ -6,6 +6,7 @@ import numpy as np
 
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
 
 
 def alignment(features: Any) -> float:
@@ -64,11 +65,11 @@ def uniformity(features: Any, *, scale: float = 2.0, chunk_size: int = 1024) -> 
       or `chunk_size` is out of its range.
   """
   rows = arguments.as_features(features, ndim=2)
-  scale = arguments.check_positive('scale', scale)
-  chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
+  scale = check_number('scale', scale, above=0)
+  chunk_size = check_whole('chunk_size', chunk_size)
   count = len(rows)
   if count < 2:
-    raise ValueError('features: found 1 row, must be at least 2')
+    raise ArgumentError('features', '1 row', 'at least 2')
   rows = geometry.centered(geometry.l2_normalize(rows))
   logs = []
   for start, squared in geometry.squared_distances(rows, chunk_size):

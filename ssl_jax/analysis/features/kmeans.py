@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.analysis import arguments
+from ssl_jax.arguments import ArgumentError, check_whole
 
 
 def kmeans(
@@ -37,14 +38,14 @@ def kmeans(
     ValueError: the shape is another one, a feature is not finite, or a number is out of its range.
   """
   rows = arguments.as_features(features, ndim=2)
-  number = arguments.check_whole('clusters', clusters, minimum=1)
-  restarts = arguments.check_whole('restarts', restarts, minimum=1)
-  max_iterations = arguments.check_whole('max_iterations', max_iterations, minimum=1)
-  seed = arguments.check_whole('seed', seed, minimum=0)
+  number = check_whole('clusters', clusters)
+  restarts = check_whole('restarts', restarts)
+  max_iterations = check_whole('max_iterations', max_iterations)
+  seed = check_whole('seed', seed, 0)
   if number > len(rows):
-    raise ValueError(f'clusters: found {clusters}, must be at most {len(rows)}, the number of rows')
+    raise ArgumentError('clusters', clusters, f'at most {len(rows)}, the number of rows')
   if seed >= 2**32:
-    raise ValueError(f'seed: found {seed}, must be below 2^32')
+    raise ArgumentError('seed', seed, 'below 2^32')
 
   from sklearn.cluster import KMeans
   from sklearn.exceptions import ConvergenceWarning

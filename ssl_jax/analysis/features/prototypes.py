@@ -8,6 +8,7 @@ import numpy as np
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
+from ssl_jax.arguments import ArgumentError
 
 # Unit features leave rounding of this size in a variance that is zero.
 _ROUNDING = 1e-28
@@ -87,9 +88,8 @@ def prototype_bias(features: Any, labels: Any) -> PrototypeBias:
   views = geometry.l2_normalize(arguments.as_features(features, ndim=3))
   classes = Classes.of(labels, len(views))
   if np.all(classes.counts == 1):
-    raise ValueError(
-      f'labels: found {len(classes)} classes in {len(views)} images, '
-      'must be a class with at least 2 images'
+    raise ArgumentError(
+      'labels', f'{len(classes)} classes in {len(views)} images', 'a class with at least 2 images'
     )
   images = np.mean(views, axis=1)
   means = classes.means(images)

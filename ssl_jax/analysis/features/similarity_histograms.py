@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.analysis import arguments
 from ssl_jax.analysis.features import geometry
 from ssl_jax.analysis.features.classes import Classes
+from ssl_jax.arguments import check_whole
 
 _KINDS = ('same_image', 'same_class', 'other_class')
 
@@ -81,8 +82,8 @@ def similarity_histograms(
   """
   views = _as_views(features)
   classes = Classes.of(labels, len(views))
-  bins = arguments.check_whole('bins', bins, minimum=1)
-  chunk_size = arguments.check_whole('chunk_size', chunk_size, minimum=1)
+  bins = check_whole('bins', bins)
+  chunk_size = check_whole('chunk_size', chunk_size)
   images, per_image, _ = views.shape
   rows = geometry.l2_normalize(views).reshape(images * per_image, -1)
   image_of = np.repeat(np.arange(images), per_image)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.analysis import arguments
+from ssl_jax.arguments import ArgumentError, check_whole
 
 _ROUNDING = 1e-9
 
@@ -30,9 +30,7 @@ class ClassDraws:
     """
     if (class_probs is None) == (class_counts is None):
       found = 'neither' if class_probs is None else 'both'
-      raise ValueError(
-        f'class_probs: found {found} of class_probs and class_counts, must be exactly one'
-      )
+      raise ArgumentError('class_probs', f'{found} of class_probs and class_counts', 'exactly one')
     if class_counts is not None:
       counts = check_counts(class_counts)
       return cls._grouped(counts.astype(np.float64), float(counts.sum()), replacement=False)
@@ -62,12 +60,13 @@ class ClassDraws:
     Raises:
       ValueError: it is not whole, negative, or beyond the images.
     """
-    number = arguments.check_whole(name, value, minimum=0)
+    number = check_whole(name, value, 0)
     if not self.replacement and number > self.total - fewer:
       of = 'images' if not fewer else 'other images'
-      raise ValueError(
-        f'{name}: found {number}, must be at most {self.total - fewer:.0f}, the number of {of} '
-        'to draw from without replacement'
+      raise ArgumentError(
+        name,
+        number,
+        f'at most {self.total - fewer:.0f}, the number of {of} to draw from without replacement',
       )
     return number
 
@@ -81,17 +80,17 @@ def check_probs(class_probs: Any) -> np.ndarray:
   try:
     probs = np.asarray(class_probs, np.float64)
   except (TypeError, ValueError):
-    raise ValueError(f'class_probs: found {class_probs!r}, must be numbers') from None
+    raise ArgumentError('class_probs', repr(class_probs), 'numbers') from None
   if probs.ndim != 1 or not len(probs):
-    raise ValueError(f'class_probs: found shape {probs.shape}, must be [class], at least one')
+    raise ArgumentError('class_probs', f'shape {probs.shape}', '[class], at least one')
   bad = np.flatnonzero(~(probs >= 0))
   if len(bad):
-    raise ValueError(
-      f'class_probs: found {probs[bad[0]]} for class {bad[0]}, must be a number from 0 to 1'
+    raise ArgumentError(
+      'class_probs', f'{probs[bad[0]]} for class {bad[0]}', 'a number from 0 to 1'
     )
   total = math.fsum(probs)
   if not abs(total - 1) <= _ROUNDING:
-    raise ValueError(f'class_probs: found a sum of {total:.12g}, must be 1')
+    raise ArgumentError('class_probs', f'a sum of {total:.12g}', '1')
   return probs
 
 
@@ -103,12 +102,12 @@ def check_counts(class_counts: Any) -> np.ndarray:
   """
   counts = np.asarray(class_counts)
   if counts.ndim != 1 or not len(counts):
-    raise ValueError(f'class_counts: found shape {counts.shape}, must be [class], at least one')
+    raise ArgumentError('class_counts', f'shape {counts.shape}', '[class], at least one')
   if not np.issubdtype(counts.dtype, np.integer):
-    raise ValueError(f'class_counts: found {counts.dtype}, must be whole numbers')
+    raise ArgumentError('class_counts', counts.dtype, 'whole numbers')
   if counts.min() < 0:
     bad = int(np.argmin(counts))
-    raise ValueError(f'class_counts: found {counts[bad]} for class {bad}, must be 0 or greater')
+    raise ArgumentError('class_counts', f'{counts[bad]} for class {bad}', '0 or greater')
   if not counts.any():
-    raise ValueError('class_counts: found no image in any class, must be at least one')
+    raise ArgumentError('class_counts', 'no image in any class', 'at least one')
   return counts.astype(np.int64)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.analysis import arguments
 from ssl_jax.analysis.negatives.class_draws import ClassDraws
 from ssl_jax.analysis.negatives.collisions import (
   collision_mean,
@@ -14,6 +13,7 @@ from ssl_jax.analysis.negatives.collisions import (
   no_collision_probability,
 )
 from ssl_jax.analysis.negatives.coverage import coverage_probability
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,8 @@ def supervised_loss_bounds(
   Raises:
     ValueError: the loss is not a number, or as `coverage_probability`.
   """
-  negatives = arguments.check_whole('num_negatives', num_negatives, minimum=1)
-  norm = arguments.check_positive('feature_norm', feature_norm)
+  negatives = check_whole('num_negatives', num_negatives)
+  norm = check_number('feature_norm', feature_norm, above=0)
   loss = _check_number('contrastive_loss', contrastive_loss)
   draws = ClassDraws.of(class_probs, None)
   classes = draws.num_classes + draws.missing
@@ -112,9 +112,9 @@ def contrastive_loss_minimum(
   Raises:
     ValueError: a number is not whole, or out of its range.
   """
-  negatives = arguments.check_whole('num_negatives', num_negatives, minimum=1)
-  classes = arguments.check_whole('num_classes', num_classes, minimum=1)
-  apart = math.exp(-2 * arguments.check_positive('feature_norm', feature_norm) ** 2)
+  negatives = check_whole('num_negatives', num_negatives)
+  classes = check_whole('num_classes', num_classes)
+  apart = math.exp(-2 * check_number('feature_norm', feature_norm, above=0) ** 2)
   draws = ClassDraws.of(np.full(classes, 1 / classes), None)
   return collision_mean(
     draws, float(draws.weights[0]), negatives, lambda m: np.log1p(m + (negatives - m) * apart)
@@ -139,8 +139,8 @@ def supervised_loss_minimum(num_classes: int, *, feature_norm: float = 1.0) -> f
   Raises:
     ValueError: a number is not whole, or out of its range.
   """
-  classes = arguments.check_whole('num_classes', num_classes, minimum=1)
-  norm = arguments.check_positive('feature_norm', feature_norm)
+  classes = check_whole('num_classes', num_classes)
+  norm = check_number('feature_norm', feature_norm, above=0)
   return math.log1p((classes - 1) * math.exp(-2 * norm**2))
 
 
@@ -163,5 +163,5 @@ def _check_number(name: str, value: Any) -> float:
   except (TypeError, ValueError):
     number = math.nan
   if not math.isfinite(number):
-    raise ValueError(f'{name}: found {value!r}, must be a finite number')
+    raise ArgumentError(name, repr(value), 'a finite number')
   return number

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.analysis import arguments
 from ssl_jax.analysis.negatives import coverage_series
 from ssl_jax.analysis.negatives.class_draws import ClassDraws
+from ssl_jax.arguments import ArgumentError, check_number
 
 # Coverages are right to about 14 digits: one that misses the wanted one by less has reached it.
 _SLACK = 1e-13
@@ -104,15 +104,13 @@ def smallest_num_draws(
       `coverage_probability`.
   """
   draws = ClassDraws.of(class_probs, class_counts)
-  wanted = arguments.check_probability('coverage', coverage)
+  wanted = check_number('coverage', coverage, at_least=0, at_most=1)
   if wanted == 1 and draws.replacement and draws.num_classes > 1:
-    raise ValueError('coverage: found 1, must be below 1: no number of independent draws is sure')
+    raise ArgumentError('coverage', '1', 'below 1: no number of independent draws is sure')
   if wanted == 0:
     return 0
   if draws.missing:
-    raise ValueError(
-      f'coverage: found {coverage}, must be 0: {draws.missing} classes are never drawn'
-    )
+    raise ArgumentError('coverage', coverage, f'0: {draws.missing} classes are never drawn')
 
   def reached(count: int) -> bool:
     log_covered, log_missed = _of_draws(draws, count)

@@ -5,7 +5,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from ssl_jax.analysis import arguments
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
 
 _DIGITS = decimal.Context(prec=40, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
 
@@ -33,7 +33,7 @@ def deputy_false_negative_probability(num_negatives: int, rank: int, class_prob:
   Raises:
     ValueError: a number is not whole, or out of its range.
   """
-  negatives = arguments.check_whole('num_negatives', num_negatives, minimum=1)
+  negatives = check_whole('num_negatives', num_negatives)
   rank = _check_rank(rank, negatives)
   return _tail(negatives, rank, _check_class_prob(class_prob))
 
@@ -58,14 +58,15 @@ def smallest_safe_rank(num_negatives: int, class_prob: Any, tolerance: float) ->
   Raises:
     ValueError: a number is out of its range, or no rank is as safe as `tolerance`.
   """
-  negatives = arguments.check_whole('num_negatives', num_negatives, minimum=1)
+  negatives = check_whole('num_negatives', num_negatives)
   prob = _check_class_prob(class_prob)
-  tolerance = arguments.check_probability('tolerance', tolerance)
+  tolerance = check_number('tolerance', tolerance, at_least=0, at_most=1)
   least = _tail(negatives, negatives, prob)
   if least > tolerance:
-    raise ValueError(
-      f'tolerance: found {tolerance}, must be at least {least:.6g}, the probability that all '
-      f'{negatives} negatives are of the class'
+    raise ArgumentError(
+      'tolerance',
+      tolerance,
+      f'at least {least:.6g}, the probability that all {negatives} negatives are of the class',
     )
   # The probability falls with the rank. Doubling first keeps to small ranks, which are cheap.
   low, high = 1, 1
@@ -114,12 +115,12 @@ def _mass(count: int, hits: int, prob: Fraction) -> float:
 
 
 def _check_rank(rank: int, negatives: int) -> int:
-  number = arguments.check_whole('rank', rank, minimum=1)
+  number = check_whole('rank', rank)
   if number > negatives:
-    raise ValueError(f'rank: found {rank}, must be at most {negatives}, the number of negatives')
+    raise ArgumentError('rank', rank, f'at most {negatives}, the number of negatives')
   return number
 
 
 def _check_class_prob(class_prob: Any) -> Fraction:
-  number = arguments.check_probability('class_prob', class_prob)
+  number = check_number('class_prob', class_prob, at_least=0, at_most=1)
   return class_prob if isinstance(class_prob, Fraction) else Fraction(number)

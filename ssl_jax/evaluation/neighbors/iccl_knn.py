@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.evaluation.arguments import check_integers, check_rows
 from ssl_jax.evaluation.neighbors.search import nearest_neighbors
 
@@ -38,7 +39,7 @@ def iccl_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int | None 
   features = check_rows('features', features)
   classes = check_integers('labels', labels, 'features', len(features))
   if not 1 <= k <= len(features):
-    raise ValueError(f'k: found {k}, must be between 1 and {len(features)}, the number of rows')
+    raise ArgumentError('k', k, f'between 1 and {len(features)}, the number of rows')
   neighbors, _ = nearest_neighbors(features, features, k, chunk_size=chunk_size)
   others = neighbors != np.arange(len(features))[:, None]
   # Where copies of a row crowd it out of its own neighbors, the last of them makes room for it.

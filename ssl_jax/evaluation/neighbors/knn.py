@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from ssl_jax.evaluation.arguments import check_count, check_labels, check_search
+from ssl_jax.arguments import ArgumentError, check_whole
+from ssl_jax.evaluation.arguments import check_labels, check_search
 from ssl_jax.evaluation.neighbors.search import cosine_search
 
 _TOP = 5  # guesses that `KnnGrid.top5` looks at
@@ -200,17 +201,15 @@ def knn_grid(
   """
   for name, options in (('ks', ks), ('temperatures', temperatures)):
     if not len(options):
-      raise ValueError(f'{name}: found none, must be at least one')
-  ks = tuple(check_count('ks', k) for k in ks)
+      raise ArgumentError(name, 'none', 'at least one')
+  ks = tuple(check_whole('ks', k) for k in ks)
   temperatures = tuple(float(temperature) for temperature in temperatures)
   for temperature in temperatures:
     check_temperature('temperatures', temperature)
   division = chunk_size, bank_chunk_size, sharding
   bank, queries = check_search(bank, queries, 1, *division)
   if max(ks) > len(bank):
-    raise ValueError(
-      f'ks: found {max(ks)}, must be between 1 and {len(bank)}, the size of the bank'
-    )
+    raise ArgumentError('ks', max(ks), f'between 1 and {len(bank)}, the size of the bank')
   labels = check_labels('bank_labels', bank_labels, 'bank', len(bank))
   truth = check_labels('query_labels', query_labels, 'queries', len(queries))
   classes = count_classes(labels, num_classes)
@@ -236,7 +235,7 @@ def knn_grid(
 def check_temperature(name: str, temperature: float) -> None:
   """Requires a finite number above 0."""
   if not (np.isfinite(temperature) and temperature > 0):
-    raise ValueError(f'{name}: found {temperature}, must be finite and greater than 0')
+    raise ArgumentError(name, temperature, 'finite and greater than 0')
 
 
 def count_classes(labels: np.ndarray, num_classes: int | None) -> int:
@@ -245,9 +244,7 @@ def count_classes(labels: np.ndarray, num_classes: int | None) -> int:
   if num_classes is None:
     return classes
   if num_classes < classes:
-    raise ValueError(
-      f'num_classes: found {num_classes}, must be at least {classes}, the largest label plus 1'
-    )
+    raise ArgumentError('num_classes', num_classes, f'at least {classes}, the largest label plus 1')
   return num_classes
 
 

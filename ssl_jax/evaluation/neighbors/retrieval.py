@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.analysis.features import geometry
-from ssl_jax.evaluation.arguments import check_count, check_integers, check_rows
+from ssl_jax.arguments import ArgumentError, check_whole
+from ssl_jax.evaluation.arguments import check_integers, check_rows
 from ssl_jax.evaluation.neighbors.search import cosine_similarities
 
 
@@ -96,11 +97,11 @@ def retrieval_scores(
   rows = _check_query_rows(query_rows, len(queries), len(gallery))
   kept = ~_check_junk(junk, len(gallery))
   if not len(ranks):
-    raise ValueError('ranks: found none, must be at least one')
-  ranks = [check_count('ranks', rank) for rank in ranks]
-  check_count('chunk_size', chunk_size)
+    raise ArgumentError('ranks', 'none', 'at least one')
+  ranks = [check_whole('ranks', rank) for rank in ranks]
+  check_whole('chunk_size', chunk_size)
   if not np.isin(ids[ids >= 0], others).any():
-    raise ValueError('query_ids: found none that gallery_ids has, must share an id of 0 or greater')
+    raise ArgumentError('query_ids', 'none that gallery_ids has', 'one of 0 or greater in both')
 
   first = np.zeros(len(queries), np.int64)
   precisions, trapezoids = np.zeros(len(queries)), np.zeros(len(queries))
@@ -155,9 +156,7 @@ def flip_ensemble(features: Any, flipped_features: Any, *, released: bool = Fals
   arrays = [check_rows('features', features), check_rows('flipped_features', flipped_features)]
   shape, flipped_shape = (array.shape for array in arrays)
   if shape != flipped_shape:
-    raise ValueError(
-      f'flipped_features: found shape {flipped_shape}, must be {shape}, that of features'
-    )
+    raise ArgumentError('flipped_features', f'shape {flipped_shape}', f'{shape}, that of features')
   wide = any(array.dtype == np.float64 for array in arrays)
   original, flipped = (array.astype(np.float64) for array in arrays)
   if released:
@@ -207,9 +206,10 @@ def _check_query_rows(query_rows: Any, queries: int, gallery: int) -> np.ndarray
     return np.full(queries, -1)
   rows = check_integers('query_rows', query_rows, 'query_features', queries)
   if rows.min() < -1 or rows.max() >= gallery:
-    raise ValueError(
-      f'query_rows: found {rows.min()} to {rows.max()}, must be from -1 to {gallery - 1}, '
-      'the rows of the gallery'
+    raise ArgumentError(
+      'query_rows',
+      f'{rows.min()} to {rows.max()}',
+      f'from -1 to {gallery - 1}, the rows of the gallery',
     )
   return rows
 
@@ -219,7 +219,7 @@ def _check_junk(junk: Any, gallery: int) -> np.ndarray:
     return np.zeros(gallery, bool)
   mask = np.asarray(junk)
   if mask.shape != (gallery,) or mask.dtype != bool:
-    raise ValueError(
-      f'junk: found {mask.dtype} of shape {mask.shape}, must be bool of shape ({gallery},)'
+    raise ArgumentError(
+      'junk', f'{mask.dtype} of shape {mask.shape}', f'bool of shape ({gallery},)'
     )
   return mask

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssl_jax.evaluation.arguments import check_count, check_labels, check_rows
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.features import l2_normalize
 
 _GATHERED = 2**24  # features of so many numbers are classified at once
@@ -81,19 +82,17 @@ def few_shot_episodes(
   rows = check_rows('features', features)
   labels = check_labels('labels', labels, 'features', len(rows))
   for name, value, least in (('ways', ways, 2), ('shots', shots, 1), ('queries', queries, 1)):
-    if check_count(name, value) < least:
-      raise ValueError(f'{name}: found {value}, must be at least {least}')
-  if check_count('episodes', episodes) < 2:
-    raise ValueError(f'episodes: found {episodes}, must be at least 2')
-  if not 0 < l2 < math.inf:
-    raise ValueError(f'l2: found {l2}, must be above 0 and finite')
+    check_whole(name, value, least)
+  check_whole('episodes', episodes, 2)
+  check_number('l2', l2, above=0)
   size = shots + queries
   classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
   classes = [members for members in classes if len(members) >= size]
   if len(classes) < ways:
-    raise ValueError(
-      f'ways: found {ways}, must be at most {len(classes)}, the classes with shots + queries = '
-      f'{size} images or more'
+    raise ArgumentError(
+      'ways',
+      ways,
+      f'at most {len(classes)}, the classes with shots + queries = {size} images or more',
     )
 
   drawn = np.stack([_draw(classes, ways, size, seed, index) for index in range(episodes)])

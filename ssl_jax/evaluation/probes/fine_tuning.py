@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssl_jax.evaluation.arguments import check_count, check_labels
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.evaluation.arguments import check_labels
 from ssl_jax.evaluation.features import extract
 from ssl_jax.evaluation.neighbors.knn import count_classes
 from ssl_jax.evaluation.probes.label_subset import hold_out
@@ -49,19 +50,17 @@ class FineTuneRecipe:
     for name in ('learning_rates', 'head_multipliers', 'decay_points'):
       object.__setattr__(self, name, tuple(getattr(self, name)))
     for name in ('learning_rates', 'head_multipliers'):
-      values = getattr(self, name)
-      if not values or not all(0 < value < math.inf for value in values):
-        raise ValueError(f'{name}: found {values}, must be numbers above 0 and finite')
-    check_count('epochs', self.epochs)
-    check_count('batch_size', self.batch_size)
-    for name, holds, allowed in (
-      ('momentum', 0 <= self.momentum < 1, 'from 0, below 1'),
-      ('weight_decay', 0 <= self.weight_decay < math.inf, '0 or greater, finite'),
-      ('decay_points', all(0 < at < 1 for at in self.decay_points), 'between 0 and 1'),
-      ('decay_factor', 0 < self.decay_factor < math.inf, 'above 0 and finite'),
-    ):
-      if not holds:
-        raise ValueError(f'{name}: found {getattr(self, name)}, must be {allowed}')
+      if not getattr(self, name):
+        raise ArgumentError(name, '()', 'at least one number')
+      for value in getattr(self, name):
+        check_number(name, value, above=0)
+    check_whole('epochs', self.epochs)
+    check_whole('batch_size', self.batch_size)
+    check_number('momentum', self.momentum, at_least=0, below=1)
+    check_number('weight_decay', self.weight_decay, at_least=0)
+    for point in self.decay_points:
+      check_number('decay_points', point, above=0, below=1)
+    check_number('decay_factor', self.decay_factor, above=0)
 
   @property
   def members(self) -> tuple[tuple[float, float], ...]:
@@ -153,7 +152,7 @@ def fine_tune(
   """
   for name, images in (('train_images', train_images), ('test_images', test_images)):
     if not len(images):
-      raise ValueError(f'{name}: found 0 images, must be at least 1')
+      raise ArgumentError(name, '0 images', 'at least 1')
   train_labels = check_labels('train_labels', train_labels, 'train_images', len(train_images))
   test_labels = check_labels('test_labels', test_labels, 'test_images', len(test_images))
   classes = count_classes(train_labels, num_classes)
@@ -194,9 +193,10 @@ def fine_tune(
       diverged=tuple(one for one, is_finite in zip(members, finite, strict=True) if not is_finite),
       predictions=predictions,
     )
-  raise ValueError(
-    f'recipe: found learning rates {recipe.learning_rates} and head multipliers '
-    f'{recipe.head_multipliers}, which diverge, must be lower'
+  raise ArgumentError(
+    'recipe',
+    f'learning rates {recipe.learning_rates} of which all diverge',
+    'lower ones',
   )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.evaluation.arguments import check_count, check_labels
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.evaluation.arguments import check_labels
 
 
 def stratified_subset(
@@ -38,9 +39,8 @@ def stratified_subset(
     ValueError: labels are not integers from 0, or an option is out of range.
   """
   labels = _check(labels)
-  if not 0 < fraction <= 1:
-    raise ValueError(f'fraction: found {fraction}, must be above 0 and at most 1')
-  least = check_count('minimum_per_class', minimum_per_class)
+  check_number('fraction', fraction, above=0, at_most=1)
+  least = check_whole('minimum_per_class', minimum_per_class)
   kept = [
     members[: max(min(least, len(members)), _rounded(fraction * len(members)))]
     for members in _shuffled_classes(labels, seed)
@@ -66,8 +66,7 @@ def hold_out(labels: Any, fraction: float, *, seed: int = 0) -> tuple[np.ndarray
     ValueError: labels are not integers from 0, or an option is out of range.
   """
   labels = _check(labels)
-  if not 0 < fraction < 1:
-    raise ValueError(f'held_out_fraction: found {fraction}, must be above 0 and below 1')
+  check_number('held_out_fraction', fraction, above=0, below=1)
   held = np.zeros(len(labels), bool)
   for members in _shuffled_classes(labels, seed):
     size = len(members)
@@ -94,7 +93,7 @@ def read_subset(path: str | pathlib.Path, names: Sequence[str]) -> np.ndarray:
   lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
   wanted = [line.strip().replace('\\', '/') for line in lines if line.strip()]
   if not wanted:
-    raise ValueError(f'path: found no names in {path}, must be one image name a line')
+    raise ArgumentError('path', f'no names in {path}', 'one image name a line')
   paths = [name.replace('\\', '/') for name in names]
   whole = {name: index for index, name in enumerate(paths)}
   by_file: dict[str, list[int]] = {}
@@ -114,9 +113,10 @@ def read_subset(path: str | pathlib.Path, names: Sequence[str]) -> np.ndarray:
 def _refuse(path: str | pathlib.Path, what: str, names: list[str], bad: Sequence[bool]) -> None:
   refused = [name for name, is_bad in zip(names, bad, strict=True) if is_bad]
   if refused:
-    raise ValueError(
-      f'path: found {len(refused)} of {len(names)} names in {path} {what} '
-      f'(first: {refused[0]}), must be one image each'
+    raise ArgumentError(
+      'path',
+      f'{len(refused)} of {len(names)} names in {path} {what} (first: {refused[0]})',
+      'one image each',
     )
 
 
@@ -127,7 +127,7 @@ def _file(name: str) -> str:
 def _check(labels: Any) -> np.ndarray:
   array = np.asarray(labels)
   if array.ndim != 1 or not array.size:
-    raise ValueError(f'labels: found shape {array.shape}, must be [n] with n of at least 1')
+    raise ArgumentError('labels', f'shape {array.shape}', '[n] with n of at least 1')
   return check_labels('labels', array, 'labels', len(array))
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.features import l2_normalize
 from ssl_jax.evaluation.neighbors.knn import count_classes
@@ -146,9 +147,10 @@ def linear_probe(
       per_epoch=np.asarray(per_epoch),
       predictions=found.predictions[0],
     )
-  raise ValueError(
-    f'recipe: found learning rates {recipe.learning_rates}, all of which diverge on these '
-    'features, must be lower, or the features scaled'
+  raise ArgumentError(
+    'recipe',
+    f'learning rates {recipe.learning_rates}, all of which diverge on these features',
+    'lower, or the features scaled',
   )
 
 
@@ -156,8 +158,8 @@ def _check_features(train: Any, test: Any) -> tuple[np.ndarray, np.ndarray]:
   """`[n, view, dim]` and `[test, dim]`."""
   train = np.asarray(train)
   if train.ndim not in (2, 3) or 0 in train.shape:
-    raise ValueError(
-      f'train: found shape {train.shape}, must be [n, dim] or [n, view, dim], none of them 0'
+    raise ArgumentError(
+      'train', f'shape {train.shape}', '[n, dim] or [n, view, dim], none of them 0'
     )
   if train.ndim == 2:
     train = train[:, None]

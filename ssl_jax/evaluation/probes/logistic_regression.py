@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 import optax
 import scipy.optimize
 
-from ssl_jax.evaluation.arguments import check_count, check_labels, check_rows
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.neighbors.knn import count_classes
 from ssl_jax.evaluation.probes.label_subset import hold_out
 
@@ -115,13 +115,13 @@ def logistic_regression(
   classes = count_classes(labels, num_classes)
   _check_positive('l2', l2)
   _check_positive('tolerance', tolerance)
-  check_count('max_iterations', max_iterations)
+  check_whole('max_iterations', max_iterations)
   shape = rows.shape[1] + 1, classes
   initial = np.zeros(shape)
   if start is not None:
     initial = np.concatenate([start.weights, start.bias[None]])
     if initial.shape != shape:
-      raise ValueError(f'start: found weights of shape {start.weights.shape}, must be as {shape}')
+      raise ArgumentError('start', f'weights of shape {start.weights.shape}', f'as {shape}')
 
   with jax.enable_x64(True):
     features, targets = jnp.asarray(rows, jnp.float64), jnp.asarray(labels)
@@ -197,7 +197,7 @@ def logistic_probe(
   classes = count_classes(train_labels, num_classes)
   grid = tuple(float(one) for one in l2_per_image)
   if not grid:
-    raise ValueError('l2_per_image: found (), must be at least one number')
+    raise ArgumentError('l2_per_image', '()', 'at least one number')
   for one in grid:
     _check_positive('l2_per_image', one)
   fit, held = hold_out(train_labels, held_out_fraction, seed=seed)
@@ -266,5 +266,4 @@ def _value_and_gradient(
 
 
 def _check_positive(name: str, value: float) -> None:
-  if not 0 < value < math.inf:
-    raise ValueError(f'{name}: found {value}, must be above 0 and finite')
+  check_number(name, value, above=0)

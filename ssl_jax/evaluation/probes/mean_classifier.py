@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.neighbors.knn import check_temperature
 
@@ -74,7 +75,7 @@ def mean_classifier(
   check_temperature('temperature', temperature)
   classes, codes, counts = np.unique(train_labels, return_inverse=True, return_counts=True)
   if len(strangers := np.setdiff1d(labels, classes)):
-    raise ValueError(f'test_labels: found {strangers[0]}, must be labels of training rows')
+    raise ArgumentError('test_labels', strangers[0], 'labels of training rows')
 
   means = np.zeros((len(classes), train.shape[1]))
   step = max(1, _HELD // max(means.shape))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ssl_jax.evaluation.arguments import check_count
+from ssl_jax.arguments import ArgumentError, check_choice, check_number, check_whole
 
 OPTIMIZERS = ('sgd', 'adam')
 SCHEDULES = ('cosine', 'constant', 'step', 'exponential')
@@ -63,27 +61,24 @@ class ProbeRecipe:
       object.__setattr__(self, name, tuple(getattr(self, name)))
     for name in ('learning_rates', 'weight_decays'):
       if not getattr(self, name):
-        raise ValueError(f'{name}: found (), must be at least one number')
-    rules: tuple[tuple[str, Sequence[Any], str, Any], ...] = (
-      ('learning_rates', self.learning_rates, 'above 0 and finite', lambda x: 0 < x < math.inf),
-      ('weight_decays', self.weight_decays, '0 or greater, finite', lambda x: 0 <= x < math.inf),
-      ('decay_epochs', self.decay_epochs, 'at least 1', lambda x: x >= 1),
-      ('momentum', [self.momentum], 'from 0, below 1', lambda x: 0 <= x < 1),
-      ('decay_factor', [self.decay_factor], 'above 0 and finite', lambda x: 0 < x < math.inf),
-      ('final_ratio', [self.final_ratio], 'above 0, at most 1', lambda x: 0 < x <= 1),
-      ('warmup_epochs', [self.warmup_epochs], '0 or greater', lambda x: x >= 0),
-      ('warmup_ratio', [self.warmup_ratio], 'between 0 and 1', lambda x: 0 <= x <= 1),
-      ('initial_std', [self.initial_std], '0 or greater, finite', lambda x: 0 <= x < math.inf),
-      ('optimizer', [self.optimizer], f'one of {OPTIMIZERS}', OPTIMIZERS.__contains__),
-      ('schedule', [self.schedule], f'one of {SCHEDULES}', SCHEDULES.__contains__),
-      ('scaling', [self.scaling], f'one of {SCALINGS}', SCALINGS.__contains__),
-    )
-    for name, values, allowed, holds in rules:
-      for value in values:
-        if not holds(value):
-          raise ValueError(f'{name}: found {value!r}, must be {allowed}')
-    check_count('epochs', self.epochs)
-    check_count('batch_size', self.batch_size)
+        raise ArgumentError(name, '()', 'at least one number')
+    for rate in self.learning_rates:
+      check_number('learning_rates', rate, above=0)
+    for decay in self.weight_decays:
+      check_number('weight_decays', decay, at_least=0)
+    for epoch in self.decay_epochs:
+      check_number('decay_epochs', epoch, at_least=1)
+    check_number('momentum', self.momentum, at_least=0, below=1)
+    check_number('decay_factor', self.decay_factor, above=0)
+    check_number('final_ratio', self.final_ratio, above=0, at_most=1)
+    check_number('warmup_epochs', self.warmup_epochs, at_least=0)
+    check_number('warmup_ratio', self.warmup_ratio, at_least=0, at_most=1)
+    check_number('initial_std', self.initial_std, at_least=0)
+    check_choice('optimizer', self.optimizer, OPTIMIZERS)
+    check_choice('schedule', self.schedule, SCHEDULES)
+    check_choice('scaling', self.scaling, SCALINGS)
+    check_whole('epochs', self.epochs)
+    check_whole('batch_size', self.batch_size)
 
   @property
   def members(self) -> tuple[tuple[float, float], ...]:
@@ -100,7 +95,7 @@ class ProbeRecipe:
 
   def shortened(self, epochs: int) -> ProbeRecipe:
     """The recipe over another number of epochs, its warm-up and its steps moved in proportion."""
-    check_count('epochs', epochs)
+    check_whole('epochs', epochs)
     move = lambda epoch: math.floor(epoch * epochs / self.epochs + 0.5)
     return dataclasses.replace(
       self,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError, check_number
 from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.neighbors.knn import count_classes
 
@@ -80,17 +80,17 @@ def ridge_probe(
   train_labels = check_labels('train_labels', train_labels, 'train', len(train))
   test_labels = check_labels('test_labels', test_labels, 'test', len(test))
   classes = count_classes(train_labels, num_classes)
-  if l2 is not None and not 0 < l2 < math.inf:
-    raise ValueError(f'l2: found {l2}, must be above 0 and finite')
+  if l2 is not None:
+    check_number('l2', l2, above=0)
   if len(train) < 2:
-    raise ValueError(f'train: found {len(train)} row, must be at least 2')
+    raise ArgumentError('train', f'{len(train)} row', 'at least 2')
 
   count, dim = train.shape
   shares = np.bincount(train_labels, minlength=classes) / count
   mean = sum(block.sum(axis=0) for _, block in _blocks(train)) / count
   squares, basis = _principal(train, mean)
   if not squares.max() > 0:
-    raise ValueError(f'train: found {count} equal rows, must differ')
+    raise ArgumentError('train', f'{count} equal rows', 'rows that differ')
   grid = np.array([l2]) if l2 is not None else _GRID * squares.sum() / dim
   # In the basis of principal directions, the fit is a division.
   products = np.zeros((len(squares), classes))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.terms import compose, pair_terms
@@ -61,10 +62,10 @@ def balanced_contrastive(
     ValueError: shapes differ, fewer than 2 images, a number outside its range, `group_size` not a
       divisor of the batch, or `block_size` not a whole number above 0.
   """
-  arguments.check_number('attract_weight', attract_weight, minimum=0, traced=True)
-  arguments.check_number('repel_weight', repel_weight, minimum=0, traced=True)
-  arguments.check_number('positive_in_denominator', positive_in_denominator, minimum=0)
-  arguments.check_number('log_offset', log_offset, minimum=-float('inf'))
+  arguments.check_number('attract_weight', attract_weight, at_least=0, traced=True)
+  arguments.check_number('repel_weight', repel_weight, at_least=0, traced=True)
+  arguments.check_number('positive_in_denominator', positive_in_denominator, at_least=0)
+  arguments.check_number('log_offset', log_offset)
   arguments.check_embeddings(view1=view1, view2=view2)
   metadata = {}
   if negative_weights is not None:
@@ -116,11 +117,11 @@ def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array)
     concrete = np.asarray(class_probabilities, np.float64)
     arguments.check_per_image('class_probabilities', concrete, num_classes)
     if not (concrete > 0).all():
-      raise ValueError(f'class_probabilities: found {concrete.min():g}, must be > 0')
+      raise ArgumentError('class_probabilities', f'{concrete.min():g}', '> 0')
   if not isinstance(labels, jax.core.Tracer) and jnp.size(labels):
     for label in (np.min(labels), np.max(labels)):
       if not 0 <= label < num_classes:
-        raise ValueError(f'labels: found {label}, must be from 0 to {num_classes - 1}')
+        raise ArgumentError('labels', label, f'from 0 to {num_classes - 1}')
   probabilities = jnp.asarray(class_probabilities) * 1.0  # counts may be whole numbers
   return jnp.sum(probabilities) / (num_classes * probabilities[jnp.asarray(labels)])
 
@@ -165,7 +166,7 @@ def decoupled_contrastive(
       divisor of the batch, or `block_size` not a whole number above 0.
   """
   if weight_temperature is not None:
-    arguments.check_number('weight_temperature', weight_temperature, minimum=0, exclusive=True)
+    arguments.check_number('weight_temperature', weight_temperature, above=0)
   terms = pair_terms(
     view1,
     view2,

@@ -101,10 +101,8 @@ def hard_negative_contrastive(
       [0, 1), `hardness` negative, `group_size` not a divisor of the batch, or `block_size` not a
       whole number above 0.
   """
-  arguments.check_number('class_prior', class_prior, minimum=0)
-  if class_prior >= 1:
-    raise ValueError(f'class_prior: found {class_prior}, must be >= 0 and < 1')
-  arguments.check_number('hardness', hardness, minimum=0)
+  arguments.check_number('class_prior', class_prior, at_least=0, below=1)
+  arguments.check_number('hardness', hardness, at_least=0)
   class_prior, hardness = float(class_prior), float(hardness)
   terms = pair_terms(
     view1,

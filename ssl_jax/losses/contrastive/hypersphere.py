@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
@@ -43,7 +44,7 @@ def alignment(
     ValueError: shapes differ, a dtype is not floating-point, or the exponent is not positive.
   """
   arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_number('exponent', exponent, minimum=0, exclusive=True)
+  arguments.check_number('exponent', exponent, above=0)
   view1, view2 = l2_normalize(view1), l2_normalize(view2)
   squared = jnp.sum(jnp.square(view1 - view2), axis=-1)
   if exponent == 2:
@@ -94,12 +95,12 @@ def uniformity(
       sharpness not positive, or `block_size` not a whole number above 0.
   """
   arguments.check_embeddings(view=view)
-  arguments.check_number('sharpness', sharpness, minimum=0, exclusive=True)
+  arguments.check_number('sharpness', sharpness, above=0)
   check_tiling(view.shape[0], None, block_size, axis_name)
   view = l2_normalize(view)
   num_images = view.shape[0] * collectives.axis_size(axis_name)
   if num_images < 2:
-    raise ValueError('view: found 1 image, must be at least 2')
+    raise ArgumentError('view', '1 image', 'at least 2')
   rows = {'index': collectives.row_indices(view.shape[0], axis_name)}
   sums = anchor_sums(
     2 * sharpness * view,
@@ -161,7 +162,7 @@ def generalized_contrastive(
     ValueError: shapes differ, fewer than 2 images, a number outside its range, `group_size` not a
       divisor of the batch, or `block_size` not a whole number above 0.
   """
-  arguments.check_number('repel_weight', repel_weight, minimum=0, traced=True)
+  arguments.check_number('repel_weight', repel_weight, at_least=0, traced=True)
   terms = pair_terms(
     view1,
     view2,

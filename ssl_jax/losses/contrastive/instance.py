@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
@@ -71,11 +72,11 @@ def instance_contrastive(
   arguments.check_embeddings(anchor=anchor, positive=positive)
   if (num_negatives is None) != (key is None):
     found = 'no key' if key is None else 'a key without num_negatives'
-    raise ValueError(f'key: found {found}, must be given with num_negatives and only then')
+    raise ArgumentError('key', found, 'given with num_negatives and only then')
   num_local = anchor.shape[0]
   num_images = num_local * collectives.axis_size(axis_name)
   if num_images < 2:
-    raise ValueError('anchor: found 1 image, must be at least 2: others are the negatives')
+    raise ArgumentError('anchor', '1 image', 'at least 2: others are the negatives')
   check_tiling(num_local, group_size, block_size, axis_name)
   if num_negatives is None:
     terms = query_terms(
@@ -90,14 +91,13 @@ def instance_contrastive(
     return compose(terms, axis_name=axis_name)
 
   _check_key(key)
-  arguments.check_whole('num_negatives', num_negatives, minimum=1)
+  check_whole('num_negatives', num_negatives)
   num_others = (group_size or num_images) - 1
   if not replacement and num_negatives > num_others:
-    raise ValueError(
-      f'num_negatives: found {num_negatives}, must be at most {num_others} without replacement, '
-      f'the other images of the {"group" if group_size else "batch"}'
-    )
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+    whole = 'group' if group_size else 'batch'
+    allowed = f'at most {num_others} without replacement, the other images of the {whole}'
+    raise ArgumentError('num_negatives', num_negatives, allowed)
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   views = jnp.stack([anchor, positive], axis=1)
   views = l2_normalize(views) if normalize else promote(views)
   temperature = jnp.asarray(temperature, views.dtype)
@@ -121,7 +121,7 @@ def _check_key(key: chex.PRNGKey) -> None:
   arguments.check_array('key', key)
   typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
   if key.ndim != (0 if typed else 1):
-    raise ValueError(f'key: found shape {key.shape}, must be one key of jax.random')
+    raise ArgumentError('key', f'shape {key.shape}', 'one key of jax.random')
 
 
 def _draw(

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import check_whole
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive import blockwise, tile
@@ -84,7 +85,7 @@ def check_tiling(
     ValueError: naming the argument, what was found and what is allowed.
   """
   if block_size is not None:
-    arguments.check_whole('block_size', block_size, minimum=1)
+    check_whole('block_size', block_size)
   if group_size is not None:
     arguments.check_group_size(group_size, num_local * collectives.axis_size(axis_name))
 

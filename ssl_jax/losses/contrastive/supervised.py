@@ -52,7 +52,7 @@ def supervised_contrastive(
       not positive, or `block_size` not a whole number above 0.
   """
   if base_temperature is not None:
-    arguments.check_number('base_temperature', base_temperature, minimum=0, exclusive=True)
+    arguments.check_number('base_temperature', base_temperature, above=0)
   arguments.check_embeddings(view1=view1, view2=view2)
   arguments.check_per_image('labels', labels, view1.shape[0], whole=True)
   terms = pair_terms(
@@ -115,7 +115,7 @@ def negatives_supervised_contrastive(
     ValueError: shapes differ, fewer than 2 images, labels that are not whole numbers, a number
       outside its range, or `block_size` not a whole number above 0.
   """
-  arguments.check_number('positive_in_denominator', positive_in_denominator, minimum=0)
+  arguments.check_number('positive_in_denominator', positive_in_denominator, at_least=0)
   arguments.check_embeddings(view1=view1, view2=view2)
   arguments.check_per_image('labels', labels, view1.shape[0], whole=True)
   terms = pair_terms(

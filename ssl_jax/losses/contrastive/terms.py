@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
@@ -99,14 +100,14 @@ def pair_terms(
     ValueError: shapes or dtypes are wrong, a number is out of range, or there is only one image.
   """
   arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   check_tiling(view1.shape[0], group_size, block_size, axis_name)
   # Views interleave (image-major), since joining them one after the other would move every row to
   # another device when the batch is sharded.
   views = l2_normalize(jnp.stack([view1, view2], axis=1))
   num_images, num_views, dim = views.shape
   if num_images * collectives.axis_size(axis_name) < 2:
-    raise ValueError('view1: found 1 image, must be at least 2: others are the negatives')
+    raise ArgumentError('view1', '1 image', 'at least 2: others are the negatives')
   temperature = jnp.asarray(temperature, views.dtype)
   positives = jnp.repeat(jnp.sum(views[:, 0] * views[:, 1], axis=-1) / temperature, num_views)
   rows = views.reshape(num_images * num_views, dim)
@@ -139,7 +140,7 @@ def query_terms(
 ) -> Terms:
   """Terms of the batch of queries against their keys, or against `negatives` where given."""
   arguments.check_embeddings(query=query, key=key)
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   check_tiling(query.shape[0], group_size, block_size, axis_name)
   prepare = l2_normalize if normalize else promote
   query, key = prepare(query), prepare(key)
@@ -149,14 +150,12 @@ def query_terms(
   if negatives is not None:
     arguments.check_embeddings(negatives=negatives)
     if negatives.shape[1] != query.shape[1]:
-      raise ValueError(
-        f'negatives: found shape {negatives.shape}, must be [negative, {query.shape[1]}]'
-      )
+      raise ArgumentError('negatives', f'shape {negatives.shape}', f'[negative, {query.shape[1]}]')
     candidates = prepare(negatives).astype(query.dtype)
     columns, mask_fn = {'index': jnp.arange(candidates.shape[0])}, all_negative
   else:
     if query.shape[0] * collectives.axis_size(axis_name) < 2:
-      raise ValueError('query: found 1 image, must be at least 2: other keys are the negatives')
+      raise ArgumentError('query', '1 image', 'at least 2: other keys are the negatives')
     candidates, columns, mask_fn = key, rows, other_keys
   sums = anchor_sums(
     query / temperature,

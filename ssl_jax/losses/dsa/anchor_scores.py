@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.losses import arguments
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.dsa.pairs import PairGroups
@@ -61,12 +62,11 @@ def anchor_scores(
 
 
 def check_neighbors(num_neighbors: int, threshold: int, group_size: int) -> None:
-  arguments.check_whole('num_neighbors', num_neighbors, minimum=1)
-  arguments.check_whole('threshold', threshold, minimum=0)
+  check_whole('num_neighbors', num_neighbors)
+  check_whole('threshold', threshold, 0)
   if num_neighbors >= group_size:
-    raise ValueError(
-      f'num_neighbors: found {num_neighbors} in a group of {group_size}, '
-      f'must be at most {group_size - 1}'
+    raise ArgumentError(
+      'num_neighbors', f'{num_neighbors} in a group of {group_size}', f'at most {group_size - 1}'
     )
 
 

@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import check_choice
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.dsa import pairs
@@ -17,8 +18,6 @@ from ssl_jax.losses.dsa.arguments import (
   Pair,
   check_matrices,
   check_pairs,
-  check_reduction,
-  check_score_mode,
   check_shares,
 )
 from ssl_jax.losses.dsa.pairs import VIEW_PAIRS, PairGroups
@@ -78,8 +77,8 @@ def arranging_loss(
     ValueError: shapes do not fit each other, fewer than 2 images, or an argument out of range.
   """
   check_pairs(online, compared)
-  check_score_mode('score_mode', score_mode)
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  check_choice('score_mode', score_mode, ('row', 'symmetric'))
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   num_local = jnp.shape(online[0])[0]
   groups = PairGroups.of('online[0]', num_local, None, axis_name)
   positions = groups.positions_in_group()
@@ -149,7 +148,7 @@ def prior_regularizer(
   Raises:
     ValueError: shapes do not fit each other or the reduction is unknown.
   """
-  check_reduction('reduction', reduction)
+  check_choice('reduction', reduction, ('sum', 'mean'))
   check_matrices('matrices', matrices)
   num_local = jnp.shape(matrices[0])[0]
   shape = (num_local, num_local * collectives.axis_size(axis_name))

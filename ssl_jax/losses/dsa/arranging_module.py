@@ -13,6 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_whole
 from ssl_jax.losses import arguments
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.dsa.pairs import PairGroups
@@ -47,10 +48,9 @@ def init_arranging(
     ValueError: a width below 1 or an unknown form.
   """
   hidden = dim if hidden is None else hidden
-  arguments.check_whole('dim', dim, minimum=1)
-  arguments.check_whole('hidden', hidden, minimum=1)
-  if form not in ('concatenation', 'difference'):
-    raise ValueError(f"form: found {form!r}, must be 'concatenation' or 'difference'")
+  check_whole('dim', dim)
+  check_whole('hidden', hidden)
+  check_choice('form', form, ('concatenation', 'difference'))
   inputs = 2 * dim if form == 'concatenation' else dim
   hidden_key, output_key = jax.random.split(key)
 
@@ -159,7 +159,7 @@ def check_params(params: Params, dim: int, form: Form) -> None:
   names = {'hidden_kernel', 'hidden_bias', 'output_kernel', 'output_bias'}
   if not isinstance(params, Mapping) or params.keys() != names:
     found = sorted(params) if isinstance(params, Mapping) else params
-    raise ValueError(f'params: found {found}, must have {sorted(names)}')
+    raise ArgumentError('params', found, f'arrays of the names {sorted(names)}')
   shapes = {name: jnp.shape(value) for name, value in params.items()}
   inputs = 2 * dim if form == 'concatenation' else dim
   hidden = shapes['hidden_bias'][-1] if shapes['hidden_bias'] else 'hidden'
@@ -171,7 +171,7 @@ def check_params(params: Params, dim: int, form: Form) -> None:
   }
   for name, shape in allowed.items():
     if shapes[name] != shape:
-      raise ValueError(f'params.{name}: found shape {shapes[name]}, must be {shape}')
+      raise ArgumentError(f'params.{name}', f'shape {shapes[name]}', shape)
 
 
 def pair_features(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.losses import arguments, collectives, row_blocks
 from ssl_jax.losses.collectives import AxisName
 
@@ -48,7 +49,7 @@ class PairGroups:
     num_global = num_local * collectives.axis_size(axis_name)
     if group_size is None:
       if num_global < 2:
-        raise ValueError(f'{name}: found 1 image, must be at least 2: a loss of pairs')
+        raise ArgumentError(name, '1 image', 'at least 2: a loss of pairs')
       return cls(num_global, num_local, axis_name)
     arguments.check_group_size(group_size, num_global)
     return cls(group_size, num_local, axis_name)
@@ -100,7 +101,7 @@ class PairGroups:
     """
     if block_size is None:
       return jax.vmap(function)(rows, columns)
-    arguments.check_whole('block_size', block_size, minimum=1)
+    check_whole('block_size', block_size)
     if self.num_local == self.chunk:  # no loop around the loop over blocks
       rows, columns = jax.tree.map(lambda x: x[0], (rows, columns))
       result = _map_row_blocks(function, rows, columns, block_size)

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.dsa import anchor_scores, arranging_loss, pairs, semantic_prior
@@ -82,17 +83,17 @@ def semantic_adjuster(
   settings = as_settings(preset)
   check_pairs(online, compared)
   if not isinstance(priors, (tuple, list)) or len(priors) != 2:
-    raise ValueError(f'priors: found {type(priors).__name__}, must be a pair, one array a view')
+    raise ArgumentError('priors', type(priors).__name__, 'a pair, one array a view')
   named_priors = {'priors[0]': priors[0], 'priors[1]': priors[1], 'plain_prior': plain_prior}
   arguments.check_embeddings(**named_priors)
   num_local, dim = jnp.shape(online[0])
   if jnp.shape(plain_prior)[0] != num_local:
-    raise ValueError(
-      f'priors: found {jnp.shape(plain_prior)[0]} images, must be {num_local}, those of online'
+    raise ArgumentError(
+      'priors', f'{jnp.shape(plain_prior)[0]} images', f'{num_local}, those of online'
     )
   for name, value in (('temperature', temperature), ('prior_temperature', prior_temperature)):
     if value is not None:
-      arguments.check_number(name, value, minimum=0, exclusive=True, traced=True)
+      arguments.check_number(name, value, above=0, traced=True)
   groups = PairGroups.of('online[0]', num_local, group_size, axis_name)
   if settings.matrix != 'prior':
     check_params({} if params is None else params, dim, settings.matrix)

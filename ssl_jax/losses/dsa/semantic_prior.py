@@ -54,7 +54,7 @@ def prior_similarity(
     ValueError: shapes differ, fewer than 2 images, or temperature not positive.
   """
   arguments.check_embeddings(prior_a=prior_a, prior_b=prior_b)
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   groups = PairGroups.of('prior_a', jnp.shape(prior_a)[0], None, axis_name)
   rows, columns = (l2_normalize(jax.lax.stop_gradient(x)) for x in (prior_a, prior_b))
   arrays = groups.chunk_rows(rows)[0], groups.group_rows(columns)[0], groups.positions_in_group()[0]
@@ -122,19 +122,15 @@ def update_temperature(
   Raises:
     ValueError: a temperature is negative or no scalar, or decay is outside [0, 1].
   """
-  arguments.check_number('average', average, minimum=0, traced=True)
-  arguments.check_number('current', current, minimum=0, traced=True)
-  arguments.check_number('decay', decay, minimum=0)
-  if decay > 1:
-    raise ValueError(f'decay: found {decay}, must be <= 1')
+  arguments.check_number('average', average, at_least=0, traced=True)
+  arguments.check_number('current', current, at_least=0, traced=True)
+  arguments.check_number('decay', decay, at_least=0, at_most=1)
   average, current = jax.lax.stop_gradient((jnp.asarray(average), jnp.asarray(current)))
   return jnp.where(average > 0, decay * average + (1 - decay) * current, current)
 
 
 def check_quantile(name: str, quantile: float) -> None:
-  arguments.check_number(name, quantile, minimum=0, exclusive=True)
-  if quantile >= 1:
-    raise ValueError(f'{name}: found {quantile}, must be < 1')
+  arguments.check_number(name, quantile, above=0, below=1)
 
 
 def group_temperature(groups: PairGroups, unit: jax.Array, quantile: float) -> jax.Array:

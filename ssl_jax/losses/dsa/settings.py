@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_whole
 from ssl_jax.losses import arguments
 from ssl_jax.losses.dsa import arranging_loss, semantic_prior
-from ssl_jax.losses.dsa.arguments import check_reduction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +46,18 @@ class AdjusterSettings:
   stop_matrix: bool = False
 
   def __post_init__(self) -> None:
-    if self.matrix not in ('concatenation', 'difference', 'prior'):
-      raise ValueError(
-        f"matrix: found {self.matrix!r}, must be 'concatenation', 'difference' or 'prior'"
-      )
-    if self.score_mode not in ('row', 'symmetric', 'none'):
-      raise ValueError(
-        f"score_mode: found {self.score_mode!r}, must be 'row', 'symmetric' or 'none'"
-      )
+    check_choice('matrix', self.matrix, ('concatenation', 'difference', 'prior'))
+    check_choice('score_mode', self.score_mode, ('row', 'symmetric', 'none'))
     if self.num_neighbors is not None:
-      arguments.check_whole('num_neighbors', self.num_neighbors, minimum=1)
-    arguments.check_whole('threshold', self.threshold, minimum=0)
+      check_whole('num_neighbors', self.num_neighbors)
+    check_whole('threshold', self.threshold, 0)
     if self.prior_temperature is not None:
-      arguments.check_number('prior_temperature', self.prior_temperature, minimum=0, exclusive=True)
+      arguments.check_number('prior_temperature', self.prior_temperature, above=0)
     semantic_prior.check_quantile('prior_quantile', self.prior_quantile)
-    arguments.check_number('temperature', self.temperature, minimum=0, exclusive=True)
-    arguments.check_number('arranging_weight', self.arranging_weight, minimum=0)
-    arguments.check_number('regularizer_weight', self.regularizer_weight, minimum=0)
-    check_reduction('reduction', self.reduction)
+    arguments.check_number('temperature', self.temperature, above=0)
+    arguments.check_number('arranging_weight', self.arranging_weight, at_least=0)
+    arguments.check_number('regularizer_weight', self.regularizer_weight, at_least=0)
+    check_choice('reduction', self.reduction, ('sum', 'mean'))
 
 
 PRESETS: Mapping[str, AdjusterSettings] = {
@@ -81,5 +75,5 @@ def as_settings(preset: str | AdjusterSettings) -> AdjusterSettings:
     return preset
   if not isinstance(preset, str) or preset not in PRESETS:
     names = ', '.join(map(repr, PRESETS))
-    raise ValueError(f'preset: found {preset!r}, must be one of {names}, or AdjusterSettings')
+    raise ArgumentError('preset', repr(preset), f'one of {names}, or AdjusterSettings')
   return PRESETS[preset]

@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize, promote
@@ -37,7 +38,7 @@ def softmax_assignments(
     ValueError: the rank or dtype is wrong, or temperature not positive.
   """
   arguments.check_embeddings(embeddings=embeddings)
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   rows = l2_normalize(jax.lax.stop_gradient(embeddings))
   return jax.nn.softmax(rows / jnp.asarray(temperature, rows.dtype))
 
@@ -78,8 +79,8 @@ def sinkhorn_assignments(
     ValueError: the rank or dtype is wrong, or a number is outside its range.
   """
   arguments.check_embeddings(embeddings=embeddings)
-  arguments.check_number('epsilon', epsilon, minimum=0, exclusive=True, traced=True)
-  arguments.check_whole('iterations', iterations, minimum=1)
+  arguments.check_number('epsilon', epsilon, above=0, traced=True)
+  check_whole('iterations', iterations)
   rows = promote(jax.lax.stop_gradient(embeddings))
   if normalize:
     rows = l2_normalize(rows)
@@ -118,7 +119,7 @@ def centered_assignments(
   """
   arguments.check_embeddings(embeddings=embeddings)
   check_center(center, jnp.shape(embeddings)[1])
-  arguments.check_number('temperature', temperature, minimum=0, exclusive=True, traced=True)
+  arguments.check_number('temperature', temperature, above=0, traced=True)
   offsets = jax.lax.stop_gradient(promote(embeddings) - promote(center))
   return jax.nn.softmax(offsets / jnp.asarray(temperature, offsets.dtype))
 
@@ -168,9 +169,9 @@ def check_views(name: str, arrays: Sequence[chex.Array]) -> tuple[chex.Array, ..
     views = tuple(arrays)
   except TypeError:
     found = type(arrays).__name__
-    raise ValueError(f'{name}: found {found}, must be a sequence of arrays, one a view') from None
+    raise ArgumentError(name, found, 'a sequence of arrays, one a view') from None
   if not views:
-    raise ValueError(f'{name}: found none, must be a sequence of arrays, one a view')
+    raise ArgumentError(name, 'none', 'a sequence of arrays, one a view')
   arguments.check_embeddings(**{f'{name}[{i}]': view for i, view in enumerate(views)})
   return views
 
@@ -184,7 +185,7 @@ def check_center(center: chex.Array, dim: int) -> None:
   arguments.check_array('center', center)
   shape, dtype = jnp.shape(center), jnp.result_type(center)
   if shape != (dim,) or not jnp.issubdtype(dtype, jnp.floating):
-    raise ValueError(f'center: found {dtype} of shape {shape}, must be floats of shape ({dim},)')
+    raise ArgumentError('center', f'{dtype} of shape {shape}', f'floats of shape ({dim},)')
 
 
 def log_batch_mean(log_rows: jax.Array, axis_name: AxisName) -> jax.Array:

@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_whole
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.iccl.assignments import (
@@ -126,7 +127,7 @@ def feature_uniformity(
   """
   views = check_views('predictions', predictions)
   check_temperature('prediction_temperature', prediction_temperature)
-  arguments.check_number('gradient_scale', gradient_scale, minimum=0)
+  arguments.check_number('gradient_scale', gradient_scale, at_least=0)
   rows = jnp.stack([l2_normalize(view) for view in views])
   log_probs = jax.nn.log_softmax(rows / jnp.asarray(prediction_temperature, rows.dtype))
   loss, used_features = uniformity(log_probs, gradient_scale, axis_name)
@@ -144,12 +145,11 @@ def assign(
   """The assignments `[batch, dim]` of targets, of one of the kinds `ASSIGNMENTS`; no gradient."""
   check_choice('assignments', kind, ASSIGNMENTS)
   check_temperature('target_temperature', temperature)
-  arguments.check_whole('sinkhorn_iterations', sinkhorn_iterations, minimum=1)
+  check_whole('sinkhorn_iterations', sinkhorn_iterations)
   if (center is not None) != (kind == 'centered'):
     found = 'None' if center is None else 'an array'
-    raise ValueError(
-      f"center: found {found} and assignments={kind!r}, must go with assignments='centered'"
-    )
+    found = f'{found} and assignments={kind!r}'
+    raise ArgumentError('center', found, "given with assignments='centered' and only then")
   if center is not None:
     return centered_assignments(target, center, temperature=temperature)
   if kind == 'sinkhorn':
@@ -208,10 +208,4 @@ def uniformity(
 
 def check_temperature(name: str, value: float | jax.Array) -> None:
   """Requires a scalar above 0; ValueError otherwise."""
-  arguments.check_number(name, value, minimum=0, exclusive=True, traced=True)
-
-
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-  """Requires one of the names allowed; ValueError otherwise."""
-  if value not in allowed:
-    raise ValueError(f'{name}: found {value!r}, must be one of {", ".join(allowed)}')
+  arguments.check_number(name, value, above=0, traced=True)

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.iccl.assignments import check_views
@@ -57,9 +58,9 @@ def fit_pca(
   views = check_views('embeddings', embeddings)
   width = jnp.shape(views[0])[1]
   kept = width if dim is None else dim
-  arguments.check_whole('dim', kept, minimum=1)
+  check_whole('dim', kept)
   if kept > width:
-    raise ValueError(f'dim: found {kept}, must be at most {width}, the width of the embeddings')
+    raise ArgumentError('dim', kept, f'at most {width}, the width of the embeddings')
   # Stacked and not joined end to end, which would move rows between devices of a sharded batch.
   rows = jnp.stack([l2_normalize(jax.lax.stop_gradient(view)) for view in views])
   mean = collectives.mean(jnp.mean(rows, axis=(0, 1)), axis_name)
@@ -98,10 +99,10 @@ def project(embeddings: chex.Array, pca: PCA) -> jax.Array:
   """
   arguments.check_embeddings(embeddings=embeddings)
   if not isinstance(pca, PCA):
-    raise ValueError(f'pca: found {type(pca).__name__}, must be a PCA')
+    raise ArgumentError('pca', type(pca).__name__, 'a PCA')
   width = pca.mean.shape[0]
   if jnp.shape(embeddings)[1] != width:
-    raise ValueError(f'embeddings: found shape {jnp.shape(embeddings)}, must be [batch, {width}]')
+    raise ArgumentError('embeddings', f'shape {jnp.shape(embeddings)}', f'[batch, {width}]')
   mean, basis, _ = jax.lax.stop_gradient(pca)
   centered = l2_normalize(embeddings) - mean
   projected = jnp.matmul(centered, basis, precision=jax.lax.Precision.HIGHEST)

@@ -6,13 +6,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError, check_choice, check_whole
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.iccl.assignments import check_views
 from ssl_jax.losses.iccl.feature_clustering import (
   assign,
   assignment_metrics,
-  check_choice,
   match,
   row_temperature,
   uniformity,
@@ -100,9 +100,9 @@ def similarity_clustering(
   targets = _check_pair('targets', targets)
   arguments.check_embeddings(predictions=predictions[0], targets=targets[0])
   arguments.check_fraction('fade', fade, traced=True)
-  arguments.check_number('uniformity_weight', uniformity_weight, minimum=0)
-  arguments.check_number('uniformity_gradient_scale', uniformity_gradient_scale, minimum=0)
-  arguments.check_number('similarity_weight_after', similarity_weight_after, minimum=0)
+  arguments.check_number('uniformity_weight', uniformity_weight, at_least=0)
+  arguments.check_number('uniformity_gradient_scale', uniformity_gradient_scale, at_least=0)
+  arguments.check_number('similarity_weight_after', similarity_weight_after, at_least=0)
   check_choice('similarity', similarity, SIMILARITIES)
   # Each beside the prediction that it is compared with: that of the other view.
   crossed = tuple(jax.lax.stop_gradient(target) for target in reversed(targets))
@@ -116,7 +116,7 @@ def similarity_clustering(
     rows = [project(prediction, pca) for prediction in predictions]
     crossed = tuple(project(target, pca) for target in crossed)
   elif pca_rows is not None:
-    raise ValueError('pca_rows: found an array, must be None unless pca_dim is given')
+    raise ArgumentError('pca_rows', 'an array', 'None unless pca_dim is given')
 
   assigned, log_probs, matched = [], [], []
   for row, target in zip(rows, crossed, strict=True):
@@ -157,23 +157,23 @@ def similarity_clustering(
 def _check_pair(name: str, arrays: Sequence[chex.Array]) -> tuple[chex.Array, ...]:
   views = check_views(name, arrays)
   if len(views) != 2:
-    raise ValueError(f'{name}: found {len(views)} arrays, must be two, one a view')
+    raise ArgumentError(name, f'{len(views)} arrays', 'two, one a view')
   return views
 
 
 def _check_pca(pca_dim: int, pca_rows: chex.Array | None, assignments: str, width: int) -> None:
-  arguments.check_whole('pca_dim', pca_dim, minimum=1)
+  check_whole('pca_dim', pca_dim)
   if pca_dim > width:
-    raise ValueError(f'pca_dim: found {pca_dim}, must be at most {width}, the width of embeddings')
+    raise ArgumentError('pca_dim', pca_dim, f'at most {width}, the width of embeddings')
   if assignments == 'centered':
-    raise ValueError(
-      f"pca_dim: found {pca_dim} with assignments='centered', must be None: the axes differ at "
-      'every step, and the center would not follow'
+    raise ArgumentError(
+      'pca_dim',
+      f"{pca_dim} with assignments='centered'",
+      'None: the axes differ at every step, and the center would not follow',
     )
   if pca_rows is not None:
     arguments.check_embeddings(pca_rows=pca_rows)
     if jnp.shape(pca_rows)[1] != width:
-      raise ValueError(
-        f'pca_rows: found shape {jnp.shape(pca_rows)}, must be [rows, {width}], the width of '
-        'embeddings'
+      raise ArgumentError(
+        'pca_rows', f'shape {jnp.shape(pca_rows)}', f'[rows, {width}], the width of embeddings'
       )

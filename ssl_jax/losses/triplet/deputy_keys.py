@@ -11,7 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments, collectives, row_blocks
+from ssl_jax.arguments import check_whole
+from ssl_jax.losses import collectives, row_blocks
 from ssl_jax.losses.arguments import check_group_size
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import dot_products
@@ -58,7 +59,7 @@ def deputy_keys(
   if group_size is not None:
     check_group_size(group_size, num_global)
   if block_size is not None:
-    arguments.check_whole('block_size', block_size, minimum=1)
+    check_whole('block_size', block_size)
   low, high = deputy.ranks(size - 1)
 
   if num_local % size == 0:  # whole groups: nothing of other devices is needed

@@ -5,7 +5,7 @@ Rank 1 is the most similar (hardest) negative. Ties may fall in any order: value
 
 import dataclasses
 
-from ssl_jax.losses import arguments
+from ssl_jax.arguments import ArgumentError, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +25,17 @@ class RankWindow:
 
   def __post_init__(self) -> None:
     for name in ('low', 'high'):
-      arguments.check_whole(f'deputy.{name}', getattr(self, name), minimum=1)
+      check_whole(f'deputy.{name}', getattr(self, name))
     if self.low > self.high:
-      raise ValueError(f'deputy: found {self}, must have 1 <= low <= high')
+      raise ArgumentError('deputy', self, 'of ranks 1 <= low <= high')
 
   def ranks(self, num_negatives: int) -> tuple[int, int]:
     """The window among `num_negatives`; ValueError where there are fewer than `high`."""
     if num_negatives < self.high:
-      raise ValueError(
-        f'deputy: found {self} with {num_negatives} negatives in a group of {num_negatives + 1}, '
-        f'must have high <= {num_negatives}, or a group of at least {self.high + 1}'
+      raise ArgumentError(
+        'deputy',
+        f'{self} with {num_negatives} negatives in a group of {num_negatives + 1}',
+        f'of high <= {num_negatives}, or in a group of at least {self.high + 1}',
       )
     return self.low, self.high
 
@@ -50,9 +51,7 @@ class MedianRank:
   def ranks(self, num_negatives: int) -> tuple[int, int]:
     """The rank of the median among `num_negatives`, twice; ValueError where there is none."""
     if num_negatives < 1:
-      raise ValueError(
-        'deputy: found MedianRank() without negatives, must have a group of at least 2'
-      )
+      raise ArgumentError('deputy', 'MedianRank() without negatives', 'in a group of at least 2')
     rank = (num_negatives - 1) // 2 + 1
     return rank, rank
 
@@ -64,9 +63,7 @@ class AllRanks:
   def ranks(self, num_negatives: int) -> tuple[int, int]:
     """The window from 1 to `num_negatives`; ValueError where there are none."""
     if num_negatives < 1:
-      raise ValueError(
-        'deputy: found AllRanks() without negatives, must have a group of at least 2'
-      )
+      raise ArgumentError('deputy', 'AllRanks() without negatives', 'in a group of at least 2')
     return 1, num_negatives
 
 

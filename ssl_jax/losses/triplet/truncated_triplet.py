@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.losses import arguments, collectives
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize
@@ -69,12 +70,12 @@ def truncated_triplet(
   """
   arguments.check_embeddings(prediction=prediction, target=target)
   if not isinstance(deputy, Deputy):
-    raise ValueError(
-      f'deputy: found {deputy!r}, must be a RankWindow(low, high), MedianRank() or AllRanks()'
+    raise ArgumentError(
+      'deputy', repr(deputy), 'a RankWindow(low, high), MedianRank() or AllRanks()'
     )
-  arguments.check_number('gamma', gamma, minimum=0)
-  arguments.check_number('margin', margin, minimum=0)
-  arguments.check_number('scale', scale, minimum=0, exclusive=True)
+  arguments.check_number('gamma', gamma, at_least=0)
+  arguments.check_number('margin', margin, at_least=0)
+  arguments.check_number('scale', scale, above=0)
   gamma, margin, scale = float(gamma), float(margin), float(scale)
   prediction = l2_normalize(prediction)
   target = jax.lax.stop_gradient(l2_normalize(target))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 _MOST_WRITTEN = 20  # classes whose cells have room for a number, and half of them in half the width
@@ -37,9 +38,10 @@ def confusion_matrix(counts: Any, class_names: Sequence[str] = (), *, half: bool
   square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and len(counts) > 1
   number = np.issubdtype(counts.dtype, np.integer) or np.issubdtype(counts.dtype, np.floating)
   if not square or not number or not np.isfinite(counts).all() or counts.min() < 0:
-    raise ValueError(
-      f'counts: found {counts.dtype} of shape {counts.shape}, '
-      'must be [class, class] with two classes or more, finite and none of them below 0'
+    raise ArgumentError(
+      'counts',
+      f'{counts.dtype} of shape {counts.shape}',
+      '[class, class] with two classes or more, finite and none of them below 0',
     )
   counts = counts.astype(np.float64)  # a hundredfold of small integers would wrap around
   total = counts.sum(axis=1, keepdims=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 Rows = Sequence[Mapping[str, Any]]  # as `read_metrics` gives them
@@ -34,7 +35,7 @@ def loss_curves(rows: Rows) -> bytes:
   )
   names = [name for name in names if not _is_knn(name) and len(_series(rows, name)[0])]
   if not names:
-    raise ValueError('rows: found no metric of the loss, must hold at least one')
+    raise ArgumentError('rows', 'no metric of the loss', 'rows with at least one')
   return _panels(rows, names[:_MOST_PANELS])
 
 
@@ -46,7 +47,7 @@ def optimizer_curves(rows: Rows) -> bytes:
   """
   names = [name for name in _OF_THE_RUN if len(_series(rows, name)[0])]
   if not names:
-    raise ValueError(f'rows: found none of {", ".join(_OF_THE_RUN)}, must hold at least one')
+    raise ArgumentError('rows', f'none of {", ".join(_OF_THE_RUN)}', 'rows with at least one')
   return _panels(rows, names)
 
 
@@ -65,7 +66,7 @@ def knn_curve(rows: Rows, baselines: Mapping[str, float] | None = None) -> bytes
   """
   steps, values = _series(rows, 'knn')
   if not len(steps):
-    raise ValueError('rows: found no knn, must hold at least one')
+    raise ArgumentError('rows', 'no knn', 'rows with at least one')
   drawing = canvas.figure(3.8)
   axes = drawing.subplots()
   axes.plot(steps, 100 * values, color=canvas.PALETTE[0], marker='o', markersize=4, linewidth=2)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 
@@ -40,10 +41,10 @@ def draws_plot(
     ValueError: no number, or a series of another length.
   """
   if not len(numbers):
-    raise ValueError('numbers: found none, must hold at least one')
+    raise ArgumentError('numbers', 'none', 'at least one')
   for name, values in series.items():
     if len(values) != len(numbers):
-      raise ValueError(f'series: found {len(values)} of {name}, must be {len(numbers)}')
+      raise ArgumentError('series', f'{len(values)} of {name}', len(numbers))
   drawing = canvas.figure(4.4)
   axes = drawing.subplots()
   axes.set_xscale('log', base=2)

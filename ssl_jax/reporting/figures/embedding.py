@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 _MOST_CLASSES = 24  # that a legend can name and a reader can tell apart
@@ -68,7 +69,7 @@ def tsne_panels(
     ValueError: there is no encoder, or as in `tsne`.
   """
   if not features:
-    raise ValueError('features: found none, must be of at least one encoder')
+    raise ArgumentError('features', 'none', 'of at least one encoder')
   checked = {name: _checked(rows, labels) for name, rows in features.items()}
   columns = min(2, len(checked))
   lines = -(-len(checked) // columns)
@@ -97,11 +98,11 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray | None]:
   features = np.asarray(features, np.float32)
   if features.ndim != 2 or len(features) < 3:
-    raise ValueError(f'features: found shape {features.shape}, must be [n, dim] with n at least 3')
+    raise ArgumentError('features', f'shape {features.shape}', '[n, dim] with n at least 3')
   if not np.isfinite(features).all():
-    raise ValueError('features: found NaN or infinite values, must be finite')
+    raise ArgumentError('features', 'NaN or infinite values', 'finite')
   if labels is not None and np.shape(labels) != (len(features),):
-    raise ValueError(f'labels: found shape {np.shape(labels)}, must be ({len(features)},)')
+    raise ArgumentError('labels', f'shape {np.shape(labels)}', f'({len(features)},)')
   return features, None if labels is None else np.asarray(labels)
 
 

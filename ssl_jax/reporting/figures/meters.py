@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 _COLUMNS = 2
@@ -29,10 +30,10 @@ def meter_bars(
     ValueError: there is no meter, or one without an encoder, or `better` has another word.
   """
   if not meters or not all(meters.values()):
-    raise ValueError('meters: found none, or one without values, must be at least one of one')
+    raise ArgumentError('meters', 'none, or one without values', 'at least one of one')
   for meter, word in (better or {}).items():
     if word not in ('lower', 'higher'):
-      raise ValueError(f"better: found {word!r} of {meter}, must be 'lower' or 'higher'")
+      raise ArgumentError('better', f'{word!r} of {meter}', "'lower' or 'higher'")
   encoders = list(dict.fromkeys(name for values in meters.values() for name in values))
   columns = min(_COLUMNS, len(meters))
   lines = -(-len(meters) // columns)
@@ -77,18 +78,18 @@ def similarity_histograms_plot(
   """
   edges = np.asarray(edges, np.float64)
   if not runs:
-    raise ValueError('runs: found none, must be at least one')
+    raise ArgumentError('runs', 'none', 'at least one')
   if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-    raise ValueError(f'edges: found shape {edges.shape}, must be [bins + 1] rising numbers')
+    raise ArgumentError('edges', f'shape {edges.shape}', '[bins + 1] rising numbers')
   for run, kinds in runs.items():
     for kind, density in kinds.items():
       density = np.asarray(density, np.float64)
       if density.shape != (len(edges) - 1,):
-        raise ValueError(
-          f'runs: found shape {density.shape} of {kind} in {run}, must be ({len(edges) - 1},)'
+        raise ArgumentError(
+          'runs', f'shape {density.shape} of {kind} in {run}', f'({len(edges) - 1},)'
         )
       if not np.isfinite(density).all() or density.min() < 0:
-        raise ValueError(f'runs: found {density.min()} of {kind} in {run}, must be finite, from 0')
+        raise ArgumentError('runs', f'{density.min()} of {kind} in {run}', 'finite, from 0')
   # A run may lack a kind: colors and the legend go by all of them.
   order = list(dict.fromkeys(kind for kinds in runs.values() for kind in kinds))
   colors = {kind: _KIND_COLORS[at % len(_KIND_COLORS)] for at, kind in enumerate(order)}
@@ -139,7 +140,7 @@ def probe_curve(accuracies: Mapping[str, Sequence[float | None]]) -> bytes:
     ValueError: there is no encoder, or one without an epoch.
   """
   if not accuracies or not all(len(values) for values in accuracies.values()):
-    raise ValueError('accuracies: found none, must be at least one epoch of one encoder')
+    raise ArgumentError('accuracies', 'none', 'at least one epoch of one encoder')
   drawing = canvas.figure(3.3 + 0.22 * len(accuracies))
   axes = drawing.subplots()
   for at, (name, values) in enumerate(accuracies.items()):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 _GAP = 0.08  # between images, in widths of an image
@@ -36,7 +37,7 @@ def contact_sheet(
   originals = _check('originals', originals, 4)
   views = _check('views', views, 5)
   if len(originals) != len(views):
-    raise ValueError(f'views: found {len(views)} images, must be {len(originals)} as originals')
+    raise ArgumentError('views', f'{len(views)} images', f'{len(originals)} as originals')
   names = ['original', *(f'view {index + 1}' for index in range(views.shape[1]))]
   names[1 : 1 + len(view_names)] = view_names[: views.shape[1]]
   count = min(len(originals), max_images)
@@ -79,9 +80,9 @@ def neighbor_grid(
   queries = _check('queries', queries, 4)
   neighbors = _check('neighbors', neighbors, 5)
   if len(queries) != len(neighbors):
-    raise ValueError(f'neighbors: found {len(neighbors)} rows, must be {len(queries)} as queries')
+    raise ArgumentError('neighbors', f'{len(neighbors)} rows', f'{len(queries)} as queries')
   if hits is not None and np.shape(hits) != neighbors.shape[:2]:
-    raise ValueError(f'hits: found shape {np.shape(hits)}, must be {neighbors.shape[:2]}')
+    raise ArgumentError('hits', f'shape {np.shape(hits)}', neighbors.shape[:2])
   lines = min(len(queries), max_queries)
   columns = min(neighbors.shape[1], max_neighbors)
   offset = 0.35  # sets the query apart from its neighbors
@@ -148,12 +149,10 @@ def _check(name: str, images: np.ndarray, dimensions: int) -> np.ndarray:
   images = np.asarray(images)
   if images.ndim != dimensions or images.shape[-1] != 3 or 0 in images.shape:
     wanted = 'n, height, width, 3' if dimensions == 4 else 'n, m, height, width, 3'
-    raise ValueError(f'{name}: found shape {images.shape}, must be [{wanted}], none of them 0')
+    raise ArgumentError(name, f'shape {images.shape}', f'[{wanted}], none of them 0')
   if images.dtype == np.uint8:
     return images
   images = images.astype(np.float32)
   if not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):
-    raise ValueError(
-      f'{name}: found values from {images.min():g} to {images.max():g}, must lie in [0, 1]'
-    )
+    raise ArgumentError(name, f'values from {images.min():g} to {images.max():g}', 'in [0, 1]')
   return images.clip(0, 1)

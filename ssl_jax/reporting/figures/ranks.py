@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
 _BOUND = canvas.PALETTE[-1]
@@ -46,7 +47,7 @@ def rank_curves(curves: Mapping[str, RankCurve]) -> bytes:
     ValueError: there is no encoder, a curve without a rank, or one whose lengths differ.
   """
   if not curves:
-    raise ValueError('curves: found none, must be of at least one encoder')
+    raise ArgumentError('curves', 'none', 'of at least one encoder')
   checked = {name: _checked(curve) for name, curve in curves.items()}
   first = next(iter(checked.values()))
   shared = all(
@@ -91,11 +92,11 @@ def rank_curves(curves: Mapping[str, RankCurve]) -> bytes:
 def _checked(curve: RankCurve) -> RankCurve:
   ranks = np.asarray(curve.ranks)
   if ranks.ndim != 1 or not len(ranks) or ranks[0] < 1 or (np.diff(ranks) <= 0).any():
-    raise ValueError(f'ranks: found shape {ranks.shape}, must be [rank], from 1 and rising')
+    raise ArgumentError('ranks', f'shape {ranks.shape}', '[rank], from 1 and rising')
   arrays = [
     np.asarray(found, np.float64) for found in (curve.measured, curve.standard_error, curve.bound)
   ]
   for name, found in zip(('measured', 'standard_error', 'bound'), arrays, strict=True):
     if found.shape != ranks.shape:
-      raise ValueError(f'{name}: found shape {found.shape}, must be {ranks.shape}')
+      raise ArgumentError(name, f'shape {found.shape}', ranks.shape)
   return RankCurve(ranks, arrays[0], arrays[1], float(curve.chance), arrays[2])

@@ -115,7 +115,7 @@ class BoundChainTest(chex.TestCase):
     self.assertLessEqual(found.supervised, found.bound)
 
   @parameterized.named_parameters(
-    ('sharpness', {'sharpness': 0.0}, r'^sharpness: found 0\.0, must be a finite number > 0$'),
+    ('sharpness', {'sharpness': 0.0}, r'^sharpness: found 0\.0, must be > 0 and finite$'),
     ('weight', {'repel_weight': -1}, r'^repel_weight: found -1'),
     ('chunk', {'chunk_size': 1.5}, r'^chunk_size: found 1\.5'),
     ('rank', {'features': np.ones((4, 3))}, r'^features: found shape \(4, 3\)'),

@@ -83,7 +83,7 @@ class ClassificationRiskTest(chex.TestCase):
     )
 
   @parameterized.named_parameters(
-    ('temperature', {'temperature': -1.0}, r'^temperature: found -1\.0, must be a finite number >'),
+    ('temperature', {'temperature': -1.0}, r'^temperature: found -1\.0, must be >'),
     ('text', {'temperature': 'cold'}, r"^temperature: found 'cold'"),
     ('chunk', {'chunk_size': 0}, r'^chunk_size: found 0'),
     ('lengths', {'labels': [0, 1]}, r'^labels: found int64 of shape \(2,\), must .*\(4,\)'),

@@ -109,9 +109,9 @@ class GranularityTest(chex.TestCase):
     ('none', {'labels': None}, r'^labels: found None'),
     ('single', {'labels': 0 * LABELS}, r'^labels: found the single class 0'),
     ('alone', {'labels': np.arange(80)}, r'^labels: found 80 classes in 80 rows'),
-    ('factor', {'factors': (1, -1)}, r'^factors: found -1, must be a finite number > 0'),
-    ('large', {'factors': (50,)}, r'^factors: found \[50\.0\], must have one with at most 80'),
-    ('no_factor', {'factors': ()}, r'^factors: found \[\], must have one'),
+    ('factor', {'factors': (1, -1)}, r'^factors: found -1, must be > 0 and finite'),
+    ('large', {'factors': (50,)}, r'^factors: found \[50\.0\], must be of at most 80'),
+    ('no_factor', {'factors': ()}, r'^factors: found \[\], must be of at most'),
     ('restarts', {'restarts': 0}, r'^restarts: found 0'),
   )
   def test_errors(self, changed, message):

@@ -87,7 +87,7 @@ class HypersphereTest(chex.TestCase):
     ('rank', {'features': np.ones((4, 2, 3))}, r'^features: found shape \(4, 2, 3\), must be \[n,'),
     ('one', {'features': np.ones((1, 3))}, r'^features: found 1 row, must be at least 2'),
     ('infinite', {'features': np.full((4, 3), np.inf)}, r'^features: found NaN or infinite'),
-    ('scale', {'scale': 0}, r'^scale: found 0, must be a finite number > 0'),
+    ('scale', {'scale': 0}, r'^scale: found 0, must be > 0 and finite'),
     ('chunk', {'chunk_size': 0}, r'^chunk_size: found 0, must be a whole number >= 1'),
   )
   def test_errors_of_uniformity(self, changed, message):

@@ -103,5 +103,5 @@ class ContrastiveBoundsTest(chex.TestCase):
   def test_errors_of_minima(self):
     with self.assertRaisesRegex(ValueError, r'^num_classes: found 0'):
       contrastive_loss_minimum(3, 0)
-    with self.assertRaisesRegex(ValueError, r'^feature_norm: found 0, must be a finite number > 0'):
+    with self.assertRaisesRegex(ValueError, r'^feature_norm: found 0, must be > 0 and finite'):
       supervised_loss_minimum(3, feature_norm=0)

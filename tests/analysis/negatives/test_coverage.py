@@ -272,7 +272,7 @@ class RefusalTest(chex.TestCase):
 
   @parameterized.named_parameters(
     ('sure', 1, [0.5, 0.5], r'^coverage: found 1, must be below 1'),
-    ('more', 1.5, [0.5, 0.5], r'^coverage: found 1\.5, must be a number from 0 to 1$'),
+    ('more', 1.5, [0.5, 0.5], r'^coverage: found 1\.5, must be from 0 to 1$'),
     ('never', 0.5, [1.0, 0.0], r'^coverage: found 0\.5, must be 0: 1 classes are never drawn$'),
   )
   def test_bad_wishes(self, coverage, probs, message):

@@ -137,7 +137,7 @@ class DeputyRiskTest(chex.TestCase):
     ('half', (1.5, 1, 0.1), r'^num_negatives: found 1\.5'),
     ('rank', (5, 0, 0.1), r'^rank: found 0, must be a whole number >= 1$'),
     ('far', (5, 6, 0.1), r'^rank: found 6, must be at most 5, the number of negatives$'),
-    ('prob', (5, 1, 1.5), r'^class_prob: found 1\.5, must be a number from 0 to 1$'),
+    ('prob', (5, 1, 1.5), r'^class_prob: found 1\.5, must be from 0 to 1$'),
     ('nan', (5, 1, math.nan), r'^class_prob: found nan'),
   )
   def test_errors(self, arguments, message):
@@ -147,5 +147,5 @@ class DeputyRiskTest(chex.TestCase):
   def test_errors_of_safe_ranks(self):
     with self.assertRaisesRegex(ValueError, r'^tolerance: found 0\.01, must be at least 0\.25, '):
       smallest_safe_rank(2, 0.5, 0.01)
-    with self.assertRaisesRegex(ValueError, r'^tolerance: found -0\.1, must be a number from 0'):
+    with self.assertRaisesRegex(ValueError, r'^tolerance: found -0\.1, must be from 0'):
       smallest_safe_rank(2, 0.5, -0.1)

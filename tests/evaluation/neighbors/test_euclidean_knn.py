@@ -132,7 +132,7 @@ class EuclideanKnnTest(chex.TestCase):
     np.testing.assert_array_equal(found, expected)
 
   @parameterized.named_parameters(
-    ('k', {'k': 301}, r'^k: found 301, must be between 1 and 300, the size of the bank'),
+    ('k', {'k': 301}, r'^k: found 301, must be at most 300, the size of the bank'),
     ('labels', {'bank_labels': None}, r'^bank_labels: found None'),
     ('nan', {'queries': np.full((2, 16), np.nan)}, r'^queries: found NaN'),
     ('width', {'queries': np.ones((2, 5))}, r'^queries: found 5 features a row, must be 16'),

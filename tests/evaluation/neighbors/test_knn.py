@@ -251,13 +251,13 @@ class BankInPartsTest(chex.TestCase):
 
 class KnnErrorsTest(chex.TestCase):
   @parameterized.named_parameters(
-    ('k_large', {'k': 500}, r'^k: found 500, must be between 1 and 157, the size of the bank$'),
-    ('k_zero', {'k': 0}, r'^k: found 0, must be between 1 and 157'),
+    ('k_large', {'k': 500}, r'^k: found 500, must be at most 157, the size of the bank$'),
+    ('k_zero', {'k': 0}, r'^k: found 0, must be a whole number >= 1'),
     ('temperature', {'temperature': 0.0}, r'^temperature: found 0\.0, must be .*greater than 0'),
     ('temperature_nan', {'temperature': float('nan')}, r'^temperature: found nan'),
     ('classes', {'num_classes': 3}, r'^num_classes: found 3, must be at least 7'),
     ('chunk', {'chunk_size': 0}, r'^chunk_size: found 0'),
-    ('bank_chunk', {'bank_chunk_size': 0}, r'^bank_chunk_size: found 0, must be at least 1'),
+    ('bank_chunk', {'bank_chunk_size': 0}, r'^bank_chunk_size: found 0, must be a whole'),
     ('sharding', {'sharding': 'data'}, r'^sharding: found str, must be a NamedSharding'),
   )
   def test_options(self, options, message):
@@ -282,7 +282,7 @@ class KnnErrorsTest(chex.TestCase):
   def test_sharding_splits_rows_alone(self):
     bank, labels, queries, _ = random_problem()
     columns = NamedSharding(over(4).mesh, P(None, 'data'))
-    with self.assertRaisesRegex(ValueError, r'^sharding: .* must split the rows alone'):
+    with self.assertRaisesRegex(ValueError, r'^sharding: .* must be split over the rows alone'):
       evaluation.knn_predict(bank, labels, queries, k=5, sharding=columns)
 
   def test_labels(self):

@@ -80,11 +80,15 @@ class KnnGridTest(chex.TestCase):
     self.assertIsNotNone(knn_grid(bank, labels, queries, truth, **options, num_classes=5).top5)
 
   @parameterized.named_parameters(
-    ('default_ks', {}, r'^ks: found 200, must be between 1 and 157, the size of the bank'),
-    ('k_zero', {'ks': (5, 0)}, r'^ks: found 0, must be at least 1'),
+    ('default_ks', {}, r'^ks: found 200, must be at most 157, the size of the bank'),
+    ('k_zero', {'ks': (5, 0)}, r'^ks: found 0, must be a whole number >= 1'),
     ('no_ks', {'ks': ()}, r'^ks: found none'),
     ('temperature', {'ks': (5,), 'temperatures': (0.0,)}, r'^temperatures: found 0\.0, must be'),
-    ('classes', {'ks': (5,), 'num_classes': 3}, r'^num_classes: found 3, must be at least 9'),
+    (
+      'classes',
+      {'ks': (5,), 'num_classes': 3},
+      r'^num_classes: found 3, must be a whole number >= 9',
+    ),
   )
   def test_options(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -87,11 +87,11 @@ class FewShotEpisodesTest(chex.TestCase):
       few_shot_episodes(features, labels, ways=8)
 
   @parameterized.parameters(
-    ({'ways': 1}, r'^ways: found 1, must be at least 2'),
+    ({'ways': 1}, r'^ways: found 1, must be a whole number >= 2'),
     ({'shots': 0}, r'^shots: found 0'),
     ({'queries': 0}, r'^queries: found 0'),
-    ({'episodes': 1}, r'^episodes: found 1, must be at least 2'),
-    ({'l2': 0.0}, r'^l2: found 0\.0, must be above 0'),
+    ({'episodes': 1}, r'^episodes: found 1, must be a whole number >= 2'),
+    ({'l2': 0.0}, r'^l2: found 0\.0, must be > 0'),
   )
   def test_errors(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -166,10 +166,10 @@ class FineTuneTest(chex.TestCase):
 
   @parameterized.parameters(
     ({'learning_rates': ()}, r'^learning_rates: found \(\)'),
-    ({'head_multipliers': (0.0,)}, r'^head_multipliers: found \(0\.0,\)'),
-    ({'momentum': 1.0}, r'^momentum: found 1\.0, must be from 0'),
+    ({'head_multipliers': (0.0,)}, r'^head_multipliers: found 0\.0'),
+    ({'momentum': 1.0}, r'^momentum: found 1\.0, must be >= 0'),
     ({'weight_decay': -1.0}, r'^weight_decay: found -1\.0'),
-    ({'decay_points': (1.5,)}, r'^decay_points: found \(1\.5,\)'),
+    ({'decay_points': (1.5,)}, r'^decay_points: found 1\.5'),
     ({'epochs': 0}, r'^epochs: found 0'),
   )
   def test_recipe_errors(self, change, message):
@@ -190,7 +190,7 @@ class FineTuneTest(chex.TestCase):
       (
         (train, labels, test, test_labels),
         {'recipe': dataclasses.replace(ONE, learning_rates=(1e30,))},
-        r'^recipe: found learning rates \(1e\+30,\) .* which diverge',
+        r'^recipe: found learning rates \(1e\+30,\) of which all diverge',
       ),
     ):
       with self.assertRaisesRegex(ValueError, message):

@@ -32,7 +32,7 @@ class StratifiedSubsetTest(chex.TestCase):
     self.assertNotEqual(large.tolist(), stratified_subset(LABELS, 0.1, seed=1).tolist())
 
   @parameterized.parameters(
-    (LABELS, 0.0, r'^fraction: found 0\.0, must be above 0'),
+    (LABELS, 0.0, r'^fraction: found 0\.0, must be > 0'),
     (LABELS, 1.5, r'^fraction: found 1\.5'),
     (LABELS, float('nan'), r'^fraction: found nan'),
     (LABELS - 1, 0.1, r'^labels: found -1'),

@@ -83,7 +83,7 @@ class LogisticRegressionTest(chex.TestCase):
     self.assertFalse(logistic_regression(features, labels, max_iterations=2).converged)
 
   @parameterized.parameters(
-    ({'l2': 0.0}, r'^l2: found 0\.0, must be above 0'),
+    ({'l2': 0.0}, r'^l2: found 0\.0, must be > 0'),
     ({'l2': float('nan')}, r'^l2: found nan'),
     ({'tolerance': 0.0}, r'^tolerance: found 0\.0'),
     ({'max_iterations': 0}, r'^max_iterations: found 0'),

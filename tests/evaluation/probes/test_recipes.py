@@ -56,14 +56,14 @@ class PresetsTest(chex.TestCase):
 
   @parameterized.parameters(
     ({'learning_rates': ()}, r'^learning_rates: found \(\)'),
-    ({'learning_rates': (1.0, 0.0)}, r'^learning_rates: found 0\.0, must be above 0'),
+    ({'learning_rates': (1.0, 0.0)}, r'^learning_rates: found 0\.0, must be > 0'),
     ({'learning_rates': (float('nan'),)}, r'^learning_rates: found nan'),
     ({'weight_decays': (-1.0,)}, r'^weight_decays: found -1\.0'),
-    ({'optimizer': 'lars'}, r"^optimizer: found 'lars', must be one of \('sgd', 'adam'\)"),
+    ({'optimizer': 'lars'}, r"^optimizer: found 'lars', must be one of sgd, adam"),
     ({'schedule': 'linear'}, r"^schedule: found 'linear'"),
     ({'scaling': 'none'}, r"^scaling: found 'none'"),
     ({'momentum': 1.0}, r'^momentum: found 1\.0'),
-    ({'epochs': 0}, r'^epochs: found 0, must be at least 1'),
+    ({'epochs': 0}, r'^epochs: found 0, must be a whole number >= 1'),
     ({'batch_size': 0}, r'^batch_size: found 0'),
     ({'final_ratio': 0.0}, r'^final_ratio: found 0\.0'),
     ({'warmup_ratio': 2.0}, r'^warmup_ratio: found 2\.0'),

@@ -87,7 +87,7 @@ class RidgeProbeTest(chex.TestCase):
   def test_errors(self):
     train, labels, test, test_labels = problem()
     for arguments, options, message in (
-      ((train, labels, test, test_labels), {'l2': 0.0}, r'^l2: found 0\.0, must be above 0'),
+      ((train, labels, test, test_labels), {'l2': 0.0}, r'^l2: found 0\.0, must be > 0'),
       ((train, labels, test, test_labels), {'l2': np.nan}, r'^l2: found nan'),
       ((train, labels, test, test_labels), {'num_classes': 3}, r'^num_classes: found 3'),
       ((train[:1], labels[:1], test, test_labels), {}, r'^train: found 1 row'),

@@ -227,7 +227,7 @@ class ErrorTest(chex.TestCase):
     ('kappa', {'positive_in_denominator': -1}, 'positive_in_denominator: found -1, must be >= 0'),
     ('rank', {'negative_weights': np.ones(2)}, r'negative_weights: found shape \(2,\), must be'),
     ('sign', {'negative_weights': -np.ones(3)}, 'negative_weights: found -1.0, must be >= 0'),
-    ('offset', {'log_offset': math.inf}, 'log_offset: found inf, must be finite'),
+    ('offset', {'log_offset': math.inf}, 'log_offset: found inf, must be a finite number'),
   )
   def test_balanced(self, options, pattern):
     with self.assertRaisesRegex(ValueError, pattern):

@@ -187,7 +187,7 @@ class ErrorTest(chex.TestCase):
     ('large_scores', {'scores': np.array([1, 2.5, 0])}, 'scores: found 2.5, must be from 0 to 1'),
     ('pair', {'online': VIEWS[0]}, 'online: found ndarray, must be a pair'),
     ('compared', {'compared': (VIEWS[0], VIEWS[1][:2])}, r'compared\[1\]: found shape \(2, 2\)'),
-    ('mode', {'score_mode': 'both'}, "score_mode: found 'both', must be 'row' or 'symmetric'"),
+    ('mode', {'score_mode': 'both'}, "score_mode: found 'both', must be one of row, symmetric"),
     ('temperature', {'temperature': -1}, 'temperature: found -1, must be > 0'),
     ('integers', {'online': (np.ones((3, 2), int),) * 2}, r'online\[0\]: found dtype int'),
   )

@@ -98,7 +98,7 @@ class ModuleTest(chex.TestCase):
 
 class ErrorTest(chex.TestCase):
   @parameterized.named_parameters(
-    ('names', {'kernel': np.ones(3)}, r"params: found \['kernel'\], must have \['hidden_bias'"),
+    ('names', {'kernel': np.ones(3)}, r"params: found \['kernel'\], must be arrays of"),
     ('form', DIFFERENCE, r'params.hidden_kernel: found shape \(2, 2\), must be \(4, 2\)'),
     ('width', {**CONCATENATION, 'output_kernel': np.ones(3)}, 'output_kernel: found shape .3,.'),
   )
@@ -107,7 +107,7 @@ class ErrorTest(chex.TestCase):
       arranging_matrix(params, *VIEWS)
 
   def test_init(self):
-    with self.assertRaisesRegex(ValueError, "form: found 'sum', must be 'concatenation' or"):
+    with self.assertRaisesRegex(ValueError, "form: found 'sum', must be one of concatenation"):
       init_arranging(jax.random.key(0), 3, form='sum')
     with self.assertRaisesRegex(ValueError, 'hidden: found 0, must be a whole number >= 1'):
       init_arranging(jax.random.key(0), 3, 0)

@@ -52,7 +52,7 @@ class PriorRegularizerTest(chex.TestCase):
 class ErrorTest(chex.TestCase):
   def test_messages(self):
     ones = np.ones((4, 3, 3))
-    with self.assertRaisesRegex(ValueError, "reduction: found 'max', must be 'sum' or 'mean'"):
+    with self.assertRaisesRegex(ValueError, "reduction: found 'max', must be one of sum, mean"):
       prior_regularizer(ones, ones, reduction='max')
     with self.assertRaisesRegex(ValueError, 'matrices: found NoneType, must be 4 blocks'):
       prior_regularizer(None, ones)

@@ -226,7 +226,7 @@ class ErrorTest(chex.TestCase):
     ('group', {'group_size': 5}, 'group_size: found 5, must be a divisor of the batch, 24'),
     ('block', {'block_size': 1.5}, 'block_size: found 1.5, must be a whole number >= 1'),
     ('tau', {'prior_temperature': 0}, 'prior_temperature: found 0, must be > 0'),
-    ('params', {'params': None}, r'params: found \[\], must have'),
+    ('params', {'params': None}, r'params: found \[\], must be arrays'),
     ('form', {'preset': 'released'}, r'hidden_kernel: found shape \(8, 5\), must be \(4, 5\)'),
     ('priors', {'priors': inputs()[4]}, 'priors: found ndarray, must be a pair'),
     (

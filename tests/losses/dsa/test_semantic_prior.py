@@ -196,7 +196,7 @@ class ErrorTest(chex.TestCase):
       prior_similarity(PRIORS[0], PRIORS[1][:2])
     with self.assertRaisesRegex(ValueError, 'temperature: found 0, must be > 0'):
       prior_similarity(*PRIORS, temperature=0)
-    with self.assertRaisesRegex(ValueError, 'quantile: found 1, must be < 1'):
+    with self.assertRaisesRegex(ValueError, 'quantile: found 1, must be > 0 and < 1'):
       calibrated_temperature(PRIORS[0], quantile=1)
     with self.assertRaisesRegex(ValueError, 'prior_a: found 1 image, must be at least 2'):
       prior_similarity(PRIORS[0][:1], PRIORS[1][:1])

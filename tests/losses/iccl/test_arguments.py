@@ -10,8 +10,8 @@ from tests.losses.iccl.inputs import P1, P2, Q1, Q2
 
 class ErrorTest(chex.TestCase):
   @parameterized.parameters(
-    ({'fade': 1.5}, r'fade: found 1.5, must be between 0 and 1'),
-    ({'fade': -0.1}, r'fade: found -0.1, must be >= 0'),
+    ({'fade': 1.5}, r'fade: found 1.5, must be from 0 to 1'),
+    ({'fade': -0.1}, r'fade: found -0.1, must be from 0 to 1'),
     ({'fade': np.zeros(2)}, r'fade: found'),
     ({'uniformity_weight': -1}, r'uniformity_weight: found -1, must be >= 0'),
     ({'prediction_temperature': 0}, r'prediction_temperature: found 0, must be > 0'),

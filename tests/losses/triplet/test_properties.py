@@ -95,7 +95,7 @@ class ErrorTest(chex.TestCase):
     ('gamma', {'gamma': -1}, 12, 'gamma: found -1, must be >= 0'),
     ('margin', {'margin': float('inf')}, 12, 'margin: found inf, must be >= 0 and finite'),
     ('scale', {'scale': 0}, 12, 'scale: found 0, must be > 0'),
-    ('scale_text', {'scale': 'two'}, 12, "scale: found 'two', must be a number"),
+    ('scale_text', {'scale': 'two'}, 12, "scale: found 'two', must be > 0"),
     (
       'median',
       {'deputy': MedianRank(), 'group_size': 1},
