@@ -16,10 +16,10 @@ def _free_port() -> int:
 
 def _pair(program, name, *second):
   """Two processes of a run, the second with flags of its own."""
-  flags = (*RUN, f'--run_dir={name}', '--devices.processes=2')
-  flags = (*flags, f'--devices.coordinator=127.0.0.1:{_free_port()}')
+  flags = (*RUN, f'--run_dir={name}', '--devices.num_processes=2')
+  flags = (*flags, f'--devices.coordinator_address=127.0.0.1:{_free_port()}')
   both = [
-    program.start(*flags, f'--devices.process={number}', *(second if number else ()))
+    program.start(*flags, f'--devices.process_id={number}', *(second if number else ()))
     for number in range(2)
   ]
   return [program.finish(process) for process in both]
@@ -46,9 +46,9 @@ def test_a_port_that_is_taken_is_named_in_one_line(program):
     port = taken.getsockname()[1]
     ended = program(
       *RUN,
-      f'--devices.coordinator=127.0.0.1:{port}',
-      '--devices.processes=2',
-      '--devices.process=0',
+      f'--devices.coordinator_address=127.0.0.1:{port}',
+      '--devices.num_processes=2',
+      '--devices.process_id=0',
       '--run_dir=r',
     )
   assert ended.status == 2

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.evaluation.arguments import check_integers, check_rows
 from ssl_jax.evaluation.neighbors.search import nearest_neighbors
 
@@ -25,7 +25,7 @@ def iccl_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int | None 
   Args:
     features: `[n, dim]`, numbers of any dtype; compared by cosine in float32.
     labels: `int [n]`.
-    k: rows that count, the row itself among them, between 1 and n.
+    k: rows that count, the row itself among them, at most n.
     chunk_size: rows handled at once, by default as in `nearest_neighbors`; memory is
       O(chunk_size x n).
 
@@ -38,8 +38,9 @@ def iccl_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int | None 
   """
   features = check_rows('features', features)
   classes = check_integers('labels', labels, 'features', len(features))
-  if not 1 <= k <= len(features):
-    raise ArgumentError('k', k, f'between 1 and {len(features)}, the number of rows')
+  check_whole('k', k)
+  if k > len(features):
+    raise ArgumentError('k', k, f'at most {len(features)}, the number of rows')
   neighbors, _ = nearest_neighbors(features, features, k, chunk_size=chunk_size)
   others = neighbors != np.arange(len(features))[:, None]
   # Where copies of a row crowd it out of its own neighbors, the last of them makes room for it.

@@ -98,7 +98,7 @@ def knn_predict(
       file mapped into memory.
     bank_labels: `int [bank]`, from 0.
     queries: `[query, dim]`.
-    k: neighbors that vote, between 1 and the size of the bank.
+    k: neighbors that vote, at most the size of the bank.
     temperature: positive; a neighbor's weight is exp(cosine / temperature).
     num_classes: the number of classes; by default the largest label plus one.
     chunk_size: queries handled at once; memory is O(chunk_size x bank + bank x dim).
@@ -186,7 +186,7 @@ def knn_grid(
     bank_labels: `int [bank]`, from 0.
     queries: `[query, dim]`.
     query_labels: `int [query]`; labels that no member of the bank carries count as wrong.
-    ks: numbers of neighbors, each between 1 and the size of the bank.
+    ks: numbers of neighbors, each at most the size of the bank.
     temperatures: positive numbers.
     num_classes: the number of classes; by default the largest bank label plus one.
     chunk_size: queries handled at once.
@@ -209,7 +209,7 @@ def knn_grid(
   division = chunk_size, bank_chunk_size, sharding
   bank, queries = check_search(bank, queries, 1, *division)
   if max(ks) > len(bank):
-    raise ArgumentError('ks', max(ks), f'between 1 and {len(bank)}, the size of the bank')
+    raise ArgumentError('ks', max(ks), f'at most {len(bank)}, the size of the bank')
   labels = check_labels('bank_labels', bank_labels, 'bank', len(bank))
   truth = check_labels('query_labels', query_labels, 'queries', len(queries))
   classes = count_classes(labels, num_classes)

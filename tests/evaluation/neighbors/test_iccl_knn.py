@@ -47,7 +47,7 @@ class IcclKnnTest(chex.TestCase):
     self.assertAlmostEqual(evaluation.iccl_knn5(np.ones((9, 3)), np.zeros(9, int)), 0.8)
 
   @parameterized.named_parameters(
-    ('k', {'k': 7}, r'^k: found 7, must be between 1 and 6, the number of rows$'),
+    ('k', {'k': 7}, r'^k: found 7, must be at most 6, the number of rows$'),
     ('k_zero', {'k': 0}, r'^k: found 0'),
     ('none', {'labels': None}, r'^labels: found None'),
     ('short', {'labels': LABELS[:-1]}, r'^labels: found int64 of shape \(5,\), must .*\(6,\)'),

@@ -87,7 +87,7 @@ class KnnGridTest(chex.TestCase):
     (
       'classes',
       {'ks': (5,), 'num_classes': 3},
-      r'^num_classes: found 3, must be a whole number >= 9',
+      r'^num_classes: found 3, must be at least 9',
     ),
   )
   def test_options(self, options, message):

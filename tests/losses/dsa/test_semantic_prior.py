@@ -172,7 +172,7 @@ class CalibrationTest(chex.TestCase):
     for current in (2.0, 4.0, 1.0):
       average = update_temperature(average, current, decay=0.5)
     np.testing.assert_allclose(average, ((2 + 4) / 2 + 1) / 2)
-    with self.assertRaisesRegex(ValueError, 'decay: found 1.5, must be <= 1'):
+    with self.assertRaisesRegex(ValueError, 'decay: found 1.5, must be from 0 to 1'):
       update_temperature(average, 1.0, decay=1.5)
     with self.assertRaisesRegex(ValueError, 'current: found None, must be a number'):
       update_temperature(average, None)
