@@ -10,7 +10,7 @@ import math
 import operator
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 
 class ArgumentError(ValueError):
@@ -135,7 +135,7 @@ def setting(
   help: str,
   *,
   choices: Iterable[str] | None = None,
-  affects_result: bool = True,
+  affects_result: bool | Literal['first'] = True,
   **bounds: float,
 ) -> Any:
   """Declares a field of a frozen dataclass that becomes a flag; `check_settings` checks it.
@@ -145,7 +145,7 @@ def setting(
     help: one line for `--help`.
     choices: the allowed words of a str, or of each element of a tuple of them.
     affects_result: whether the setting decides the outcome of a run. One that does not may change
-      on resume.
+      on resume. 'first': of a tuple, only the first element does.
     **bounds: `at_least`, `above`, `at_most`, `below` and `also` of a number, or of each element of
       a tuple of numbers; see `Bounds`.
   """

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ssl_jax.config.flags import UsageError
 from ssl_jax.config.help import (
   HELP_FLAGS,
+  columns,
   help_text,
   program_name,
   program_scripts,
@@ -74,9 +75,19 @@ def _run(argv: list[str]) -> int:
       method = config_lib.DEFAULT_METHOD['method']
     chosen = {'method': method}
     print(help_text(config_lib.parser(), wanted, chosen, program_name()))
+    if wanted in ('evaluate', 'all'):
+      from ssl_jax.tasks.protocols import PROTOCOLS
+
+      print('\nprotocols of --protocols; those with * also of --meters.names')
+      rows = [(f'{name}{" *" if one.online else ""}', one.help) for name, one in PROTOCOLS.items()]
+      print('\n'.join(columns(rows)))
     return 0
   wanted, others = take(argv, ('show',))
   config, origins = config_lib.resolve(others)
+
+  from ssl_jax.tasks.protocols import check_protocols
+
+  check_protocols(config)
   if wanted is not None:
     print(show_text(config_lib.parser(), wanted, config, origins))
     return 0

@@ -4,7 +4,7 @@ The hyper-parameters of a method are declared by the method's own dataclass and 
 `--method.FIELD`.
 """
 
-from ssl_jax.config.evaluation import PROTOCOLS, Evaluate, Knn, Meters, Negatives
+from ssl_jax.config.evaluation import Evaluate, Knn, Meters, Negatives
 from ssl_jax.config.flags import UsageError
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.run import (
@@ -26,7 +26,6 @@ from ssl_jax.config.run import (
 
 __all__ = [
   'DEFAULT_METHOD',
-  'PROTOCOLS',
   'TASKS',
   'Checkpoint',
   'Config',

@@ -6,63 +6,35 @@ from __future__ import annotations
 import dataclasses
 
 from ssl_jax.arguments import ArgumentError, check_settings, setting
-
-# What --protocols may name; each is measured by a function of this name in tasks/protocols/.
-PROTOCOLS = {
-  'knn': 'weighted kNN over lists of k and temperature',
-  'knn_euclidean': '5-NN by Euclidean distance, majority vote (DSA)',
-  'knn_online': "ICCL's KNN-5 within the test images",
-  'linear': 'linear probe, a grid at once, chosen on held-out training images',
-  'logistic': 'logistic regression to convergence (L-BFGS)',
-  'ridge': 'closed-form ridge classifier',
-  'few_labels': 'linear and ridge probes on 1 % and 10 % of the labels',
-  'fine_tuning': 'the whole encoder trained on 1 % and 10 % of the labels',
-  'episodes': 'few-shot episodes with a 95 % interval',
-  'class_means': 'mean classifier and supervised loss (negative samples)',
-  'long_tail': 'many, medium and few classes, and the macro average',
-  'transfer': 'linear probe on a second data set',
-  'retrieval': 'rank-1/5/10 and mAP, of persons or of the test images',
-  'clustering': 'k-means: accuracy, NMI, ARI, silhouette',
-  'crowding': 'spread within classes against distance between them (DSA)',
-  'spectrum': 'RankMe, effective rank',
-  'hypersphere': 'alignment and uniformity',
-  'bias': 'prototype representation bias (balanced contrastive)',
-  'bound_chain': 'from the supervised objective to the contrastive loss',
-  'granularity': 'under- and over-clustering: k-means with C/2 to 10 C clusters',
-  'false_negatives': 'same class by rank of the negative, against the binomial bound',
-  'similarities': 'histograms for same image, same class and other class',
-  'embedding': 't-SNE and a grid of nearest neighbors',
-}
-# Those that metrics.jsonl may hold at every few epochs of training.
-ONLINE = ('crowding', 'spectrum', 'hypersphere', 'bias', 'bound_chain')
-PROBES = (
-  'grid',
-  'truncated_triplet',
-  'iccl',
-  'iccl_imagenette',
-  'balanced',
-  'long_tail',
-  'few_shot',
-  'negatives',
-  'negatives_backbone',
-  'dsa',
-)
+from ssl_jax.evaluation.probes import recipes
 
 
 @dataclasses.dataclass(frozen=True)
 class Knn:
-  """Weighted k-nearest-neighbor accuracy of the frozen encoder."""
+  """Weighted k-nearest-neighbor accuracy of the frozen encoder, in training and by evaluate."""
 
-  k: int = setting(
-    200, 'neighbors that vote; at most the number of training images counts', at_least=1
+  k: tuple[int, ...] = setting(
+    (200, 5, 10, 20),
+    'numbers of neighbors that vote: training takes the first, at most the number of training '
+    'images; evaluate all',
+    affects_result='first',
+    at_least=1,
   )
-  temperature: float = setting(0.07, 'a neighbor votes with exp(cosine / temperature)', above=0)
+  temperature: tuple[float, ...] = setting(
+    (0.07, 0.1),
+    'temperatures T, a neighbor votes with exp(cosine / T): training takes the first, evaluate all',
+    affects_result='first',
+    above=0,
+  )
   every_epochs: float = setting(
     10.0, 'epochs between measurements; 0 measures only at the end', at_least=0
   )
 
   def __post_init__(self) -> None:
     check_settings(self)
+    for name in ('k', 'temperature'):
+      if not getattr(self, name):
+        raise ArgumentError(name, '(none)', 'a list of at least one number')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +86,8 @@ class Meters:
 
   names: tuple[str, ...] = setting(
     (),
-    f'written to the metrics during training: {", ".join(ONLINE)}',
+    'protocols whose numbers are logged during training; --help=evaluate lists them',
     affects_result=False,
-    choices=ONLINE,
   )
   every_epochs: float = setting(10.0, 'epochs between measurements', affects_result=False, above=0)
   images: int = setting(
@@ -157,13 +128,9 @@ class Evaluate:
     affects_result=False,
     at_least=1,
   )
-  knn_k: tuple[int, ...] = setting(
-    (5, 10, 20, 200), 'neighbors that vote', affects_result=False, at_least=1
+  probe: str = setting(
+    'grid', 'recipe of the linear probes', choices=tuple(recipes.PRESETS), affects_result=False
   )
-  knn_temperatures: tuple[float, ...] = setting(
-    (0.07, 0.1), 'a neighbor votes with exp(cosine / temperature)', affects_result=False, above=0
-  )
-  probe: str = setting('grid', 'recipe of the linear probes', choices=PROBES, affects_result=False)
   probe_epochs: int = setting(
     0, "epochs of the linear probes; 0 takes the recipe's", affects_result=False, at_least=0
   )
@@ -214,6 +181,3 @@ class Evaluate:
 
   def __post_init__(self) -> None:
     check_settings(self)
-    for name in ('knn_k', 'knn_temperatures'):
-      if not getattr(self, name):
-        raise ArgumentError(name, '(none)', 'a list of at least one number')

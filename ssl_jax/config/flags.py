@@ -279,13 +279,17 @@ class Parser:
         lines[section.flag(field)] = str(value).lower() if isinstance(value, bool) else str(value)
     return lines
 
-  def affecting_result(self, config: Any) -> set[str]:
-    """The names of the flags that decide the outcome of a run."""
+  def affecting_result(self, config: Any) -> dict[str, str]:
+    """The flags that decide the outcome of a run, each with its value, or the part that decides."""
+    values = self.render(config)
     chosen = {section: getattr(config, section).name for section in self._variants}
-    names = {f'{section}.name' for section in chosen}
+    found = {f'{section}.name': name for section, name in chosen.items()}
     for section in self.sections(chosen):
-      names |= {section.flag(f) for f in section.fields if f.metadata.get('affects_result', True)}
-    return names
+      for field in section.fields:
+        name, affects = section.flag(field), field.metadata.get('affects_result', True)
+        if affects:
+          found[name] = values[name].partition(',')[0] if affects == 'first' else values[name]
+    return found
 
   def _choose(self, section: str, arguments: list[Argument]) -> str:
     name, flag = self._default_variant[section], f'{section}.name'

@@ -141,6 +141,12 @@ def flag_lines(section: Section) -> list[str]:
       text += f' [{", ".join(choices)}]'
     shown = str(default).lower() if isinstance(default, bool) else default
     rows.append((f'--{section.flag(field)}={shown}', text))
+  return columns(rows)
+
+
+def columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+  """Lines of two columns, the second one wrapped."""
+  rows = list(rows)
   width = min(max((len(left) for left, _ in rows), default=0), _LEFT) + 2
   lines = []
   for left, text in rows:

@@ -89,6 +89,8 @@ RENAMES = Renames(
     'devices.process': 'devices.process_id',
     'devices.processes': 'devices.num_processes',
     'devices.simulate': 'devices.num_cpu_devices',
+    'evaluate.knn_k': 'knn.k',
+    'evaluate.knn_temperatures': 'knn.temperature',
     'method.dsa_module_rate': 'method.dsa_module_grad_scale',
     'method.frozen_prototypes': 'method.freeze_prototypes_fraction',
     'method.online_resize': 'method.online_sizes',
@@ -110,4 +112,5 @@ RENAMES = Renames(
     'task': {'analyse': 'negatives', 'analyze': 'negatives'},
   },
   dropped={'analysis': 'negatives'},
+  second=frozenset({'evaluate.knn_k', 'evaluate.knn_temperatures'}),
 )

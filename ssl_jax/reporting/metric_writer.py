@@ -133,6 +133,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, float]]:
   """Reads the rows of a `metrics.jsonl`, or of the run folder that holds one.
 
   `null` becomes NaN. A torn or damaged line costs that row only. Rows come in the order written.
+  Metrics of version 0.1 have today's names.
 
   Raises:
     OSError: the file cannot be read.
@@ -142,7 +143,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, float]]:
     path = path / FILE_NAME
   rows = (_parse(line) for line in path.read_bytes().splitlines())
   return [
-    {name: math.nan if value is None else value for name, value in row.items()}
+    {_current_name(name): math.nan if value is None else value for name, value in row.items()}
     for row in rows
     if row is not None
   ]
@@ -223,3 +224,26 @@ class EventFile:
     """Closes the file; events that a full disk refused are lost."""
     with contextlib.suppress(OSError):
       self._records.close()
+
+
+# Of the online metrics of version 0.1, `meter_NAME`, all but those of the chain of bounds.
+_METERS = {
+  'alignment': 'hypersphere/alignment',
+  'augmentation_variance': 'prototype_bias/augmentation_variance',
+  'bias_share': 'prototype_bias/share',
+  'bias_squared': 'prototype_bias/squared',
+  'bias_unbiased': 'prototype_bias/squared_unbiased',
+  'crowding_ratio': 'crowding/crowding_ratio',
+  'effective_rank': 'spectrum/effective_rank',
+  'nearest_neighbor_error': 'crowding/nearest_neighbor_error',
+  'rank_me': 'spectrum/rank_me',
+  'scatter_ratio': 'crowding/scatter_ratio',
+  'silhouette': 'crowding/silhouette_of_classes',
+  'uniformity': 'hypersphere/uniformity_views',
+}
+
+
+def _current_name(name: str) -> str:
+  if name.startswith('meter_chain_'):
+    return f'bound_chain/{name.removeprefix("meter_chain_")}'
+  return _METERS.get(name.removeprefix('meter_'), name) if name.startswith('meter_') else name

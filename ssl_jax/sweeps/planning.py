@@ -12,6 +12,7 @@ from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flags import Argument, UsageError
 from ssl_jax.sweeps.sweep_file import Sweep, Variant
+from ssl_jax.tasks.protocols import check_protocols
 from ssl_jax.tasks.run import folder as run_folder
 
 
@@ -105,7 +106,9 @@ def has_finished(run: Run) -> bool:
 
 def _parse(variant: Variant, flags: Sequence[Argument]) -> Config:
   try:
-    return config_lib.parse([flag.text for flag in flags])
+    config = config_lib.parse([flag.text for flag in flags])
+    check_protocols(config)
+    return config
   except UsageError as error:
     message = str(error)
     origin = _origin(message, flags) or variant.origin

@@ -185,7 +185,14 @@ def _what_decides(subject: str, config: Config) -> Hashable:
   """Whatever a baseline depends on besides the seed: equal for runs that share it."""
   recipe = config.views.build(config.view_size)
   images = dataclasses.replace(config.data, batch_size=2, on_error='skip')
-  shown = (images, config.view_size, recipe.mean, recipe.std, config.knn.k, config.knn.temperature)
+  shown = (
+    images,
+    config.view_size,
+    recipe.mean,
+    recipe.std,
+    config.knn.k[0],
+    config.knn.temperature[0],
+  )
   return (*shown, config.model) if subject == RANDOM_INIT else shown
 
 

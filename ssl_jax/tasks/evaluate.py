@@ -14,7 +14,14 @@ from ssl_jax.config import Config
 from ssl_jax.config.flags import UsageError
 from ssl_jax.tasks import evaluation_report
 from ssl_jax.tasks.evaluation_report import Evaluation
-from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, UNTRAINED, Taken, feature_cache
+from ssl_jax.tasks.protocols import (
+  PROTOCOLS,
+  TRAINED,
+  UNTRAINED,
+  Result,
+  chosen_protocols,
+  feature_cache,
+)
 from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 from ssl_jax.tasks.run import folder, frozen_encoder
@@ -89,48 +96,37 @@ def _evaluate_one(
     encoder, name = frozen_encoder.of_run(run), str(run.path)
     log(f'run       {path}, step {step:,}')
   log(f'data      {experiment.dataset.describe()}')
-  settings = config.evaluate
   cache = FeatureCache(path / feature_cache.FOLDER, log)
-  context = lambda who, of: EvalContext(
-    who,
-    of,
-    experiment.dataset,
-    settings,
-    cache,
-    seed=experiment.config.seed,
-    batch_size=experiment.config.data.batch_size,
-  )
+  context = lambda who, of: EvalContext(who, of, experiment.dataset, experiment.config, cache)
   contexts = [] if only == UNTRAINED else [context(TRAINED, encoder)]
   if baseline or only == UNTRAINED:
     contexts.append(context(UNTRAINED, frozen_encoder.untrained(experiment)))
 
-  taken: dict[str, dict[str, Taken]] = {}
+  results: dict[str, dict[str, Result]] = {}
   failed: dict[str, str] = {}
   seconds: dict[str, float] = {}
-  for protocol in config.chosen_protocols:
+  for protocol in chosen_protocols(config.protocols):
     start = time.perf_counter()
     try:
-      taken[protocol] = {
-        one.name: Taken(one, PROTOCOLS[protocol].measure(one))
-        for one in contexts
-        if one.name == TRAINED or PROTOCOLS[protocol].baseline
+      results[protocol] = {
+        one.name: Result(one, PROTOCOLS[protocol].measure(one)) for one in contexts
       }
     except _FAILURES as error:
       failed[protocol] = ' '.join(str(error).split()) or type(error).__name__
       print(f'ssl-jax: protocol {protocol}: {failed[protocol]}', file=sys.stderr, flush=True)
       continue
     seconds[protocol] = time.perf_counter() - start
-    log(f'protocol  {protocol}: {seconds[protocol]:.1f} s{_headline(taken[protocol])}')
+    log(f'protocol  {protocol}: {seconds[protocol]:.1f} s{_headline(results[protocol])}')
   if not only:
     cache.tidy()
   digest = encoder.digest(next(iter(encoder.networks)))
-  return Evaluation(name, path, experiment, step, digest, taken, failed, seconds)
+  return Evaluation(name, path, experiment, step, digest, results, failed, seconds)
 
 
-def _headline(taken: Mapping[str, Taken]) -> str:
+def _headline(results: Mapping[str, Result]) -> str:
   """The first score of each encoder."""
   words = []
-  for who, one in taken.items():
+  for who, one in results.items():
     for name, score in list(one.measurement.scores.items())[:1]:
       number = f'{100 * score.value:.2f} %' if score.percent else f'{score.value:.4g}'
       words.append(f'{who} {number} ({name})')

@@ -20,10 +20,13 @@ from ssl_jax.reporting import (
   render_comparison,
   tables,
 )
-from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Taken
+from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Result
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training.atomic import atomic_write
+
+# Flags that scores depend on: those of the sections below, and the seed.
+_SETTINGS = ('evaluate.', 'knn.k', 'knn.temperature', 'data.', 'views.')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class Evaluation:
     experiment: data, recipe and architecture.
     step: optimizer steps behind the encoder; None for a file of weights.
     digest: SHA-256 of the encoder's variables.
-    taken: measurements, by protocol and by encoder.
+    results: measurements, by protocol and by encoder.
     failed: the reason of each protocol that could not be measured.
     seconds: by protocol.
   """
@@ -46,7 +49,7 @@ class Evaluation:
   experiment: Experiment
   step: int | None
   digest: str
-  taken: dict[str, dict[str, Taken]]
+  results: dict[str, dict[str, Result]]
   failed: dict[str, str]
   seconds: dict[str, float]
 
@@ -54,20 +57,22 @@ class Evaluation:
 def publish(found: Evaluation, log: Callable[[str], None], *, html: bool) -> None:
   """Logs the table; writes it as CSV, `evaluation.json`, the figures, and the report anew."""
   _make_folder(found.path / 'evaluation')
-  encoders = dict.fromkeys(who for by_encoder in found.taken.values() for who in by_encoder)
+  encoders = dict.fromkeys(who for by_encoder in found.results.values() for who in by_encoder)
   table = _table(
     'All numbers',
     f'{found.name}{"" if found.step is None else f", step {found.step:,}"}: frozen features.',
-    {who: {name: one[who] for name, one in found.taken.items() if who in one} for who in encoders},
+    {
+      who: {name: one[who] for name, one in found.results.items() if who in one} for who in encoders
+    },
   )
   _publish_table(found.path / 'evaluation' / 'evaluation.csv', table, log)
   path, content = found.path / folder.EVALUATION, _content(found)
   _write_json(path, content)
   log(f'numbers   {path}')
-  if not html or not found.taken:
+  if not html or not found.results:
     return
   try:
-    for name, by_encoder in found.taken.items():
+    for name, by_encoder in found.results.items():
       content['protocols'][name]['figures'] = report.save_figures(
         found.path, f'evaluation/{folder.FIGURES}/{name}', _draw(name, by_encoder)
       )
@@ -84,19 +89,19 @@ def publish_comparison(
   log: Callable[[str], None],
 ) -> None:
   """One page of several runs, the untrained encoder of the first beside them."""
-  taken: dict[str, dict[str, Taken]] = {}
+  results: dict[str, dict[str, Result]] = {}
   for name, run in runs.items():
-    for protocol, by_encoder in run.taken.items():
-      taken.setdefault(protocol, {})[name] = next(iter(by_encoder.values()))
+    for protocol, by_encoder in run.results.items():
+      results.setdefault(protocol, {})[name] = next(iter(by_encoder.values()))
   if baseline is not None:
-    for protocol, by_encoder in baseline.taken.items():
-      if protocol in taken:
-        taken[protocol][UNTRAINED] = next(iter(by_encoder.values()))
+    for protocol, by_encoder in baseline.results.items():
+      if protocol in results:
+        results[protocol][UNTRAINED] = next(iter(by_encoder.values()))
   encoders = [*runs, *([UNTRAINED] if baseline is not None else [])]
   table = _table(
     'Side by side',
     'The best of each line is marked.',
-    {who: {name: one[who] for name, one in taken.items() if who in one} for who in encoders},
+    {who: {name: one[who] for name, one in results.items() if who in one} for who in encoders},
   )
   _make_folder(target)
   _publish_table(target / 'comparison.csv', table, log)
@@ -104,7 +109,7 @@ def publish_comparison(
     title=' and '.join(runs),
     runs={name: _summary(run) for name, run in runs.items()},
     tables=[table] if table.rows else [],
-    figures=[figure for name, by_encoder in taken.items() for figure in _draw(name, by_encoder)],
+    figures=[figure for name, by_encoder in results.items() for figure in _draw(name, by_encoder)],
     versions=collect_versions(),
     devices=describe_devices(),
   )
@@ -133,7 +138,7 @@ def _summary(found: Evaluation) -> dict[str, Any]:
   }
 
 
-def _table(heading: str, caption: str, columns: Mapping[str, Mapping[str, Taken]]) -> Table:
+def _table(heading: str, caption: str, columns: Mapping[str, Mapping[str, Result]]) -> Table:
   """The scores of measurements by encoder and by protocol."""
   types: dict[str, dict[str, Any]] = {}
   for by_protocol in columns.values():
@@ -159,7 +164,7 @@ def _content(found: Evaluation) -> dict[str, Any]:
   settings = {
     name: value
     for name, value in config_lib.parser().render(config).items()
-    if name.startswith(('evaluate.', 'data.', 'views.')) or name == 'seed'
+    if name.startswith(_SETTINGS) or name == 'seed'
   }
   content: dict[str, Any] = {
     'encoder': found.name,
@@ -178,7 +183,8 @@ def _content(found: Evaluation) -> dict[str, Any]:
     content['config_flags'] = config_lib.to_flags(config)
   old, earlier = report.read_json(found.path / folder.EVALUATION), {}
   if all(old.get(name) == content[name] for name in ('weights_sha256', 'data', 'settings')):
-    earlier = {n: one for n, one in old['protocols'].items() if n not in found.failed}
+    current = {canonical_name(name): one for name, one in old['protocols'].items()}
+    earlier = {name: one for name, one in current.items() if name not in found.failed}
   content['protocols'] = earlier | {
     name: {
       'scores': {who: _scores(one) for who, one in by_encoder.items()},
@@ -187,23 +193,23 @@ def _content(found: Evaluation) -> dict[str, Any]:
       'figures': earlier.get(name, {}).get('figures', []),
       'seconds': round(found.seconds[name], 2),
     }
-    for name, by_encoder in found.taken.items()
+    for name, by_encoder in found.results.items()
   }
   return content
 
 
-def _scores(one: Taken) -> dict[str, float | None]:
+def _scores(one: Result) -> dict[str, float | None]:
   return {name: _finite(score.value) for name, score in one.measurement.scores.items()}
 
 
-def _score_types(one: Taken) -> dict[str, dict[str, Any]]:
+def _score_types(one: Result) -> dict[str, dict[str, Any]]:
   return {
     name: {'percent': score.percent, 'better': score.better}
     for name, score in one.measurement.scores.items()
   }
 
 
-def _draw(protocol: str, by_encoder: Mapping[str, Taken]) -> Iterator[Figure]:
+def _draw(protocol: str, by_encoder: Mapping[str, Result]) -> Iterator[Figure]:
   draw = PROTOCOLS[protocol].draw
   if draw is not None and by_encoder:
     yield from draw(by_encoder)

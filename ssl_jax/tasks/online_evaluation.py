@@ -1,173 +1,130 @@
-"""What explains the score, measured while it comes about, on a fixed set of test images."""
+"""Measurements of the encoder during training: kNN accuracy, and protocols as metrics."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax import analysis, evaluation, losses, methods, views
+from ssl_jax import analysis, methods
 from ssl_jax.config.flags import UsageError
-from ssl_jax.data import ArraySource, Source
-from ssl_jax.tasks.protocols.prototypes import SHARPNESS
+from ssl_jax.data import Source
+from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, chosen_protocols
+from ssl_jax.tasks.protocols.context import EvalContext
+from ssl_jax.tasks.protocols.neighbors import knn_grid
 from ssl_jax.tasks.run import frozen_encoder
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training import TrainState
-from ssl_jax.training import mesh as mesh_lib
 
-# The meters that a curve says something of; the evaluation has all.
-_CROWDING = ('crowding_ratio', 'scatter_ratio', 'nearest_neighbor_error', 'silhouette')
+# `representation` compares all pairs of images.
+_MOST_IMAGES = 2000
 
 
-class OnlineMeters:
-  """The meters that `--meters.names` lists, of any state of a run.
+class OnlineEvaluation:
+  """Measures any state of a run by the functions of `--task=evaluate`.
+
+  Features are computed by all devices, so with several processes all of them must call a method.
 
   Raises:
-    UsageError: there are no labeled test images to measure.
+    UsageError: metrics are asked for, and there are no labeled test images to measure.
   """
 
   def __init__(self, experiment: Experiment) -> None:
-    self._experiment, self._settings = experiment, experiment.config.meters
-    self._rows = np.arange(0)
-    if not self.wanted:
-      return
-    test = experiment.dataset.test
-    if test is None or not len(test) or test.labels is None:
+    self._experiment = experiment
+    settings = experiment.config.meters
+    self._protocols = [PROTOCOLS[name] for name in chosen_protocols(settings.names)]
+    if self._protocols and not _is_labeled(experiment.dataset.test):
       raise UsageError(
-        f'--meters.names: found {",".join(self._settings.names)}, must be empty: '
+        f'--meters.names: found {",".join(settings.names)}, must be empty: '
         'the data has no labeled test images'
       )
-    self._rows = np.arange(min(len(test), self._settings.images))
 
   @property
-  def wanted(self) -> bool:
-    """Whether there is anything to measure."""
-    return bool(self._settings.names)
-
-  def measure(self, state: TrainState) -> dict[str, float]:
-    """Metrics by name, `meter_` first; a collective of all processes."""
-    test, settings = self._experiment.dataset.test, self._settings
-    shown: ArraySource = test.subset(self._rows)
-    assert shown.labels is not None
-    encoder = frozen_encoder.of_state(self._experiment, state)
-    plain = encoder.features(shown, 'encoder')
-    flat = encoder.view_features(shown, 'encoder', settings.views)
-    views = flat.reshape(len(flat), settings.views, -1)
-    found: dict[str, float] = {}
-    for name in settings.names:
-      match name:
-        case 'crowding':
-          meters = dataclasses.asdict(analysis.crowding(plain, shown.labels, normalize=True))
-          found |= {key: meters[key] for key in _CROWDING}
-        case 'spectrum':
-          spectrum = analysis.spectrum(plain)
-          found |= {'rank_me': spectrum.rank_me, 'effective_rank': spectrum.effective_rank}
-        case 'hypersphere':
-          uniformity = [analysis.uniformity(views[:, view]) for view in range(settings.views)]
-          found['alignment'] = analysis.alignment(views)
-          found['uniformity'] = float(np.mean(uniformity))
-        case 'bias':
-          bias = analysis.prototype_bias(views, shown.labels)
-          found |= {
-            'bias_squared': bias.squared,
-            'bias_unbiased': bias.squared_unbiased,
-            'bias_share': bias.share,
-            'augmentation_variance': bias.augmentation_variance,
-          }
-        case 'bound_chain':
-          chain = dataclasses.asdict(analysis.bound_chain(views, shown.labels, SHARPNESS))
-          found |= {f'chain_{key}': value for key, value in chain.items()}
-    return {f'meter_{key}': float(value) for key, value in found.items()}
-
-
-_BATCH = 256
-_MOST_MEASURED = 2000
-
-
-class FeatureExtractor:
-  """Features and kNN of any state of a run, with one compiled encoder for all of them."""
-
-  def __init__(self, assembly: Experiment) -> None:
-    self._experiment = assembly
-    self._batch_size = -(-_BATCH // assembly.mesh.size) * assembly.mesh.size
-    same = mesh_lib.replicated(assembly.mesh)
-    self._encode = jax.jit(self._features_of_batch, out_shardings=same)
-
-  @property
-  def possible(self) -> bool:
-    """Whether there are labels to measure accuracy with."""
+  def measures_knn(self) -> bool:
+    """Whether kNN is asked for, and there are labels to measure it with."""
     dataset = self._experiment.dataset
-    labeled = lambda source: source is not None and source.labels is not None and len(source) > 0
-    return labeled(dataset.train) and labeled(dataset.test)
+    labeled = _is_labeled(dataset.train) and _is_labeled(dataset.test)
+    return labeled and 'knn' in self._experiment.config.protocols
+
+  @property
+  def measures_metrics(self) -> bool:
+    """Whether there are protocols to log as metrics."""
+    return bool(self._protocols)
 
   @property
   def k(self) -> int:
-    """Neighbors that vote: `knn.k`, or the size of a smaller bank."""
-    return min(self._experiment.config.knn.k, len(self._experiment.dataset.train))
+    """Neighbors that vote: the first of `knn.k`, at most the number of training images."""
+    return min(self._experiment.config.knn.k[0], len(self._experiment.dataset.train))
 
-  def features(self, state: TrainState, images: np.ndarray | Source) -> np.ndarray:
-    """Features by the online encoder with running statistics: float32 [n, dim].
+  @property
+  def temperature(self) -> float:
+    """Of the vote: the first of `knn.temperature`."""
+    return self._experiment.config.knn.temperature[0]
+
+  def features(self, state: TrainState, images: Source) -> np.ndarray:
+    """Features of un-augmented images by the online encoder: float32 [n, dim]."""
+    return frozen_encoder.of_state(self._experiment, state).features(images, 'encoder')
+
+  def knn(self, state: TrainState, layer: str = 'encoder') -> float:
+    """Accuracy in [0, 1] on the test images, the training images voting.
 
     Args:
       state: of the run.
-      images: uint8 [n, height, width, 3], or a source of such.
+      layer: of the features; `frozen_encoder.PIXELS` measures the images themselves.
     """
-    variables = state.variables
-    rows = mesh_lib.split(self._experiment.mesh)
-    apply = lambda batch: self._encode(variables, mesh_lib.put(batch, rows))
-    return evaluation.extract(apply, images, batch_size=self._batch_size)
+    found = knn_grid(self._context(state), (self.k,), (self.temperature,), layer=layer)
+    return float(found.top1[0, 0])
 
-  def knn(self, state: TrainState) -> float:
-    """Accuracy in [0, 1] on the test images, the training images voting."""
-    dataset = self._experiment.dataset
-    assert dataset.test is not None
-    return self._accuracy(self.features(state, dataset.train), self.features(state, dataset.test))
+  def metrics(self, state: TrainState) -> dict[str, float]:
+    """The online scores of the protocols in `--meters.names`, each named `PROTOCOL/SCORE`.
 
-  def knn_of_pixels(self) -> float:
-    """The same protocol on the normalized pixels that the encoder is given."""
-    dataset, recipe = self._experiment.dataset, self._experiment.recipe
-    plain = jax.jit(lambda images: views.unaugmented(recipe, images).reshape(len(images), -1))
-    pixels = lambda source: evaluation.extract(plain, source, batch_size=self._batch_size)
-    assert dataset.test is not None
-    return self._accuracy(pixels(dataset.train), pixels(dataset.test))
+    They are of the first `meters.images` test images, in `meters.views` views each.
+    """
+    settings = self._experiment.config.meters
+    context = self._context(state, settings.images, settings.views)
+    found: dict[str, float] = {}
+    for protocol in self._protocols:
+      scores = protocol.measure(context).scores
+      found |= {f'{protocol.name}/{name}': scores[name].value for name in protocol.online}
+    return found
 
-  def meters(self, state: TrainState) -> dict[str, float]:
-    """What explains the accuracy, of the normalized features of the test images.
+  def representation(self, state: TrainState) -> dict[str, float]:
+    """Numbers of the normalized features of the first 2,000 un-augmented test images.
 
     Returns:
       `crowding_ratio` (variance within classes over squared distance between them, lower is
-      better), `uniformity` (log-mean of exp(-2 d²) over pairs, lower is more even) and
-      `feature_std` (spread per dimension: 1 fills the sphere, 0 is collapse). Of at most 2,000
-      images, the first of them.
+      better; NaN without two classes and two images of one), `uniformity` (log-mean of exp(-2 d²)
+      over pairs, lower is more uniform) and `feature_std` (spread per dimension: 1 fills the
+      sphere, 0 is collapse).
     """
-    test = self._experiment.dataset.test
-    assert test is not None and test.labels is not None
-    shown = np.arange(min(len(test), _MOST_MEASURED))
-    features, labels = self.features(state, test[shown]), test.labels[shown]
+    context = self._context(state, _MOST_IMAGES)
+    features, labels = context.features('test'), context.labels('test')
     counts = np.bincount(labels)
-    crowded = np.count_nonzero(counts) > 1 and counts.max() > 1
-    ratio = analysis.crowding(features, labels, normalize=True).crowding_ratio if crowded else None
-    log_mean, _ = losses.uniformity(jnp.asarray(features))
-    spread = methods.feature_std([jnp.asarray(features)])
-    found = {'uniformity': float(log_mean), 'feature_std': float(spread)}
-    return {'crowding_ratio': float('nan') if ratio is None else ratio, **found}
+    ratio = float('nan')
+    if np.count_nonzero(counts) > 1 and counts.max() > 1:
+      ratio = analysis.crowding(features, labels, normalize=True).crowding_ratio
+    return {
+      'crowding_ratio': ratio,
+      'uniformity': analysis.uniformity(features),
+      'feature_std': float(methods.feature_std([jnp.asarray(features)])),
+    }
 
-  def _accuracy(self, bank: np.ndarray, queries: np.ndarray) -> float:
-    dataset = self._experiment.dataset
-    assert dataset.test is not None
-    return evaluation.knn_accuracy(
-      bank,
-      dataset.train.labels,
-      queries,
-      dataset.test.labels,
-      k=self.k,
-      temperature=self._experiment.config.knn.temperature,
+  def _context(self, state: TrainState, images: int = 0, views: int = 0) -> EvalContext:
+    """The encoder of a state, with the first so many test images, or all for 0."""
+    config, dataset = self._experiment.config, self._experiment.dataset
+    settings = dataclasses.replace(config.evaluate, layer='encoder')
+    if images and dataset.test is not None and images < len(dataset.test):
+      dataset = dataclasses.replace(dataset, test=dataset.test.subset(np.arange(images)))
+    if views:
+      settings = dataclasses.replace(settings, views=views, view_images=max(images, 2))
+    return EvalContext(
+      TRAINED,
+      frozen_encoder.of_state(self._experiment, state),
+      dataset,
+      dataclasses.replace(config, evaluate=settings),
     )
 
-  def _features_of_batch(self, variables: Any, images: jax.Array) -> jax.Array:
-    return self._experiment.method.features(
-      variables, views.unaugmented(self._experiment.recipe, images)
-    )
+
+def _is_labeled(source: Source | None) -> bool:
+  return source is not None and source.labels is not None and len(source) > 0

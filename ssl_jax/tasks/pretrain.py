@@ -19,9 +19,10 @@ from ssl_jax.config.help import started_as
 from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import pretrain_report
-from ssl_jax.tasks.online_evaluation import FeatureExtractor, OnlineMeters
+from ssl_jax.tasks.online_evaluation import OnlineEvaluation
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
+from ssl_jax.tasks.run.frozen_encoder import PIXELS
 from ssl_jax.tasks.run.stored import with_frozen_encoder
 from ssl_jax.training import (
   Checkpoints,
@@ -54,7 +55,7 @@ def pretrain(config: Config) -> int:
     # All that can be refused is refused before the folder is written to.
     with stopwatch.phase('data'):
       experiment = build_experiment(config, log=log)
-    online = OnlineMeters(experiment)
+    online = OnlineEvaluation(experiment)
     log(f'data      {experiment.dataset.describe()}')
     log(f'devices   {describe_devices_of(experiment)}')
     checkpoints = open_checkpoints(config, run_dir, log)
@@ -67,9 +68,7 @@ def pretrain(config: Config) -> int:
     writer = open_writer(config, run_dir, steps_done if restored else None)
     if restored:
       log(f'resume    from step {steps_done} of {experiment.total_steps}')
-    run = Run(
-      run_dir, experiment, FeatureExtractor(experiment), online, checkpoints, writer, stopwatch, log
-    )
+    run = Run(run_dir, experiment, online, checkpoints, writer, stopwatch, log)
     if preemption.agree():
       return exit_after_signal(preemption, log, f'before step {steps_done + 1}')
     baselines = measure_baselines(run, initial, resumed=restored is not None)
@@ -173,16 +172,11 @@ class Run:
 
   folder: pathlib.Path
   experiment: Experiment
-  extractor: FeatureExtractor
-  online: OnlineMeters
+  online: OnlineEvaluation
   checkpoints: Checkpoints
   writer: MetricWriter | None
   stopwatch: Stopwatch
   log: Callable[[str], None]
-
-  @property
-  def measures_knn(self) -> bool:
-    return self.extractor.possible and 'knn' in self.experiment.config.protocols
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Appends a row to `metrics.jsonl`."""
@@ -201,21 +195,21 @@ class Baselines(NamedTuple):
 def measure_baselines(run: Run, initial: TrainState, *, resumed: bool) -> Baselines:
   """Measures the untrained encoder and the pixels by the protocol of the trained encoder."""
   baselines = Baselines({}, {})
-  if run.measures_knn:
+  if run.online.measures_knn:
     with run.stopwatch.phase('evaluation'):
-      knn = knn_baselines(run.extractor, initial, run.folder / folder.METRICS)
-      baselines = Baselines(knn, run.extractor.meters(initial))
+      knn = knn_baselines(run.online, initial, run.folder / folder.METRICS)
+      baselines = Baselines(knn, run.online.representation(initial))
     if not resumed:
       run.write(0, {f'knn_{name}': value for name, value in knn.items()})
-  if run.online.wanted and not resumed:
+  if run.online.measures_metrics and not resumed:
     with run.stopwatch.phase('evaluation'), refusals_are_the_users():
-      values = run.online.measure(initial)
+      values = run.online.metrics(initial)
     run.write(0, values)
   return baselines
 
 
 def knn_baselines(
-  extractor: FeatureExtractor, initial: TrainState, metrics: pathlib.Path
+  online: OnlineEvaluation, initial: TrainState, metrics: pathlib.Path
 ) -> dict[str, float]:
   """kNN of the untrained encoder and of pixels; read from `metrics` where an earlier process of the
   run measured it."""
@@ -225,7 +219,7 @@ def knn_baselines(
   # Measuring is a collective of all processes, and only the first is sure to see the file.
   if multihost.broadcast(len(known)):
     return {short: known[0][name] for name, short in names.items()} if known else {}
-  return {'random_init': extractor.knn(initial), 'pixels': extractor.knn_of_pixels()}
+  return {'random_init': online.knn(initial), 'pixels': online.knn(initial, PIXELS)}
 
 
 # -- Training -------------------------------------------------------------------------------------
@@ -251,8 +245,8 @@ class Periods:
   def of(cls, run: Run) -> Periods:
     config, steps_of = run.experiment.config, run.experiment.steps_of
     return cls(
-      steps_of(config.knn.every_epochs) if run.measures_knn else 0,
-      steps_of(config.meters.every_epochs) if run.online.wanted else 0,
+      steps_of(config.knn.every_epochs) if run.online.measures_knn else 0,
+      steps_of(config.meters.every_epochs) if run.online.measures_metrics else 0,
       config.checkpoint.every_steps,
     )
 
@@ -306,7 +300,7 @@ def save_and_measure(
   """
   ends = at.step == plan.total
   is_due = lambda period: bool(period and at.step % period == 0)
-  knn_due = run.measures_knn and (ends or is_due(periods.knn)) and not at.stopped
+  knn_due = run.online.measures_knn and (ends or is_due(periods.knn)) and not at.stopped
   online_due = bool(periods.online) and (ends or is_due(periods.online)) and not at.stopped
   save_due = bool(periods.save) and (knn_due or online_due or is_due(periods.save))
   if at.stopped or ends or save_due:
@@ -316,7 +310,7 @@ def save_and_measure(
   accuracy = None
   if knn_due:
     with run.stopwatch.phase('evaluation'):
-      accuracy = run.extractor.knn(at.state)
+      accuracy = run.online.knn(at.state)
     run.write(at.step, {'knn': accuracy})
     progress.update(at.step, {'knn': accuracy})
     if ends or periods.save:
@@ -324,7 +318,7 @@ def save_and_measure(
         run.checkpoints.save(at.step, at.state, score=accuracy)
   if online_due:
     with run.stopwatch.phase('evaluation'):
-      values = run.online.measure(at.state)
+      values = run.online.metrics(at.state)
     run.write(at.step, values)
   return accuracy
 
@@ -365,21 +359,21 @@ def publish(run: Run, trained: Trained, baselines: Baselines) -> None:
   accuracy, report_data = trained.accuracy, None
   representation: dict[str, dict[str, float]] = {}
   with run.stopwatch.phase('evaluation'):
-    if run.measures_knn:
+    if run.online.measures_knn:
       if accuracy is None:  # the run had already ended
-        accuracy = run.extractor.knn(trained.state)
+        accuracy = run.online.knn(trained.state)
       representation = {
-        'trained': run.extractor.meters(trained.state),
+        'trained': run.online.representation(trained.state),
         'random_init': baselines.representation,
       }
     if run.experiment.config.report.html:
-      report_data = pretrain_report.collect(run.experiment, run.extractor, trained.state)
+      report_data = pretrain_report.collect(run.experiment, run.online, trained.state)
   if not run.writer:
     return
   run.writer.close()
   result = pretrain_report.summarize(
     run.experiment,
-    run.extractor.k,
+    run.online.k,
     {} if accuracy is None else {'trained': accuracy, **baselines.knn},
     representation,
     run.stopwatch.totals(),

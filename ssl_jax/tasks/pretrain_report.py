@@ -16,7 +16,7 @@ import numpy as np
 from ssl_jax import data, evaluation, views
 from ssl_jax.config.help import program_name
 from ssl_jax.reporting import Figure, collect_versions, describe_devices, figures, read_metrics
-from ssl_jax.tasks.online_evaluation import FeatureExtractor
+from ssl_jax.tasks.online_evaluation import OnlineEvaluation
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training import TrainState
@@ -47,7 +47,7 @@ class ReportData:
   held_out: bool
 
 
-def collect(experiment: Experiment, extractor: FeatureExtractor, state: TrainState) -> ReportData:
+def collect(experiment: Experiment, online: OnlineEvaluation, state: TrainState) -> ReportData:
   """Encodes up to 10,000 training and 1,000 test images; a collective of all processes."""
   dataset = experiment.dataset
   shown = dataset.test if dataset.test is not None and len(dataset.test) else dataset.train
@@ -56,9 +56,9 @@ def collect(experiment: Experiment, extractor: FeatureExtractor, state: TrainSta
   bank, queries = choose(dataset.train, 10_000), choose(shown, _SHOWN_POINTS)
   return ReportData(
     bank,
-    extractor.features(state, dataset.train[bank]),
+    online.features(state, dataset.train.subset(bank)),
     queries,
-    extractor.features(state, shown[queries]),
+    online.features(state, shown.subset(queries)),
     held_out=shown is dataset.test,
   )
 
@@ -85,6 +85,9 @@ def draw(
     baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
     caption = 'Weighted kNN on test images; the dashed lines are its baselines.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
+  if any('/' in name for row in rows for name in row):
+    caption = 'Scores of --meters.names, of the same test images each time.'
+    yield Figure('Online metrics', caption, figures.protocol_curves(rows))
   yield Figure('What the model sees', *_contact_sheet(experiment), photographic=True)
   labeled = _labels(experiment, shown) is not None
   caption = f't-SNE of features of {_split(shown)}{", colored by label" if labeled else ""}.'
@@ -184,7 +187,7 @@ def summarize(
     'seed': config.seed,
     'steps': experiment.total_steps,
     'epochs': round(experiment.total_steps / experiment.steps_per_epoch, 3),
-    'knn': {**knn, 'k': k, 'temperature': config.knn.temperature} if knn else {},
+    'knn': {**knn, 'k': k, 'temperature': config.knn.temperature[0]} if knn else {},
     'representation': representation,
     'last_metrics': {name: last[name] for name in sorted(last) if name not in ('time', 'step')},
     'images_per_second': round(statistics.median(rates), 1) if rates else None,

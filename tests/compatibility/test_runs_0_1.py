@@ -27,8 +27,7 @@ from tests.tasks import small_runs
 
 STORED = pathlib.Path(__file__).parent / 'runs_0_1'
 # Counts of a few images: near a tie, rounding decides which neighbor is nearest.
-COUNTS = {'contrast_accuracy', 'knn', 'meter_nearest_neighbor_error'}
-RENAMED = {'host_loss': 'base_loss'}
+COUNTS = {'contrast_accuracy', 'knn', 'crowding/nearest_neighbor_error'}
 # Not functions of the state.
 CLOCKS = {'time', 'images_per_second'}
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest import mock
 
 import chex
 import jax
@@ -10,13 +11,14 @@ import pytest
 from absl.testing import parameterized
 
 from ssl_jax import cli, models
-from ssl_jax.config import PROTOCOLS
 from ssl_jax.tasks import protocols
+from ssl_jax.tasks.protocols import PROTOCOLS
+from ssl_jax.tasks.protocols.protocol import plain
 from ssl_jax.training import Checkpoints
 from tests.tasks import small_runs
 
 QUICK = (
-  '--evaluate.knn_k=1,5',
+  '--knn.k=1,5',
   '--evaluate.probe_epochs=3',
   '--evaluate.views=2',
   '--evaluate.view_images=16',
@@ -89,8 +91,30 @@ class ProtocolsTest(EvaluateTest):
       self.assertIn(heading, page)
     self.assertTrue((self.run_dir / 'evaluation' / 'evaluation.csv').is_file())
 
-  def test_every_name_is_a_protocol(self):
-    self.assertEqual(list(PROTOCOLS), list(protocols.PROTOCOLS))
+  def test_a_decorated_function_is_a_protocol(self):
+    with mock.patch.dict(PROTOCOLS):
+
+      @protocols.protocol('pixel_mean', help='mean pixel of the test images', aliases=('mean',))
+      def pixel_mean(context):
+        return protocols.Measurement({'mean': plain(context.source('test').images.mean())})
+
+      status, out, err = self.call('--protocols=mean,spectrum', '--evaluate.baseline=false')
+      self.assertEqual(status, 0, err)
+      with np.load(self.images) as arrays:
+        expected = arrays['test_images'].mean()
+      found = self.numbers()['protocols']
+      self.assertEqual(found['pixel_mean']['scores'], {'trained': {'mean': expected}})
+      self.assertIn('pixel_mean: mean', out)
+      with self.assertRaisesRegex(ValueError, 'found mean, must not be the name of another'):
+        protocols.protocol('mean', help='')(pixel_mean)
+      self.assertEqual(cli.main(['--help=evaluate']), 0)
+      self.assertIn('mean pixel of the test images', self.capfd.readouterr().out)
+    self.assertIn('found pixel_mean', self.refused('--protocols=pixel_mean'))
+
+  def test_old_names_are_accepted(self):
+    self.call('--protocols=few_labels,class_means,bias,knn_online')
+    names = {'low_shot', 'mean_classifier', 'prototype_bias', 'iccl_knn5'}
+    self.assertEqual(set(self.numbers()['protocols']), names)
 
   def test_brightness_is_no_secret_to_the_encoder(self):
     status, _, err = self.call('--protocols=knn,ridge,crowding')
@@ -107,9 +131,9 @@ class ProtocolsTest(EvaluateTest):
     self.call('--protocols=spectrum', '--evaluate.baseline=false')
     self.assertEqual(set(self.numbers()['protocols']), {'spectrum'})
 
-  def test_online_knn_and_its_limit(self):
-    self.call('--protocols=knn_online')
-    value = next(iter(self.numbers()['protocols']['knn_online']['scores']['trained'].values()))
+  def test_iccl_knn5_and_its_limit(self):
+    self.call('--protocols=iccl_knn5')
+    value = next(iter(self.numbers()['protocols']['iccl_knn5']['scores']['trained'].values()))
     self.assertLessEqual(value, 0.8)
 
 
@@ -158,7 +182,7 @@ class FeaturesTest(EvaluateTest):
       self.assertEqual(protocol['scores'], whole[name]['scores'])
 
   def test_one_device_and_eight(self):
-    chosen = '--protocols=knn,ridge,crowding,bias'
+    chosen = '--protocols=knn,ridge,crowding,prototype_bias'
     self.assertEqual(len(jax.devices()), 8)
     self.call(chosen)
     eight = self.numbers()['protocols']
@@ -237,7 +261,7 @@ class BadInputTest(EvaluateTest):
     self.assertEqual(text[: len(start)], start)
 
   def test_more_neighbors_than_images(self):
-    line = self.fails('--protocols=knn,ridge', '--evaluate.knn_k=65')
+    line = self.fails('--protocols=knn,ridge', '--knn.k=65')
     self.assertIn('found 65, must be', line)
     self.assertEqual(set(self.numbers()['protocols']), {'ridge'})
     self.assertIn('knn', self.numbers()['failed'])
@@ -283,7 +307,7 @@ class BadInputTest(EvaluateTest):
     path = self.folder / 'single.npz'
     np.savez(path, **changed)
     status, out, err = self.call(
-      '--protocols=knn,linear,crowding,few_labels,episodes', f'--data.source=npz:{path}'
+      '--protocols=knn,linear,crowding,low_shot,episodes', f'--data.source=npz:{path}'
     )
     self.assertIn(status, (0, 2), err)
     self.assertNotIn('Traceback', out + err)
@@ -295,13 +319,13 @@ class BadInputTest(EvaluateTest):
     status, _, err = self.call('--protocols=transfer,retrieval,knn', *missing)
     self.assertEqual((status, len(err.strip().splitlines())), (2, 2), err)
     self.assertEqual(set(self.numbers()['protocols']), {'knn'})
-    self.assertIn('names', self.fails('--protocols=few_labels,knn', '--evaluate.label_lists=a.txt'))
+    self.assertIn('names', self.fails('--protocols=low_shot,knn', '--evaluate.label_lists=a.txt'))
 
   def test_no_run(self):
     self.assertIn('--run_dir', self.refused('--protocols=knn', run_dir=self.folder / 'none'))
 
   def test_a_misspelled_protocol(self):
-    self.assertIn('did you mean knn?', self.refused('--protocols=knnn'))
+    self.assertIn('nearest: knn', self.refused('--protocols=knnn'))
 
   def test_no_checkpoint(self):
     shutil.rmtree(self.run_dir / 'checkpoints')
@@ -331,24 +355,33 @@ class CompareTest(EvaluateTest):
     self.assertIn('must be the folder of a run', line)
 
 
-class OnlineMetersTest(EvaluateTest):
+class OnlineMetricsTest(EvaluateTest):
   def test_written_during_training_and_no_part_of_it(self):
     target = self.folder / 'metered'
     flags = (
-      '--meters.names=crowding,spectrum,hypersphere,bias,bound_chain',
+      '--meters.names=crowding,spectrum,hypersphere,prototype_bias,bound_chain',
       '--meters.every_epochs=1',
       '--meters.images=16',
       '--meters.views=2',
     )
     self.assertEqual(cli.main(small_runs.arguments(self.images, target, *flags)), 0)
     rows = [json.loads(line) for line in (target / 'metrics.jsonl').read_text().splitlines()]
-    metered = [row for row in rows if 'meter_crowding_ratio' in row]
+    metered = [row for row in rows if 'crowding/crowding_ratio' in row]
     self.assertEqual([row['step'] for row in metered], [0, 4, 8, 10])
     for row in metered:
-      self.assertLessEqual(row['meter_chain_supervised'], row['meter_chain_bound'] + 1e-9)
-      self.assertGreaterEqual(row['meter_rank_me'], 1)
-      energies = row['meter_bias_squared'] + row['meter_augmentation_variance']
+      self.assertLessEqual(row['bound_chain/supervised'], row['bound_chain/bound'] + 1e-9)
+      self.assertGreaterEqual(row['spectrum/rank_me'], 1)
+      energies = row['prototype_bias/squared'] + row['prototype_bias/augmentation_variance']
       self.assertLessEqual(energies, 1 + 1e-6)
+    # The same functions measure the same numbers of the last checkpoint afterwards.
+    names = 'crowding,spectrum,hypersphere,prototype_bias,bound_chain'
+    self.call(f'--protocols={names}', '--evaluate.baseline=false', run_dir=target)
+    evaluated = self.numbers(target)['protocols']
+    last = {name: value for name, value in metered[-1].items() if '/' in name}
+    self.assertLen(last, 4 + 2 + 2 + 4 + 15)
+    for name, value in last.items():
+      protocol, _, score = name.partition('/')
+      self.assertAlmostEqual(value, evaluated[protocol]['scores']['trained'][score], places=9)
     states = [
       Checkpoints(folder / 'checkpoints', read_only=True).read()[0]
       for folder in (self.run_dir, target)

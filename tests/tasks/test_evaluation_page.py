@@ -1,4 +1,4 @@
-"""docs/evaluation.md names what there is, and nothing else."""
+"""docs/evaluation.md names every protocol, preset and flag of evaluation, and no others."""
 
 import pathlib
 import re
@@ -6,27 +6,32 @@ import re
 import chex
 
 from ssl_jax import config, evaluation
-from ssl_jax.config.evaluation import ONLINE, PROBES
+from ssl_jax.tasks.protocols import PROTOCOLS
 
 PAGE = (pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'evaluation.md').read_text()
+FLAGS = config.parser().render(config.Config())
 
 
 class EvaluationPageTest(chex.TestCase):
   def test_a_row_for_each_protocol(self):
     rows = re.findall(r'^\| `(\w+)` \|', PAGE, re.MULTILINE)
-    self.assertCountEqual(rows, config.PROTOCOLS)
+    self.assertCountEqual(rows, PROTOCOLS)
 
   def test_every_flag_exists(self):
-    flags = config.parser().render(config.Config())
-    named = re.findall(r'--((?:evaluate|meters)\.[a-z_]+)', PAGE)
+    named = re.findall(r'--((?:evaluate|meters|knn)\.[a-z_]+)', PAGE)
     self.assertNotEmpty(named)
     for name in named:
-      self.assertIn(name, flags)
+      self.assertIn(name, FLAGS)
+
+  def test_settings_of_protocols_are_flags(self):
+    for name, protocol in PROTOCOLS.items():
+      for setting in protocol.settings:
+        self.assertIn(setting, FLAGS, name)
 
   def test_probes_are_the_presets(self):
-    self.assertEqual(PROBES, tuple(evaluation.PRESETS))
-    for name in PROBES:
+    for name in evaluation.PRESETS:
       self.assertIn(f'`{name}`', PAGE)
 
-  def test_online_meters_are_named(self):
-    self.assertIn(f'--meters.names={",".join(ONLINE)}', PAGE)
+  def test_online_protocols_are_named(self):
+    online = [name for name, protocol in PROTOCOLS.items() if protocol.online]
+    self.assertIn(f'--meters.names={",".join(online)}', PAGE)

@@ -51,8 +51,8 @@ def uniformity(features: Any, *, scale: float = 2.0, chunk_size: int = 1024) -> 
   -8.000000
 
   Args:
-    features: `[n, dim]` of any real dtype, two or more rows; rows are normalized, zero rows stay
-      zero.
+    features: `[n, dim]` of any real dtype, two or more rows; rows are normalized. A zero row counts
+      as a unit one that is orthogonal to all others, as in `losses.uniformity`.
     scale: t, positive.
     chunk_size: rows whose distances to all rows are held at once: memory is
       O(chunk_size x n + n x dim).
@@ -70,10 +70,14 @@ def uniformity(features: Any, *, scale: float = 2.0, chunk_size: int = 1024) -> 
   count = len(rows)
   if count < 2:
     raise ArgumentError('features', '1 row', 'at least 2')
-  rows = geometry.centered(geometry.l2_normalize(rows))
+  rows = geometry.l2_normalize(rows)
+  # What a zero row lacks to distances of sqrt(2).
+  lacking = (geometry.squared_norms(rows) == 0).astype(np.float64)
+  rows = geometry.centered(rows)
   logs = []
   for start, squared in geometry.squared_distances(rows, chunk_size):
     at = np.arange(len(squared))
+    squared += lacking + lacking[start : start + len(squared), None]
     squared[at, start + at] = np.inf
     closest = np.min(squared)
     squared -= closest

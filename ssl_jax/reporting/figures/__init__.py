@@ -9,6 +9,7 @@ from ssl_jax.reporting.figures.curves import (
   knn_curve,
   loss_curves,
   optimizer_curves,
+  protocol_curves,
 )
 from ssl_jax.reporting.figures.draws import draws_plot
 from ssl_jax.reporting.figures.embedding import tsne, tsne_panels
@@ -31,6 +32,7 @@ __all__ = [
   'neighbor_grid',
   'optimizer_curves',
   'probe_curve',
+  'protocol_curves',
   'rank_curves',
   'similarity_histograms_plot',
   'tsne',

@@ -22,7 +22,8 @@ def loss_curves(rows: Rows) -> bytes:
 
   Args:
     rows: metric rows with a `step`; every other name is a panel, apart from the learning rate,
-      gradient norm, kNN and throughput. Missing and non-finite values are left out.
+      gradient norm, kNN, throughput, and scores of protocols, `PROTOCOL/SCORE`. Missing and
+      non-finite values are left out.
 
   Returns:
     A PNG.
@@ -33,7 +34,7 @@ def loss_curves(rows: Rows) -> bytes:
   names = sorted(
     {name for row in rows for name in row}.difference(_NOT_OF_THE_LOSS), key=_loss_first
   )
-  names = [name for name in names if not _is_knn(name) and len(_series(rows, name)[0])]
+  names = [n for n in names if not _is_knn(n) and '/' not in n and len(_series(rows, n)[0])]
   if not names:
     raise ArgumentError('rows', 'no metric of the loss', 'rows with at least one')
   return _panels(rows, names[:_MOST_PANELS])
@@ -48,6 +49,18 @@ def optimizer_curves(rows: Rows) -> bytes:
   names = [name for name in _OF_THE_RUN if len(_series(rows, name)[0])]
   if not names:
     raise ArgumentError('rows', f'none of {", ".join(_OF_THE_RUN)}', 'rows with at least one')
+  return _panels(rows, names)
+
+
+def protocol_curves(rows: Rows) -> bytes:
+  """The scores of protocols, `PROTOCOL/SCORE`, over the steps.
+
+  Args and errors as those of `loss_curves`.
+  """
+  names = sorted({name for row in rows for name in row if '/' in name})
+  names = [name for name in names if len(_series(rows, name)[0])]
+  if not names:
+    raise ValueError('rows: found no PROTOCOL/SCORE, must hold at least one')
   return _panels(rows, names)
 
 

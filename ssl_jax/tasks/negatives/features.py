@@ -59,10 +59,8 @@ class HeadFeatures:
       'trained',
       encoder,
       run.experiment.dataset,
-      run.experiment.config.evaluate,
+      run.experiment.config,
       FeatureCache(run.path / feature_cache.FOLDER, log),
-      seed=run.experiment.config.seed,
-      batch_size=run.experiment.config.data.batch_size,
     )
 
   def of_views(self, epochs: int) -> ViewFeatures:

@@ -1,4 +1,4 @@
-"""What clusters log without labels, and how they relate to classes."""
+"""Clusters of test features against classes, and false negatives by rank."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ import numpy as np
 from ssl_jax import analysis, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
+from ssl_jax.tasks.protocols.protocol import Measurement, Result, higher, plain, protocol, share
 
 _MOST_ROWS = 20_000
 _FEWEST_AUDITED = 3
 _AUDITED_ANCHORS = 25_600
 
 
+@protocol(
+  'clustering',
+  help='k-means: accuracy, NMI, ARI, silhouette',
+  settings=('evaluate.restarts',),
+)
 def clustering(context: EvalContext) -> Measurement:
   """k-means with as many clusters as classes, of normalized test features."""
   found = evaluation.clustering(
@@ -30,11 +35,16 @@ def clustering(context: EvalContext) -> Measurement:
       'accuracy': share(found.accuracy),
       'NMI': higher(found.nmi),
       'ARI': higher(found.ari),
-      'silhouette': higher(found.silhouette),
+      'silhouette_of_clusters': higher(found.silhouette),
     }
   )
 
 
+@protocol(
+  'granularity',
+  help='k-means with C/2 to 10 C clusters of C classes: homogeneity, completeness',
+  settings=('evaluate.restarts',),
+)
 def granularity(context: EvalContext) -> Measurement:
   """Under- and over-clustering: from half as many clusters as classes to ten times as many."""
   found = analysis.cluster_granularity(
@@ -45,13 +55,37 @@ def granularity(context: EvalContext) -> Measurement:
   )
   scores = {}
   for row in found.rows:
-    for name in ('purity', 'homogeneity', 'completeness', 'nmi'):
+    for name in ('purity', 'homogeneity', 'completeness'):
       scores[f'{name}, {row.clusters} clusters'] = higher(getattr(row, name))
+    scores[f'NMI, {row.clusters} clusters'] = higher(row.nmi)
   scores['mean cosine, same class'] = plain(found.same_class_cosine)
   scores['mean cosine, other class'] = plain(found.different_class_cosine)
   return Measurement(scores, {}, {'rows': [dataclasses.asdict(row) for row in found.rows]})
 
 
+def draw_false_negatives(results: Mapping[str, Result]) -> Iterator[Figure]:
+  """The curves of all encoders in one picture."""
+  curves = {}
+  for who, one in results.items():
+    audit = one.measurement.plot_data['audit']
+    curves[who] = figures.RankCurve(
+      audit.ranks, audit.same_class, audit.standard_error, audit.chance, audit.exact_bound
+    )
+  yield Figure(
+    'False negatives by rank',
+    'How often the negative of a rank, 1 being the most similar, is of the class of the anchor. '
+    'A good encoder ranks its own class first, up to the bound (of these batches, drawn without '
+    'replacement); an ignorant one stays at chance.',
+    figures.rank_curves(curves),
+  )
+
+
+@protocol(
+  'false_negatives',
+  help='share of the same class by rank of the negative, against the binomial bound',
+  settings=('evaluate.rank_batch',),
+  draw=draw_false_negatives,
+)
 def false_negatives(context: EvalContext) -> Measurement:
   """P(same class | rank of the negative), two views of test images in batches of the run's size."""
   labels = context.labels('test')
@@ -78,20 +112,3 @@ def false_negatives(context: EvalContext) -> Measurement:
   scores |= {f'bound at rank {rank}': plain(found.exact_bound[ranks[rank]]) for rank in shown}
   scores['P(same class), any rank'] = plain(found.chance)
   return Measurement(scores, {'audit': found}, {'batch_size': batch})
-
-
-def draw_false_negatives(taken: Mapping[str, Taken]) -> Iterator[Figure]:
-  """The curves of all encoders in one picture."""
-  curves = {}
-  for who, one in taken.items():
-    audit = one.measurement.plot_data['audit']
-    curves[who] = figures.RankCurve(
-      audit.ranks, audit.same_class, audit.standard_error, audit.chance, audit.exact_bound
-    )
-  yield Figure(
-    'False negatives by rank',
-    'How often the negative of a rank, 1 being the most similar, is of the class of the anchor. '
-    'A good encoder ranks its own class first, up to the bound (of these batches, drawn without '
-    'replacement); an ignorant one stays at chance.',
-    figures.rank_curves(curves),
-  )

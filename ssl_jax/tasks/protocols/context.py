@@ -1,30 +1,32 @@
-"""What a protocol measures: one encoder's features of one data set, made once and shared."""
+"""The features of one encoder on one data set, computed once for all protocols."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ssl_jax.config import Evaluate
+from ssl_jax.config import Config
 from ssl_jax.data import ArraySource, Dataset
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache, fingerprint
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
+# The flags that the augmented views of test images depend on.
+VIEW_SETTINGS = ('evaluate.views', 'evaluate.view_images')
+
 
 class EvalContext:
-  """An encoder and the images it is judged on.
+  """An encoder, the images it is measured on, and the settings of protocols.
 
   Args:
-    name: what the encoder is called in tables.
-    encoder: frozen.
+    name: of the encoder in tables.
+    encoder: with running statistics.
     dataset: training and test images.
-    settings: of the evaluation.
-    cache: where features are kept.
-    seed: of whatever a protocol draws.
-    batch_size: images of one forward pass in training.
+    config: the settings of protocols, the seed of their draws, and the batch size of training.
+    cache: of features on disk; None keeps them in memory, as long as the context.
   """
 
   def __init__(
@@ -32,15 +34,14 @@ class EvalContext:
     name: str,
     encoder: FrozenEncoder,
     dataset: Dataset,
-    settings: Evaluate,
-    cache: FeatureCache,
-    *,
-    seed: int,
-    batch_size: int,
+    config: Config,
+    cache: FeatureCache | None = None,
   ) -> None:
     self.name, self.encoder, self.dataset = name, encoder, dataset
-    self.settings, self.seed, self.batch_size = settings, seed, batch_size
+    self.settings, self.knn = config.evaluate, config.knn
+    self.seed, self.batch_size = config.seed, config.data.batch_size
     self._cache = cache
+    self._in_memory: dict[str, np.ndarray] = {}
 
   @property
   def classes(self) -> int:
@@ -84,7 +85,7 @@ class EvalContext:
     layer = layer or self.settings.layer
     return self._finite(
       f'{self.name}-{name}-{layer}',
-      self._digest(source, layer, whole),
+      lambda: self._digest(source, layer, whole),
       lambda: self.encoder.features(source, layer, whole=whole),
     )
 
@@ -98,14 +99,18 @@ class EvalContext:
       source = source.subset(np.arange(most))
     flat = self._finite(
       f'{self.name}-{split}-{count}-views-{layer}',
-      self._digest(source, layer, count),
+      lambda: self._digest(source, layer, count),
       lambda: self.encoder.view_features(source, layer, count),
     )
     return flat.reshape(len(flat), count, -1)
 
-  def augmented_features(self) -> tuple[np.ndarray, np.ndarray]:
-    """Views of some test images and their labels, for the meters that need them."""
-    found = self.view_features('test', self.settings.views, most=self.settings.view_images)
+  def augmented_features(self) -> np.ndarray:
+    """Of `evaluate.views` views of the first `evaluate.view_images` test images."""
+    return self.view_features('test', self.settings.views, most=self.settings.view_images)
+
+  def labeled_views(self) -> tuple[np.ndarray, np.ndarray]:
+    """`augmented_features`, and the labels of their images."""
+    found = self.augmented_features()
     return found, self.labels('test')[: len(found)]
 
   def _digest(self, source: ArraySource, layer: str, *more: Any) -> str:
@@ -116,9 +121,16 @@ class EvalContext:
   def _encoder_digest(self, layer: str) -> str:
     return self.encoder.digest(layer)
 
-  def _finite(self, name: str, digest: str, make: Any) -> np.ndarray:
-    whole = self._encoder_digest(list(self.encoder.networks)[-1])
-    features = self._cache.get(name, whole, digest, make)
+  def _finite(
+    self, name: str, digest: Callable[[], str], make: Callable[[], np.ndarray]
+  ) -> np.ndarray:
+    if self._cache is None:
+      if name not in self._in_memory:
+        self._in_memory[name] = make()
+      features = self._in_memory[name]
+    else:
+      whole = self._encoder_digest(list(self.encoder.networks)[-1])
+      features = self._cache.get(name, whole, digest(), make)
     for start in range(0, len(features), 65_536):
       bad = ~np.isfinite(features[start : start + 65_536]).all(axis=1)
       if bad.any():

@@ -9,13 +9,49 @@ import numpy as np
 from ssl_jax import evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, Taken
+from ssl_jax.tasks.protocols.protocol import Measurement, Result, protocol
 
 _POINTS = 1000
 _FEWEST = 3
 _QUERIES, _NEIGHBORS, _MOST_BANK = 8, 8, 10_000
 
 
+def draw_embedding(results: Mapping[str, Result]) -> Iterator[Figure]:
+  """The maps side by side, then the neighbors of each."""
+  labels = [one.measurement.plot_data['labels'] for one in results.values()]
+  same = all(np.array_equal(one, labels[0]) for one in labels)
+  # One legend for all, unless they are of different images.
+  groups = [results] if same else [{who: one} for who, one in results.items()]
+  for group in groups:
+    who, first = next(iter(group.items()))
+    of = first.measurement.plot_data['labels']
+    yield Figure(
+      'Maps of test features' if same else f'Map of test features, {who}',
+      't-SNE, started from PCA with a fixed seed'
+      + ('; colors are classes.' if of is not None else '.'),
+      figures.tsne_panels(
+        {name: one.measurement.plot_data['features'] for name, one in group.items()},
+        of,
+        first.context.dataset.class_names,
+      ),
+    )
+  for who, one in results.items():
+    plot_data = one.measurement.plot_data
+    caption = 'Left: test images. Right: the most similar training images.'
+    if plot_data['hits'] is not None:
+      caption += ' A solid blue frame is the same class, a dashed orange one another.'
+    yield Figure(
+      f'Neighbors, {who}',
+      caption,
+      figures.neighbor_grid(
+        plot_data['queries'], plot_data['found'], plot_data['hits'], half=len(results) > 1
+      ),
+      photographic=True,
+      half=len(results) > 1,
+    )
+
+
+@protocol('embedding', help='t-SNE and a grid of nearest neighbors', draw=draw_embedding)
 def embedding(context: EvalContext) -> Measurement:
   """Nothing but pictures: t-SNE of test features, and neighbors among training images."""
   source, train = context.source('test'), context.source('train')
@@ -45,38 +81,3 @@ def embedding(context: EvalContext) -> Measurement:
     'hits': hits,
   }
   return Measurement({}, plot_data)
-
-
-def draw_embedding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
-  """The maps side by side, then the neighbors of each."""
-  labels = [one.measurement.plot_data['labels'] for one in taken.values()]
-  same = all(np.array_equal(one, labels[0]) for one in labels)
-  # One legend for all, unless they are of different images.
-  groups = [taken] if same else [{who: one} for who, one in taken.items()]
-  for group in groups:
-    who, first = next(iter(group.items()))
-    of = first.measurement.plot_data['labels']
-    yield Figure(
-      'Maps of test features' if same else f'Map of test features, {who}',
-      't-SNE, started from PCA with a fixed seed'
-      + ('; colors are classes.' if of is not None else '.'),
-      figures.tsne_panels(
-        {name: one.measurement.plot_data['features'] for name, one in group.items()},
-        of,
-        first.context.dataset.class_names,
-      ),
-    )
-  for who, one in taken.items():
-    plot_data = one.measurement.plot_data
-    caption = 'Left: test images. Right: the most similar training images.'
-    if plot_data['hits'] is not None:
-      caption += ' A solid blue frame is the same class, a dashed orange one another.'
-    yield Figure(
-      f'Neighbors, {who}',
-      caption,
-      figures.neighbor_grid(
-        plot_data['queries'], plot_data['found'], plot_data['hits'], half=len(taken) > 1
-      ),
-      photographic=True,
-      half=len(taken) > 1,
-    )

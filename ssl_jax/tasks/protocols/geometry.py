@@ -1,4 +1,4 @@
-"""Meters of the feature space, from features alone; labels measure and never train."""
+"""Geometry of the feature space: crowding, spectrum, alignment and uniformity."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, figures
-from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, lower, plain
+from ssl_jax.tasks.protocols.context import VIEW_SETTINGS, EvalContext
+from ssl_jax.tasks.protocols.protocol import Measurement, Result, higher, lower, plain, protocol
 
 _MOST_ROWS = 20_000
 _LOWER = (
@@ -20,28 +20,15 @@ _LOWER = (
   'intra_class_variance',
   'nearest_neighbor_error',
 )
-_HIGHER = ('five_nn_accuracy', 'silhouette')
+_HIGHER = ('five_nn_accuracy', 'silhouette_of_classes')
 _DRAWN = ('crowding_ratio', 'scatter_ratio', 'distance_ratio', 'nearest_neighbor_error')
 
 
-def crowding(context: EvalContext) -> Measurement:
-  """The crowding problem of DSA, of normalized test features; first of all the crowding ratio."""
-  features, labels = _some(context)
-  found = dataclasses.asdict(analysis.crowding(features, labels, normalize=True))
-  raw = dataclasses.asdict(analysis.crowding(features, labels))
-  scores = {
-    name: lower(value) if name in _LOWER else higher(value) if name in _HIGHER else plain(value)
-    for name, value in sorted(found.items(), key=lambda item: item[0] != 'crowding_ratio')
-  }
-  scores['crowding_ratio, not normalized'] = lower(raw['crowding_ratio'])
-  return Measurement(scores, {'drawn': {name: found[name] for name in _DRAWN}}, {'raw': raw})
-
-
-def draw_crowding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
+def draw_crowding(results: Mapping[str, Result]) -> Iterator[Figure]:
   """Bars, one panel a meter."""
   meters = {
     name.replace('_', ' '): {
-      who: one.measurement.plot_data['drawn'][name] for who, one in taken.items()
+      who: one.measurement.plot_data['drawn'][name] for who, one in results.items()
     }
     for name in _DRAWN
   }
@@ -53,6 +40,28 @@ def draw_crowding(taken: Mapping[str, Taken]) -> Iterator[Figure]:
   )
 
 
+@protocol(
+  'crowding',
+  help='spread within classes against distance between them (DSA)',
+  online=('crowding_ratio', 'scatter_ratio', 'nearest_neighbor_error', 'silhouette_of_classes'),
+  draw=draw_crowding,
+)
+def crowding(context: EvalContext) -> Measurement:
+  """The crowding problem of DSA, of normalized test features; first of all the crowding ratio."""
+  features, labels = _some(context)
+  found = dataclasses.asdict(analysis.crowding(features, labels, normalize=True))
+  # That of clusters is another number, of the protocol `clustering`.
+  found['silhouette_of_classes'] = found.pop('silhouette')
+  raw = dataclasses.asdict(analysis.crowding(features, labels))
+  scores = {
+    name: lower(value) if name in _LOWER else higher(value) if name in _HIGHER else plain(value)
+    for name, value in sorted(found.items(), key=lambda item: item[0] != 'crowding_ratio')
+  }
+  scores['crowding_ratio, not normalized'] = lower(raw['crowding_ratio'])
+  return Measurement(scores, {'drawn': {name: found[name] for name in _DRAWN}}, {'raw': raw})
+
+
+@protocol('spectrum', help='RankMe, effective rank', online=('rank_me', 'effective_rank'))
 def spectrum(context: EvalContext) -> Measurement:
   """How many directions the features use."""
   source = context.source('test')
@@ -60,23 +69,31 @@ def spectrum(context: EvalContext) -> Measurement:
   found = analysis.spectrum(features)
   return Measurement(
     {
-      'RankMe': higher(found.rank_me),
-      'effective rank': higher(found.effective_rank),
-      'participation ratio': plain(found.participation_ratio),
-      'share of the first direction': plain(found.top_share),
+      'rank_me': higher(found.rank_me),
+      'effective_rank': higher(found.effective_rank),
+      'participation_ratio': plain(found.participation_ratio),
+      'top_share': plain(found.top_share),
       'dimensions': plain(features.shape[1]),
     }
   )
 
 
+@protocol(
+  'hypersphere',
+  help='alignment and uniformity',
+  settings=VIEW_SETTINGS,
+  online=('alignment', 'uniformity_views'),
+)
 def hypersphere(context: EvalContext) -> Measurement:
   """Wang and Isola's alignment and uniformity of augmented views; both lower is better."""
-  settings = context.settings
-  views = context.view_features('test', settings.views, most=settings.view_images)
+  views = context.augmented_features()
+  # `uniformity` alone is that of unaugmented features, in result.json.
   by_view = [analysis.uniformity(views[:, view]) for view in range(views.shape[1])]
-  uniformity = float(np.mean(by_view))
   return Measurement(
-    {'alignment': lower(analysis.alignment(views)), 'uniformity': lower(uniformity)}
+    {
+      'alignment': lower(analysis.alignment(views)),
+      'uniformity_views': lower(float(np.mean(by_view))),
+    }
   )
 
 

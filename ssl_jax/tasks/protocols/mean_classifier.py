@@ -6,11 +6,16 @@ import numpy as np
 
 from ssl_jax import evaluation
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, lower, plain, share
 from ssl_jax.tasks.protocols.probes import chosen_probe
+from ssl_jax.tasks.protocols.protocol import Measurement, lower, plain, protocol, share
 
 
-def class_means(context: EvalContext) -> Measurement:
+@protocol(
+  'mean_classifier',
+  help='mean classifier and supervised loss (negative samples)',
+  aliases=('class_means',),
+)
+def mean_classifier(context: EvalContext) -> Measurement:
   """Nozawa and Sato: class weights from one augmented pass, un-augmented test images."""
   found = evaluation.mean_classifier(
     context.view_features('train', 2)[:, 0],
@@ -27,6 +32,16 @@ def class_means(context: EvalContext) -> Measurement:
   )
 
 
+@protocol(
+  'long_tail',
+  help='accuracy on classes of many, medium and few training images, and the macro average',
+  settings=(
+    'evaluate.long_tail_rule',
+    'evaluate.probe',
+    'evaluate.probe_epochs',
+    'evaluate.probe_views',
+  ),
+)
 def long_tail(context: EvalContext) -> Measurement:
   """The linear probe's accuracy on classes with many, medium and few training images."""
   probe = chosen_probe(context)

@@ -1,32 +1,62 @@
-"""Training-free accuracy: what the nearest training images log."""
+"""Nearest-neighbor accuracy: no classifier is trained."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import jax
 import numpy as np
 
 from ssl_jax import evaluation
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, plain, share
+from ssl_jax.tasks.protocols.protocol import Measurement, plain, protocol, share
 from ssl_jax.training import mesh as mesh_lib
 
 EUCLIDEAN_K = 5
 
 
+def knn_grid(
+  context: EvalContext,
+  ks: Sequence[int],
+  temperatures: Sequence[float],
+  *,
+  layer: str = '',
+) -> evaluation.KnnGrid:
+  """Accuracy on the test images for every k and temperature, the training images voting.
+
+  Training logs one of these, `evaluate` reports all.
+
+  Args:
+    context: the encoder and the images.
+    ks: numbers of neighbors, at most the number of training images.
+    temperatures: above 0.
+    layer: of the features; '' takes `evaluate.layer`.
+
+  Raises:
+    ValueError: a split has no images or no labels, a k is out of range, a feature is not finite.
+  """
+  mesh = context.encoder.mesh
+  several = mesh.size > 1 and jax.process_count() == 1
+  return evaluation.knn_grid(
+    context.features('train', layer=layer),
+    context.labels('train'),
+    context.features('test', layer=layer),
+    context.labels('test'),
+    ks=ks,
+    temperatures=temperatures,
+    bank_chunk_size=context.settings.chunk_rows,
+    sharding=mesh_lib.split(mesh) if several else None,
+  )
+
+
+@protocol(
+  'knn',
+  help='weighted kNN over lists of k and temperature',
+  settings=('knn.k', 'knn.temperature', 'evaluate.chunk_rows'),
+)
 def knn(context: EvalContext) -> Measurement:
   """Weighted kNN (Wu et al., CVPR 2018) for every k and temperature, from one search."""
-  settings = context.settings
-  bank, labels = context.features('train'), context.labels('train')
-  queries, wanted = context.features('test'), context.labels('test')
-  grid = evaluation.knn_grid(
-    bank,
-    labels,
-    queries,
-    wanted,
-    ks=settings.knn_k,
-    temperatures=settings.knn_temperatures,
-    bank_chunk_size=settings.chunk_rows,
-    sharding=mesh_lib.split(context.encoder.mesh) if context.encoder.mesh.size > 1 else None,
-  )
+  grid = knn_grid(context, context.knn.k, context.knn.temperature)
   scores = {}
   for k, temperature, top1, top5 in grid.rows():
     name = f'k={k}, T={temperature:g}'
@@ -36,6 +66,11 @@ def knn(context: EvalContext) -> Measurement:
   return Measurement(scores)
 
 
+@protocol(
+  'knn_euclidean',
+  help='5-NN by Euclidean distance, majority vote (DSA)',
+  settings=('evaluate.chunk_rows',),
+)
 def knn_euclidean(context: EvalContext) -> Measurement:
   """DSA's 5-NN: Euclidean, majority of five, features as they are."""
   predictions = evaluation.euclidean_knn_predict(
@@ -48,7 +83,8 @@ def knn_euclidean(context: EvalContext) -> Measurement:
   return Measurement({'accuracy': share(np.mean(predictions == context.labels('test')))})
 
 
-def knn_online(context: EvalContext) -> Measurement:
+@protocol('iccl_knn5', help="ICCL's KNN-5 within the test images", aliases=('knn_online',))
+def iccl_knn5(context: EvalContext) -> Measurement:
   """ICCL's KNN-5 within the test images, for parity of logs; it ends at 80 %."""
   value = evaluation.iccl_knn5(context.features('test'), context.labels('test'))
   return Measurement({'share of own class (at most 0.8)': plain(value)})

@@ -11,7 +11,7 @@ import numpy as np
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import UNTRAINED, Measurement, Taken, plain, share
+from ssl_jax.tasks.protocols.protocol import UNTRAINED, Measurement, Result, plain, protocol, share
 
 # Layers of the presets that ask for one are those of --evaluate.layer: see docs/evaluation.md.
 
@@ -39,26 +39,16 @@ def chosen_probe(context: EvalContext) -> evaluation.LinearProbeResult:
   )
 
 
-def linear(context: EvalContext) -> Measurement:
-  """The linear probe of `--evaluate.probe`: last epoch, and best epoch on test, named as such."""
-  found = chosen_probe(context)
-  return Measurement(
-    _probe_scores(found),
-    {'probe': found, 'labels': context.labels('test')},
-    {'recipe': context.settings.probe, 'per_epoch': [float(x) for x in found.per_epoch]},
-  )
-
-
-def draw_linear(taken: Mapping[str, Taken]) -> Iterator[Figure]:
+def draw_linear(results: Mapping[str, Result]) -> Iterator[Figure]:
   """Accuracy over epochs, and what each encoder but the untrained one confuses."""
   yield Figure(
     'Linear probe',
     'Test accuracy after each epoch of the probe that was chosen on held-out training images.',
     figures.probe_curve(
-      {who: one.measurement.plot_data['probe'].per_epoch for who, one in taken.items()}
+      {who: one.measurement.plot_data['probe'].per_epoch for who, one in results.items()}
     ),
   )
-  shown = {who: one for who, one in taken.items() if who != UNTRAINED} or taken
+  shown = {who: one for who, one in results.items() if who != UNTRAINED} or results
   half = len(shown) > 1
   for who, one in shown.items():
     probe, labels = (one.measurement.plot_data[name] for name in ('probe', 'labels'))
@@ -72,6 +62,23 @@ def draw_linear(taken: Mapping[str, Taken]) -> Iterator[Figure]:
       )
 
 
+@protocol(
+  'linear',
+  help='linear probe, a grid at once, chosen on held-out training images',
+  settings=('evaluate.probe', 'evaluate.probe_epochs', 'evaluate.probe_views'),
+  draw=draw_linear,
+)
+def linear(context: EvalContext) -> Measurement:
+  """The linear probe of `--evaluate.probe`: last epoch, and best epoch on test, named as such."""
+  found = chosen_probe(context)
+  return Measurement(
+    _probe_scores(found),
+    {'probe': found, 'labels': context.labels('test')},
+    {'recipe': context.settings.probe, 'per_epoch': [float(x) for x in found.per_epoch]},
+  )
+
+
+@protocol('logistic', help='logistic regression to convergence (L-BFGS)')
 def logistic(context: EvalContext) -> Measurement:
   """Logistic regression to convergence; its penalty is chosen on held-out training images."""
   found = evaluation.logistic_probe(
@@ -86,6 +93,7 @@ def logistic(context: EvalContext) -> Measurement:
   )
 
 
+@protocol('ridge', help='closed-form ridge classifier')
 def ridge(context: EvalContext) -> Measurement:
   """Ridge regression onto one-hot labels in closed form."""
   found = evaluation.ridge_probe(
@@ -95,6 +103,11 @@ def ridge(context: EvalContext) -> Measurement:
   return Measurement({'accuracy': share(found.accuracy), 'penalty': plain(found.l2)})
 
 
+@protocol(
+  'transfer',
+  help='linear probe on a second data set',
+  settings=('evaluate.transfer', 'evaluate.probe', 'evaluate.probe_epochs'),
+)
 def transfer(context: EvalContext) -> Measurement:
   """The linear probe on a second data set, `--evaluate.transfer`."""
   source = context.settings.transfer

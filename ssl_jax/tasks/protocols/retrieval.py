@@ -10,22 +10,16 @@ import numpy as np
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, Taken, higher, plain, share
+from ssl_jax.tasks.protocols.protocol import Measurement, Result, higher, plain, protocol, share
 
 _SHOWN = 8
 _NEIGHBORS = 9
 _MOST_GALLERY = 20_000
 
 
-def retrieval(context: EvalContext) -> Measurement:
-  """Rank-1/5/10 and mAP: of persons with `--evaluate.persons` (SYSU-30k, Market-1501), else each
-  test image asks for the others of its class."""
-  return _persons(context) if context.settings.persons else _test_images(context)
-
-
-def draw_retrieval(taken: Mapping[str, Taken]) -> Iterator[Figure]:
+def draw_retrieval(results: Mapping[str, Result]) -> Iterator[Figure]:
   """A grid of queries and what they found, for the first encoder."""
-  who, one = next(iter(taken.items()))
+  who, one = next(iter(results.items()))
   plot_data = one.measurement.plot_data
   if not plot_data:
     return
@@ -36,6 +30,18 @@ def draw_retrieval(taken: Mapping[str, Taken]) -> Iterator[Figure]:
     figures.neighbor_grid(plot_data['queries'], plot_data['found'], plot_data['hits']),
     photographic=True,
   )
+
+
+@protocol(
+  'retrieval',
+  help='rank-1/5/10 and mAP, of persons or of the test images',
+  settings=('evaluate.persons', 'evaluate.released_flip'),
+  draw=draw_retrieval,
+)
+def retrieval(context: EvalContext) -> Measurement:
+  """Rank-1/5/10 and mAP: of persons with `--evaluate.persons` (SYSU-30k, Market-1501), else each
+  test image asks for the others of its class."""
+  return _persons(context) if context.settings.persons else _test_images(context)
 
 
 def _test_images(context: EvalContext) -> Measurement:

@@ -25,12 +25,12 @@ from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
 
 LAYERS = ('encoder', 'projector')
+PIXELS = 'pixels'  # before any network
 _BATCH = 256
 
 # Apart from the keys of training, which start from the run's seed.
 _STREAM = 20_071
 
-Store = Callable[[int, int], np.ndarray]
 Chain = tuple[tuple[str, models.Network], ...]
 
 
@@ -86,22 +86,19 @@ class FrozenEncoder:
       digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
-  def features(
-    self, source: Source, layer: str, store: Store | None = None, *, whole: bool = False
-  ) -> np.ndarray:
+  def features(self, source: Source, layer: str, *, whole: bool = False) -> np.ndarray:
     """Of the un-augmented images: float32 [n, dim], not normalized.
 
-    `whole` feeds images of any shape as they are, instead of squares of the recipe's size.
+    The layer `PIXELS` is what the encoder is given, flattened. `whole` feeds images of any shape as
+    they are, instead of squares of the recipe's size.
 
     Raises:
       ValueError: there is no such layer, or no image.
     """
     program = _plain_program(self._chain(layer), self.recipe, self.mesh, whole)
-    return self._extract(program, source, store)
+    return self._extract(program, source)
 
-  def view_features(
-    self, source: Source, layer: str, count: int, store: Store | None = None
-  ) -> np.ndarray:
+  def view_features(self, source: Source, layer: str, count: int) -> np.ndarray:
     """Of `count` augmented views of each image: float32 [n, count * dim], view after view.
 
     View i of an image is a function of the seed, of i and of the image's position in the source, on
@@ -115,9 +112,9 @@ class FrozenEncoder:
     program = _views_program(self._chain(layer), self.recipe, self.mesh, count)
     batches = itertools.count()
     position = lambda: np.array([self.seed, next(batches)], np.uint32)
-    return self._extract(lambda *given: program(*given, position()), source, store)
+    return self._extract(lambda *given: program(*given, position()), source)
 
-  def _extract(self, program: Callable, source: Source, store: Store | None) -> np.ndarray:
+  def _extract(self, program: Callable, source: Source) -> np.ndarray:
     # Batches of one size for any number of devices, since the views depend on it; what the devices
     # cannot share evenly is filled up for them alone.
     padding = -_BATCH % self.mesh.size
@@ -127,12 +124,14 @@ class FrozenEncoder:
       features = program(self.variables, mesh_lib.put(filled, mesh_lib.split(self.mesh)))
       return features[:_BATCH] if padding else features
 
-    return evaluation.extract(apply, source, batch_size=_BATCH, store=store)
+    return evaluation.extract(apply, source, batch_size=_BATCH)
 
   def _chain(self, layer: str) -> Chain:
     return tuple((name, self.networks[name]) for name in self._up_to(layer))
 
   def _up_to(self, layer: str) -> tuple[str, ...]:
+    if layer == PIXELS:
+      return ()
     if layer not in self.networks:
       raise ValueError(
         f'evaluate.layer: found {layer}, must be one of {", ".join(self.networks)}: '
@@ -170,7 +169,7 @@ def _embed(chain: Chain, variables: dict[str, Any], images: jax.Array) -> jax.Ar
   for name, network in chain:
     own = {'params': variables['params'][name], 'batch_stats': variables['batch_stats'][name]}
     images, _ = network.apply(own, images, train=False)
-  return images
+  return images.reshape(len(images), -1)
 
 
 def _gathered(mesh: Mesh) -> NamedSharding:

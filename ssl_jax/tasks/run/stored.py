@@ -72,11 +72,12 @@ def read_config(path: pathlib.Path) -> Config:
 def _with_flags_of(own: Config, config: Config) -> Config:
   """The run's configuration with the flags of `config` that do not decide what was trained."""
   parser = config_lib.parser()
-  given, stored = parser.render(config), parser.render(own)
+  given, stored = parser.affecting_result(config), parser.render(own)
   # A flag at its default counts as left out.
-  defaults = parser.render(dataclasses.replace(Config(), method=type(config.method)()))
+  defaults = parser.affecting_result(dataclasses.replace(Config(), method=type(config.method)()))
   defaults['method.name'] = config_lib.DEFAULT_METHOD['method']
-  for name in parser.affecting_result(config) - {'task', 'protocols', 'data.source'}:
+  free = {'task', 'protocols', 'data.source', 'knn.k', 'knn.temperature'}
+  for name in given.keys() - free:
     if given[name] not in (defaults[name], stored.get(name)):
       raise UsageError(
         f'--{name}: found {given[name]}, must be left out: the run in {config.run_dir} has '
@@ -94,6 +95,7 @@ def _with_flags_of(own: Config, config: Config) -> Config:
     report=config.report,
     negatives=config.negatives,
     evaluate=config.evaluate,
+    knn=config.knn,
   )
 
 

@@ -9,6 +9,7 @@ from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_jax import losses
 from ssl_jax.analysis import alignment, uniformity
 from tests.analysis.features.bias_inputs import random_views
 
@@ -57,9 +58,14 @@ class HypersphereTest(chex.TestCase):
     found = uniformity((features * lengths)[:, 0])
     self.assertAlmostEqual(found, uniformity(features[:, 0]), places=12)
 
-  def test_zero_rows_stay_zero(self):
+  def test_zero_rows_as_in_the_losses(self):
     self.assertEqual(alignment([[[0.0, 0], [3, 0]]]), 1)
-    self.assertAlmostEqual(uniformity([[0.0, 0], [3, 0]]), -2)
+    self.assertAlmostEqual(uniformity([[0.0, 0], [3, 0]]), -4)
+    rows = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    rows[[2, 7]] = 0
+    loss, _ = losses.uniformity(rows)
+    np.testing.assert_allclose(uniformity(rows), loss, rtol=1e-6)
+    self.assertAlmostEqual(uniformity(np.zeros((3, 2))), -4)
 
   @parameterized.parameters(1, 7, 30)
   def test_independent_of_chunk_size(self, chunk_size):

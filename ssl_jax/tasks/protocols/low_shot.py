@@ -1,4 +1,4 @@
-"""What can be learned from few labels: probes, fine-tuning, episodes."""
+"""Accuracy with few labels: probes, fine-tuning, few-shot episodes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ import numpy as np
 
 from ssl_jax import evaluation, views
 from ssl_jax.tasks.protocols.context import EvalContext
-from ssl_jax.tasks.protocols.measurement import Measurement, plain, share
 from ssl_jax.tasks.protocols.probes import recipe_of
+from ssl_jax.tasks.protocols.protocol import Measurement, plain, protocol, share
 
 
-def few_labels(context: EvalContext) -> Measurement:
+@protocol(
+  'low_shot',
+  help='linear and ridge probes on 1 % and 10 % of the labels',
+  settings=(
+    'evaluate.fractions',
+    'evaluate.label_lists',
+    'evaluate.probe',
+    'evaluate.probe_epochs',
+  ),
+  aliases=('few_labels',),
+)
+def low_shot(context: EvalContext) -> Measurement:
   """Linear and ridge probes on a stratified part of the labels, or on lists of image names."""
   scores, details = {}, {}
   train, labels = context.features('train'), context.labels('train')
@@ -39,6 +50,11 @@ def few_labels(context: EvalContext) -> Measurement:
   return Measurement(scores, {}, details)
 
 
+@protocol(
+  'fine_tuning',
+  help='the whole encoder trained on 1 % and 10 % of the labels',
+  settings=('evaluate.fractions', 'evaluate.label_lists', 'evaluate.fine_tuning_epochs'),
+)
 def fine_tuning(context: EvalContext) -> Measurement:
   """All of the encoder trained on few labels by the 1 % protocol of OpenSelfSup."""
   encoder, recipe = context.encoder, context.encoder.recipe
@@ -76,6 +92,11 @@ def fine_tuning(context: EvalContext) -> Measurement:
   return Measurement(scores, {}, details)
 
 
+@protocol(
+  'episodes',
+  help='few-shot episodes with a 95 % interval',
+  settings=('evaluate.ways', 'evaluate.shots', 'evaluate.queries', 'evaluate.episodes'),
+)
 def episodes(context: EvalContext) -> Measurement:
   """Few-shot episodes of the test classes; the protocol is reconstructed after DSA."""
   settings = context.settings
