@@ -12,8 +12,8 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 from ssl_jax import data, methods, models, views
-from ssl_jax.arguments import ArgumentError, check_settings, nearest, setting
-from ssl_jax.config.evaluation import PROTOCOLS, Evaluate, Knn, Meters, Negatives
+from ssl_jax.arguments import ArgumentError, check_settings, setting
+from ssl_jax.config.evaluation import Evaluate, Knn, Meters, Negatives
 from ssl_jax.config.flags import Parser, flags_of
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.renames import RENAMES
@@ -270,7 +270,8 @@ class Config:
   epochs: float = setting(100.0, 'passes over the training images', above=0)
   steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs', at_least=0)
   protocols: tuple[str, ...] = setting(
-    ('knn',), 'what is measured: knn in training; by evaluate, any of its protocols, or all'
+    ('knn',),
+    'what is measured: knn in training; by evaluate, a list from --help=evaluate, or all',
   )
   data: Data = Data()
   views: Views = Views()
@@ -287,18 +288,6 @@ class Config:
 
   def __post_init__(self) -> None:
     check_settings(self)
-    names = ('knn',) if self.task == 'pretrain' else ('all', *PROTOCOLS)
-    rest = '; others belong to --task=evaluate' if self.task == 'pretrain' else ''
-    for protocol in self.protocols:
-      if protocol not in names:
-        allowed = f'a list of: {", ".join(names)}{rest}'
-        raise ArgumentError('protocols', protocol, allowed, nearest(protocol, names, 1))
-
-  @property
-  def chosen_protocols(self) -> tuple[str, ...]:
-    """The protocols, each once, with `all` written out."""
-    chosen = tuple(PROTOCOLS) if 'all' in self.protocols else self.protocols
-    return tuple(dict.fromkeys(chosen))
 
   @property
   def view_size(self) -> int:
@@ -352,10 +341,9 @@ def to_flags(config: Config) -> str:
 
 def differences(old: Config, new: Config) -> list[str]:
   """The flags that decide the outcome and differ, as `--name: OLD in the folder, NEW now`."""
-  before, after = parser().render(old), parser().render(new)
-  decide = parser().affecting_result(old) | parser().affecting_result(new)
+  before, after = parser().affecting_result(old), parser().affecting_result(new)
   return [
     f'--{name}: {before.get(name, "(none)")} in the folder, {after.get(name, "(none)")} now'
     for name in dict.fromkeys([*before, *after])
-    if name in decide and before.get(name) != after.get(name)
+    if before.get(name) != after.get(name)
   ]

@@ -244,6 +244,8 @@ _METERS = {
 
 
 def _current_name(name: str) -> str:
+  if name == 'feature_std':  # of embeddings; that of the encoder's features is in result.json
+    return 'embedding_std'
   if name.startswith('meter_chain_'):
     return f'bound_chain/{name.removeprefix("meter_chain_")}'
   return _METERS.get(name.removeprefix('meter_'), name) if name.startswith('meter_') else name

@@ -21,6 +21,7 @@ from ssl_jax.reporting import (
   tables,
 )
 from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Result
+from ssl_jax.tasks.protocols.protocol import canonical_name
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training.atomic import atomic_write

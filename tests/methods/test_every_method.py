@@ -48,7 +48,7 @@ class EveryMethodTest(chex.TestCase):
     loss, (new, metrics) = jax.eval_shape(method.loss, drawn, views, 0, key)
     for scalar in (loss, *metrics.values()):
       assert scalar.shape == () and scalar.dtype == jnp.float32
-    assert {'positive_similarity', 'feature_std'} <= set(metrics)
+    assert {'positive_similarity', 'embedding_std'} <= set(metrics)
     chex.assert_trees_all_equal_shapes_and_dtypes(
       new, {'batch_stats': drawn['batch_stats'], 'method_state': drawn['method_state']}
     )
@@ -85,7 +85,7 @@ class EveryMethodTest(chex.TestCase):
       for view in (*embeddings.online, *embeddings.target):
         assert view.shape == (tiny.BATCH, 7 if name == 'supervised' else 6)
       expected, parts = method.loss_from_embeddings(embeddings, state, jnp.int32(3))
-      parts = {**parts, 'feature_std': methods.feature_std(embeddings.online)}
+      parts = {**parts, 'embedding_std': methods.feature_std(embeddings.online)}
       chex.assert_trees_all_close((loss, metrics), (expected, parts), rtol=1e-10)
       chex.assert_trees_all_close(new_state, new, rtol=1e-10)
 

@@ -89,7 +89,7 @@ def test_no_step_collapses_or_stands_still(name):
   for network, tree in moved.items():
     assert max(jax.tree.leaves(tree)) > 0, network
   for row in metrics:
-    assert row['feature_std'] > 0.05
+    assert row['embedding_std'] > 0.05
     assert all(np.isfinite(value) for value in row.values()), row
 
 

@@ -136,13 +136,13 @@ class Method(abc.ABC):
     """`embed`, then `loss_from_embeddings`.
 
     Returns:
-      `(loss, (new_state, metrics))`. Beside those of the method, the metrics have `feature_std`,
+      `(loss, (new_state, metrics))`. Beside those of the method, the metrics have `embedding_std`,
       the spread of the normalized online embeddings: about 1 when they fill the sphere, 0 when they
       collapse.
     """
     embeddings, new_state = self.embed(variables, batch, step, key)
     loss, metrics = self.loss_from_embeddings(embeddings, variables, step)
-    return loss, (new_state, {**metrics, 'feature_std': feature_std(embeddings.online)})
+    return loss, (new_state, {**metrics, 'embedding_std': feature_std(embeddings.online)})
 
   def target_momentum(self, step: chex.Numeric) -> jax.Array:
     """The momentum of the moving average, for the update after forward batch `step` (from 0).

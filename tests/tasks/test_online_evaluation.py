@@ -1,0 +1,102 @@
+"""Measurements during training: the features of the method, the functions of evaluate, refusals."""
+
+import dataclasses
+
+import chex
+import jax
+import numpy as np
+import pytest
+from absl.testing import parameterized
+
+from ssl_jax import analysis, config, evaluation, methods, views
+from ssl_jax.config.flags import UsageError
+from ssl_jax.tasks.online_evaluation import OnlineEvaluation
+from ssl_jax.tasks.protocols import check_protocols, chosen_protocols
+from ssl_jax.tasks.run.experiment import build_experiment
+from ssl_jax.tasks.run.frozen_encoder import PIXELS
+from ssl_jax.training import state
+from tests.tasks import small_runs
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('online')
+  images = small_runs.write_images(folder / 'images.npz')
+  flags = ('--knn.k=3,5', '--knn.temperature=0.2,0.07', '--meters.names=spectrum,bias')
+  parsed = config.parse(small_runs.arguments(images, folder / 'run', *flags))
+  experiment = build_experiment(parsed, log=lambda line: None)
+  initial = state.create(
+    experiment.method, experiment.optimizer, parsed.seed, parsed.view_size, experiment.mesh
+  )
+  return experiment, initial
+
+
+class OnlineEvaluationTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _run(self, run):
+    self.experiment, self.state = run
+    self.dataset = self.experiment.dataset
+    self.online = OnlineEvaluation(self.experiment)
+
+  def of_method(self, images):
+    """Features by the method itself, 256 images at once on all devices."""
+    unaugmented = lambda batch: views.unaugmented(self.experiment.recipe, batch)
+    program = jax.jit(
+      lambda variables, batch: self.experiment.method.features(variables, unaugmented(batch))
+    )
+    rows = np.concatenate([images, images[-1:].repeat(256 - len(images), axis=0)])
+    split = jax.sharding.NamedSharding(self.experiment.mesh, jax.sharding.PartitionSpec('data'))
+    found = program(self.state.variables, jax.device_put(rows, split))
+    return np.asarray(found)[: len(images)]
+
+  def test_features_are_those_of_the_method_byte_for_byte(self):
+    for source in (self.dataset.train, self.dataset.test):
+      found = self.online.features(self.state, source)
+      self.assertEqual(found.dtype, np.float32)
+      np.testing.assert_array_equal(found, self.of_method(source.images))
+
+  def test_knn_takes_the_first_k_and_temperature(self):
+    train, test = self.dataset.train, self.dataset.test
+    features = lambda source: self.online.features(self.state, source)
+    pixels = lambda source: np.asarray(
+      views.unaugmented(self.experiment.recipe, source.images)
+    ).reshape(len(source), -1)
+    for layer, of in (('encoder', features), (PIXELS, pixels)):
+      expected = evaluation.knn_accuracy(
+        of(train), train.labels, of(test), test.labels, k=3, temperature=0.2
+      )
+      self.assertEqual(self.online.knn(self.state, layer), expected)
+    changed = dataclasses.replace(self.experiment.config, knn=config.Knn(k=(100, 5)))
+    online = OnlineEvaluation(dataclasses.replace(self.experiment, config=changed))
+    self.assertEqual((online.k, online.temperature), (len(train), 0.07))
+
+  def test_representation_is_of_unaugmented_test_images(self):
+    features = self.online.features(self.state, self.dataset.test)
+    found = self.online.representation(self.state)
+    self.assertEqual(found['uniformity'], analysis.uniformity(features))
+    crowding = analysis.crowding(features, self.dataset.test.labels, normalize=True)
+    self.assertEqual(found['crowding_ratio'], crowding.crowding_ratio)
+    self.assertAlmostEqual(found['feature_std'], float(methods.feature_std([features])), places=6)
+
+  def test_metrics_are_named_by_protocol_and_score(self):
+    found = self.online.metrics(self.state)
+    bias = ('squared', 'squared_unbiased', 'share', 'augmentation_variance')
+    names = ['spectrum/rank_me', 'spectrum/effective_rank']
+    self.assertEqual(list(found), names + [f'prototype_bias/{name}' for name in bias])
+    features = self.online.features(self.state, self.dataset.test)
+    self.assertEqual(found['spectrum/rank_me'], analysis.spectrum(features).rank_me)
+
+
+class ProtocolNamesTest(chex.TestCase):
+  def test_each_once_under_its_name_of_today(self):
+    self.assertEqual(chosen_protocols(['bias', 'knn', 'prototype_bias']), ('prototype_bias', 'knn'))
+    self.assertEqual(chosen_protocols(['all'])[0], 'knn')
+
+  @parameterized.parameters(
+    (['--protocols=knn,linear'], r'^--protocols: found linear, must be .*: knn; others belong to'),
+    (['--task=evaluate', '--protocols=liner'], r'^--protocols: found liner, .*; nearest: linear$'),
+    (['--meters.names=knn'], r'^--meters.names: found knn, must be a list of: crowding, '),
+  )
+  def test_refused(self, flags, message):
+    with self.assertRaisesRegex(UsageError, message):
+      check_protocols(config.parse(flags))
