@@ -226,26 +226,29 @@ class EventFile:
       self._records.close()
 
 
-# Of the online metrics of version 0.1, `meter_NAME`, all but those of the chain of bounds.
-_METERS = {
-  'alignment': 'hypersphere/alignment',
-  'augmentation_variance': 'prototype_bias/augmentation_variance',
-  'bias_share': 'prototype_bias/share',
-  'bias_squared': 'prototype_bias/squared',
-  'bias_unbiased': 'prototype_bias/squared_unbiased',
-  'crowding_ratio': 'crowding/crowding_ratio',
-  'effective_rank': 'spectrum/effective_rank',
-  'nearest_neighbor_error': 'crowding/nearest_neighbor_error',
-  'rank_me': 'spectrum/rank_me',
-  'scatter_ratio': 'crowding/scatter_ratio',
-  'silhouette': 'crowding/silhouette_of_classes',
-  'uniformity': 'hypersphere/uniformity_views',
+# Metrics of version 0.1 that have another name today, without those of the chain of bounds.
+_RENAMED = {
+  'feature_std': 'embedding_std',
+  'hinge_open': 'active_fraction',
+  'host_loss': 'base_loss',
+  'meter_alignment': 'hypersphere/alignment',
+  'meter_augmentation_variance': 'prototype_bias/augmentation_variance',
+  'meter_bias_share': 'prototype_bias/share',
+  'meter_bias_squared': 'prototype_bias/squared',
+  'meter_bias_unbiased': 'prototype_bias/squared_unbiased',
+  'meter_crowding_ratio': 'crowding/crowding_ratio',
+  'meter_effective_rank': 'spectrum/effective_rank',
+  'meter_nearest_neighbor_error': 'crowding/nearest_neighbor_error',
+  'meter_rank_me': 'spectrum/rank_me',
+  'meter_scatter_ratio': 'crowding/scatter_ratio',
+  'meter_silhouette': 'crowding/silhouette_of_classes',
+  'meter_uniformity': 'hypersphere/uniformity_views',
+  'uniformity': 'feature_uniformity',
 }
+_CHAIN = 'meter_chain_'
 
 
 def _current_name(name: str) -> str:
-  if name == 'feature_std':  # of embeddings; that of the encoder's features is in result.json
-    return 'embedding_std'
-  if name.startswith('meter_chain_'):
-    return f'bound_chain/{name.removeprefix("meter_chain_")}'
-  return _METERS.get(name.removeprefix('meter_'), name) if name.startswith('meter_') else name
+  if name.startswith(_CHAIN):
+    return f'bound_chain/{name.removeprefix(_CHAIN)}'
+  return _RENAMED.get(name, name)

@@ -44,6 +44,16 @@ class CurvesTest(chex.TestCase):
     decode(figures.loss_curves([{**row, 'uniformity': 0.5, 'knn': 0.1} for row in rows(count)]))
     decode(figures.optimizer_curves(rows(count)))
 
+  def test_scores_of_protocols_have_curves_of_their_own(self):
+    scores = [
+      {**row, 'spectrum/rank_me': 3.0, 'crowding/silhouette_of_classes': 0.1} for row in rows(5)
+    ]
+    decode(figures.protocol_curves(scores))
+    with self.assertRaisesRegex(ValueError, 'found no PROTOCOL/SCORE'):
+      figures.protocol_curves(rows(5))
+    with self.assertRaisesRegex(ValueError, 'found no metric of the loss'):
+      figures.loss_curves([{'step': 1, 'spectrum/rank_me': 3.0}])
+
   def test_more_parts_make_a_taller_figure(self):
     parts = {f'part{index}': 1.0 for index in range(5)}
     small = decode(figures.loss_curves(rows()))

@@ -47,6 +47,15 @@ class MetricWriterTest(chex.TestCase):
     self.run_dir = pathlib.Path(folder.name) / 'new' / 'run'
     self.path = self.run_dir / 'metrics.jsonl'
 
+  def test_metrics_of_version_0_1_have_the_names_of_today(self):
+    self.run_dir.mkdir(parents=True)
+    row = {'step': 3, 'knn': 0.5, 'meter_rank_me': 7.0, 'meter_chain_bound': 1.5, 'host_loss': None}
+    self.path.write_text(json.dumps(row) + '\n')
+    (found,) = read_metrics(self.run_dir)
+    names = ['step', 'knn', 'spectrum/rank_me', 'bound_chain/bound', 'base_loss']
+    self.assertEqual(list(found), names)
+    self.assertEqual(found['spectrum/rank_me'], 7.0)
+
   def write(self, *numbers):
     with MetricWriter(self.run_dir, tensorboard=False) as writer:
       for step in numbers:

@@ -89,9 +89,9 @@ def similarity_clustering(
 
   Returns:
     The loss, and scalars: its parts `similarity_loss`, `cross_entropy` (without the partition where
-    that is left out) and `uniformity`, whatever their weight; `fade`; `positive_similarity` (mean
-    cosine of prediction and target); `used_features` (exp of the entropy of the mean prediction);
-    `assignment_norm` and `target_entropy` (means over the targets' assignments).
+    that is left out) and `feature_uniformity`, whatever their weight; `fade`; `positive_similarity`
+    (mean cosine of prediction and target); `used_features` (exp of the entropy of the mean
+    prediction); `assignment_norm` and `target_entropy` (means over the targets' assignments).
 
   Raises:
     ValueError: not two views, shapes differ, a number is outside its range, or a choice is unknown.
@@ -147,7 +147,7 @@ def similarity_clustering(
   metrics = {
     **means,
     'similarity_loss': similarity_loss,
-    'uniformity': kl_to_uniform,
+    'feature_uniformity': kl_to_uniform,
     'used_features': used_features,
     'fade': fade,
   }

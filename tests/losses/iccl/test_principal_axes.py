@@ -50,7 +50,7 @@ class GoldenTest(chex.TestCase):
     # The similarity is of the features before the pca.
     near(metrics['similarity_loss'], -0.692884032077, x64)
     near(metrics['cross_entropy'], cross_entropy, x64)
-    near(metrics['uniformity'], uniformity, x64, terms=np.log(dim))
+    near(metrics['feature_uniformity'], uniformity, x64, terms=np.log(dim))
     near(loss, cross_entropy + uniformity, x64)
 
   @parameterized.parameters(True, False)
@@ -63,7 +63,7 @@ class GoldenTest(chex.TestCase):
       options = {'adaptive_temperature': 'free', 'uniformity_weight': 1.0}
       _, metrics = similarity_clustering((p1, p2), (q1, q2), fade=1.0, **options)
     near(metrics['cross_entropy'], 1.177433499006, x64)
-    near(metrics['uniformity'], 0.003123263532, x64)
+    near(metrics['feature_uniformity'], 0.003123263532, x64)
 
 
 class PropertyTest(chex.TestCase):

@@ -146,7 +146,7 @@ class GoldenTest(chex.TestCase):
     _, options, cross_entropy, uniformity, norm = case
     (loss, metrics), _ = evaluate(1.0, x64, uniformity_weight=1.0, **options)
     near(metrics['cross_entropy'], cross_entropy, x64)
-    near(metrics['uniformity'], uniformity, x64)
+    near(metrics['feature_uniformity'], uniformity, x64)
     near(metrics['assignment_norm'], norm, x64)
     near(loss, cross_entropy + uniformity, x64)
 
