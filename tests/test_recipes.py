@@ -120,8 +120,11 @@ class SettingsTest(chex.TestCase):
       self.assertEqual(parsed.model.dtype, 'float32' if on_cpu else 'bfloat16', name)
 
   def test_every_method_has_a_recipe_or_a_line_of_a_sweep(self):
-    names = {*(name for name in methods.names() if '+' not in name), 'simclr+dsa'}
-    for source in ('photographs', 'cifar10', 'imagenette'):
+    every = {*(name for name in methods.names() if '+' not in name), 'simclr+dsa'}
+    compared = every & {one.method.name for name, one in _all() if 'photographs_methods' in name}
+    self.assertContainsSubset({'simclr', 'iccl', 'simclr+dsa'}, compared)
+    # One on photographs is enough for a new method; those compared there have one everywhere.
+    for source, names in (('photographs', every), ('cifar10', compared), ('imagenette', compared)):
       own = {
         parsed.method.name
         for name, parsed in _all()
