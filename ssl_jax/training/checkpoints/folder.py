@@ -12,7 +12,7 @@ class CheckpointError(OSError):
 
 
 def prepare(folder: pathlib.Path) -> None:
-  """Creates the folder and writes a byte to it, to learn now rather than hours later.
+  """Creates the folder and writes a byte to it, so that an error comes before training.
 
   Raises:
     CheckpointError: the path is a file, or cannot be written to.
@@ -33,7 +33,7 @@ def steps_in(folder: pathlib.Path) -> list[int]:
   """Steps that have a sub-folder, usable or not, ascending."""
   if not folder.is_dir():
     return []
-  # The name must be the number as we write it: '007' is somebody else's folder.
+  # The name must be the number as `save` writes it: '007' is another program's folder.
   return sorted(
     int(path.name)
     for path in folder.iterdir()

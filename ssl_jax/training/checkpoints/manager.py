@@ -196,7 +196,7 @@ class Checkpoints:
     return storage.nest({current[name]: array for name, array in stored.items()}), chosen
 
   def steps(self) -> list[int]:
-    """Steps with a usable checkpoint, ascending, judged by manifest and sizes (not by content)."""
+    """Steps whose files have the names and sizes of their manifest, ascending; none is read."""
     return sorted(self._listed())
 
   def latest_step(self) -> int | None:
@@ -275,7 +275,7 @@ class Checkpoints:
   def _guarded(
     self, step: int, leaves: dict[str, state_tree.Leaf], action: Callable[[], None]
   ) -> bool:
-    """Runs a part of a save; keeps its failure, and takes back what it left on the disk."""
+    """Runs a part of a save; on failure keeps the error and deletes what the save has written."""
     try:
       action()
       return True
