@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.training import multihost
 from ssl_jax.training.checkpoints import folder as checkpoint_folder
 from ssl_jax.training.checkpoints import manifest as manifests
@@ -33,7 +34,7 @@ class Checkpoints:
     read_only: neither creates nor changes the folder: for reading the run of another process.
 
   Raises:
-    ValueError: `keep_last` or `keep_best` is out of range.
+    ArgumentError: `keep_last` or `keep_best` is out of range.
     CheckpointError: the folder cannot be created or written to.
   """
 
@@ -46,13 +47,9 @@ class Checkpoints:
     log: Callable[[str], Any] = print,
     read_only: bool = False,
   ):
-    if keep_last < 1:
-      raise ValueError(f'keep_last: {keep_last} is not allowed; at least 1')
-    if keep_best < 0:
-      raise ValueError(f'keep_best: {keep_best} is not allowed; at least 0')
     self.folder = pathlib.Path(folder).absolute()
-    self.keep_last = keep_last
-    self.keep_best = keep_best
+    self.keep_last = check_whole('keep_last', keep_last)
+    self.keep_best = check_whole('keep_best', keep_best, at_least=0)
     self.read_only = read_only
     self._log = log
     self._storage = storage.ArrayStorage()
@@ -76,13 +73,13 @@ class Checkpoints:
         finite is taken as None.
 
     Raises:
-      ValueError: `step` is negative, a leaf is no array, or the folder was opened read-only.
+      ArgumentError: `step` is negative, or the folder was opened read-only.
+      ValueError: a leaf is no array.
       CheckpointError: this save, or the previous one, failed; older checkpoints are unharmed.
     """
-    if step < 0:
-      raise ValueError(f'step: {step} is not allowed; at least 0')
+    check_whole('step', step, at_least=0)
     if self.read_only:
-      raise ValueError(f'read_only: {self.folder} was opened for reading; to save, leave it False')
+      raise ArgumentError('read_only', True, f'False to save in {self.folder}')
     leaves = state_tree.describe(state)
     if score is not None and not math.isfinite(score):
       score = None
@@ -157,8 +154,8 @@ class Checkpoints:
       template's: jax arrays on its shardings, NumPy arrays, typed keys, Python numbers.
 
     Raises:
-      ValueError: the checkpoint holds other paths, shapes or dtypes than `template`, or there is
-        none of `step`.
+      ArgumentError: there is no checkpoint of `step`.
+      ValueError: the checkpoint holds other paths, shapes or dtypes than `template`.
       CheckpointError: the checkpoint of `step` is damaged, or reading failed.
     """
     self.finish()
@@ -243,7 +240,7 @@ class Checkpoints:
   def _verified(self, step: int) -> int:
     path = self.folder / str(step)
     if step not in checkpoint_folder.steps_in(self.folder):
-      raise ValueError(f'step: {step} has no checkpoint in {self.folder}; found {self.steps()}')
+      raise ArgumentError('step', step, f'one of {self.steps()}, the checkpoints in {self.folder}')
     try:
       manifests.verify(path)
     except manifests.CorruptCheckpointError as error:

@@ -190,12 +190,12 @@ class FailureTest(CheckpointsTestCase):
       self.assertEqual([path.name for path in self.folder.iterdir()], ['1'])
 
   @parameterized.parameters(
-    ({'keep_last': 0}, 'keep_last: 0'), ({'keep_best': -1}, 'keep_best: -1')
+    ({'keep_last': 0}, 'keep_last: found 0'), ({'keep_best': -1}, 'keep_best: found -1')
   )
   def test_arguments(self, options, words):
     with self.assertRaisesRegex(ValueError, words):
       self.open(**options)
-    with self.assertRaisesRegex(ValueError, 'step: -1 is not allowed; at least 0'):
+    with self.assertRaisesRegex(ValueError, 'step: found -1, must be a whole number >= 0'):
       self.open().save(-1, simple())
 
   def test_folder_that_cannot_be_written(self):
