@@ -38,6 +38,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -216,6 +217,7 @@ def compile_step(
   from ssl_jax.training import mesh as mesh_lib
   from ssl_jax.training import metrics as metrics_lib
   from ssl_jax.training import step as step_lib
+  from ssl_jax.training.inputs import augment, stored_rows
   from ssl_jax.training.state import TrainState
 
   config = config_lib.parse([f'--flagfile={recipe}', *flags])
@@ -254,13 +256,12 @@ def compile_step(
   )
   accumulation, batch = config.optimizer.accumulation_steps, config.data.batch_size
   state = place(jax.eval_shape(init))
-  images = place(experiment.stored())
+  images = place(stored_rows(method, experiment.dataset.train))
   rows = jax.ShapeDtypeStruct(
     (accumulation, batch), jnp.int32, sharding=mesh_lib.split(mesh, axis=1)
   )
-  update = step_lib.make_update(
-    method, optimizer, experiment.schedule, experiment.augment, mesh, accumulation
-  )
+  batches = functools.partial(augment, method, experiment.recipe)
+  update = step_lib.make_update(method, optimizer, experiment.schedule, batches, mesh, accumulation)
   _, metrics = jax.eval_shape(update, state, images, rows)
   totals = place(jax.eval_shape(lambda: metrics_lib.MetricsAccumulator.init(sorted(metrics))))
 

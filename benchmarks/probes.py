@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ssl_jax import config as config_lib
-from ssl_jax import data, evaluation, reporting
+from ssl_jax import evaluation, reporting
 from ssl_jax.tasks.protocols import feature_cache
 from ssl_jax.tasks.run import folder
 
@@ -29,13 +29,7 @@ def main(arguments: list[str]) -> None:
   out = [one.removeprefix('--out=') for one in arguments[1:] if one.startswith('--out=')]
   flags = [one for one in arguments[1:] if not one.startswith('--out=')]
   settings = config_lib.parse([f'--flagfile={run / folder.CONFIG}', *flags]).data
-  dataset = data.load(
-    settings.source,
-    image_size=settings.image_size,
-    imbalance_factor=settings.imbalance_factor,
-    train_limit=settings.train_limit,
-    test_fraction=settings.test_fraction,
-  )
+  dataset = settings.load()
   train, test = (features(run, split) for split in ('train', 'test'))
   labels, wanted = dataset.train.labels, dataset.test.labels
   if labels is None or wanted is None:

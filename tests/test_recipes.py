@@ -8,7 +8,7 @@ import chex
 import pytest
 
 from docs import recipe_index
-from ssl_jax import config, methods, views
+from ssl_jax import config, methods
 from ssl_jax.config.flags import find_file, recipes_folder
 from ssl_jax.sweeps import sweep_file
 
@@ -103,14 +103,7 @@ class SettingsTest(chex.TestCase):
     for name, parsed in _all():
       with self.subTest(name):
         parsed.method.validate_batch(parsed.data.batch_size, parsed.view_size)
-        recipe = views.recipe(
-          parsed.views.recipe,
-          size=parsed.view_size,
-          crop_scale_min=parsed.views.crop_scale_min or None,
-          jitter_strength=parsed.views.jitter_strength,
-          local_crops=parsed.views.local_crops,
-          local_size=parsed.views.local_size,
-        )
+        recipe = parsed.views.build(parsed.view_size)
         self.assertLessEqual(recipe.size, parsed.data.image_size)
 
   def test_gpus_compute_in_bfloat16_and_cpus_in_float32(self):

@@ -416,7 +416,8 @@ def flags_of(
 
   Args:
     section: '' for the settings of the whole.
-    settings: of the section; an argument that is none of them keeps its own name. None: all are.
+    settings: of the section; an argument that is none of them keeps its own name, as all do with
+      (). None: every argument is one.
     origins: by flag, where it was set.
 
   Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -15,15 +16,16 @@ import jax
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
+from ssl_jax.config.flags import flags_of
 from ssl_jax.config.help import started_as
 from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import OnlineEvaluation
 from ssl_jax.tasks.run import folder, report
-from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
+from ssl_jax.tasks.run.experiment import Experiment, build_experiment
 from ssl_jax.tasks.run.frozen_encoder import PIXELS
-from ssl_jax.tasks.run.stored import with_frozen_encoder
+from ssl_jax.tasks.run.stored import restored_from, with_frozen_encoder
 from ssl_jax.training import (
   Checkpoints,
   NonFiniteLossError,
@@ -36,6 +38,7 @@ from ssl_jax.training import (
   step,
 )
 from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.inputs import augment, stored_rows
 
 _STOPPING = 'stopping: the steps in progress are finished and saved; a second signal does not wait'
 
@@ -101,7 +104,7 @@ def initial_state(
   experiment: Experiment, stopwatch: Stopwatch, log: Callable[[str], None]
 ) -> TrainState:
   """The state at step 0, on every device."""
-  with stopwatch.phase('compile'), refusals_are_the_users():
+  with stopwatch.phase('compile'), flags_of('method', experiment.method):
     initial = state.create(
       experiment.method,
       experiment.optimizer,
@@ -118,8 +121,8 @@ def restore(
   checkpoints: Checkpoints, initial: TrainState, stopwatch: Stopwatch
 ) -> tuple[TrainState, int] | None:
   """The newest checkpoint whose files match their manifest, and its step; None without any."""
-  with stopwatch.phase('checkpoint'), refusals_are_the_users():
-    return checkpoints.restore(initial)
+  with stopwatch.phase('checkpoint'):
+    return restored_from(checkpoints, initial)
 
 
 class Program(NamedTuple):
@@ -135,14 +138,15 @@ def compile_program(experiment: Experiment, start: TrainState, stopwatch: Stopwa
   config = experiment.config
   with stopwatch.phase('data'):
     same = mesh.replicated(experiment.mesh)
-    images = {name: mesh.put(array, same) for name, array in experiment.stored().items()}
+    rows = stored_rows(experiment.method, experiment.dataset.train)
+    images = {name: mesh.put(array, same) for name, array in rows.items()}
   accumulation = config.optimizer.accumulation_steps
-  with stopwatch.phase('compile'), refusals_are_the_users():
+  with stopwatch.phase('compile'), flags_of('method', experiment.method):
     update = step.make_update(
       experiment.method,
       experiment.optimizer,
       experiment.schedule,
-      experiment.augment,
+      functools.partial(augment, experiment.method, experiment.recipe),
       experiment.mesh,
       accumulation,
     )
@@ -202,7 +206,7 @@ def measure_baselines(run: Run, initial: TrainState, *, resumed: bool) -> Baseli
     if not resumed:
       run.write(0, {f'knn_{name}': value for name, value in knn.items()})
   if run.online.measures_metrics and not resumed:
-    with run.stopwatch.phase('evaluation'), refusals_are_the_users():
+    with run.stopwatch.phase('evaluation'), flags_of('', settings=()):
       values = run.online.metrics(initial)
     run.write(0, values)
   return baselines

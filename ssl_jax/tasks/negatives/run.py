@@ -15,7 +15,7 @@ import numpy as np
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.reporting import (
   Figure,
   Table,
@@ -35,7 +35,6 @@ from ssl_jax.tasks.negatives.study import (
   upper_table,
 )
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.experiment import refusals_are_the_users
 from ssl_jax.tasks.run.report import read_json
 from ssl_jax.tasks.run.stored import StoredRun, open_run
 from ssl_jax.training import mesh as mesh_lib
@@ -139,7 +138,7 @@ def _sweep(config: Config, runs: Sequence[pathlib.Path], log: Callable[[str], No
     run = open_run(dataclasses.replace(config, run_dir=str(path)), log=log)
     studies[path.name], spent = _measure(run, log, own_batch=True)
     timings = {name: timings[name] + spent[name] for name in timings}
-  with refusals_are_the_users():
+  with flags_of(''):
     study = joined(studies)
   return _publish(
     pathlib.Path(config.run_dir) / FOLDER,
@@ -189,12 +188,12 @@ def _measure(
   target = run.path / FOLDER
   target.mkdir(exist_ok=True)
   start = time.perf_counter()
-  with refusals_are_the_users():
+  with flags_of('negatives', settings):
     behind_head = HeadFeatures(run, settings.mean_passes, log)
     features = behind_head.of_views(settings.epochs)
     linear = behind_head.linear_accuracies() if settings.linear else ()
   known = time.perf_counter()
-  with refusals_are_the_users():
+  with flags_of('negatives', settings):
     study = measure(
       features,
       train_labels,

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ssl_jax import analysis, evaluation
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.evaluation import LinearProbeResult, NegativeSampleBounds
 from ssl_jax.reporting import Measured, Probability, Table
 from ssl_jax.tasks.negatives.features import ViewFeatures
@@ -131,7 +132,7 @@ def joined(studies: Mapping[str, Study]) -> Study:
   first = runs[0][1]
   for name, study in runs:
     if not np.array_equal(study.sizes.counts, first.sizes.counts):
-      raise ValueError(f'run_dir: found other test images in {name}, must be those of {runs[0][0]}')
+      raise ArgumentError('run_dir', f'other test images in {name}', f'those of {runs[0][0]}')
   column = lambda field: tuple(getattr(study, field)[0] for _, study in runs)
   return dataclasses.replace(
     first,

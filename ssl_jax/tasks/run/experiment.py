@@ -3,9 +3,8 @@ before training."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -44,30 +43,6 @@ class Experiment:
   order: data.EpochSampler
   total_steps: int
 
-  def augment(self, key: jax.Array, stored: Mapping[str, jax.Array]) -> methods.Batch:
-    """What the method is fed with, of the stored rows of a batch: a function of key and position.
-
-    Args:
-      key: typed PRNG key of the batch.
-      stored: 'images', uint8 [batch, height, width, 3], and 'labels', int32 [batch], if any.
-    """
-    images, local_crops, unaugmented = stored['images'], None, None
-    if self.recipe.local_crops:
-      local_crops = views.apply(self.recipe.local_crops, jax.random.fold_in(key, 1), images)
-    if self.method.needs_unaugmented:
-      unaugmented = views.unaugmented(self.recipe, images)
-    return methods.Batch(
-      views.apply(self.recipe, key, images), local_crops, unaugmented, stored.get('labels')
-    )
-
-  def stored(self) -> dict[str, np.ndarray]:
-    """The training images, and their labels if the method uses them, as `augment` takes rows of."""
-    train = self.dataset.train
-    rows = {'images': train.images}
-    if self.method.needs_labels and train.labels is not None:
-      rows['labels'] = train.labels
-    return rows
-
   @property
   def images_per_step(self) -> int:
     """Images behind one update, each counted once although it enters as several views."""
@@ -81,17 +56,6 @@ class Experiment:
   def steps_of(self, epochs: float) -> int:
     """Optimizer steps in so many epochs, at least 1; 0 for 0."""
     return max(1, round(epochs * self.steps_per_epoch)) if epochs else 0
-
-
-@contextlib.contextmanager
-def refusals_are_the_users(method: methods.Method | None = None) -> Iterator[None]:
-  try:
-    with flags_of('method', method or ()):
-      yield
-  except UsageError:
-    raise
-  except ValueError as error:
-    raise UsageError(str(error)) from error
 
 
 def build_experiment(config: Config, log: Callable[[str], None] = print) -> Experiment:

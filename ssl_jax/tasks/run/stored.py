@@ -11,10 +11,10 @@ import jax
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.methods.dsa import frozen_encoder_run, init_from
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.experiment import Experiment, build_experiment, refusals_are_the_users
+from ssl_jax.tasks.run.experiment import Experiment, build_experiment
 from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
 
@@ -43,16 +43,30 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   path = pathlib.Path(config.run_dir)
   own = _with_flags_of(read_config(path), config)
   experiment = build_experiment(own, log=log)
-  with refusals_are_the_users():
+  with flags_of('method', experiment.method):
     template = state.create(
       experiment.method, experiment.optimizer, own.seed, own.view_size, experiment.mesh
     )
-    kept = Checkpoints(path / folder.CHECKPOINTS, log=log, read_only=True)
-    best = kept.best_step() if config.evaluate.checkpoint == 'best' else None
-    restored = kept.restore(template, best)
+  kept = Checkpoints(path / folder.CHECKPOINTS, log=log, read_only=True)
+  best = kept.best_step() if config.evaluate.checkpoint == 'best' else None
+  restored = restored_from(kept, template, best)
   if restored is None:
     raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
   return StoredRun(path, experiment, *restored)
+
+
+def restored_from(
+  checkpoints: Checkpoints, template: TrainState, step: int | None = None
+) -> tuple[TrainState, int] | None:
+  """As `Checkpoints.restore`.
+
+  Raises:
+    UsageError: the checkpoint holds another state than this version of the library has.
+  """
+  try:
+    return checkpoints.restore(template, step)
+  except ValueError as error:
+    raise UsageError(str(error)) from error
 
 
 def read_config(path: pathlib.Path) -> Config:

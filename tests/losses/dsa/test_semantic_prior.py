@@ -174,7 +174,7 @@ class CalibrationTest(chex.TestCase):
     np.testing.assert_allclose(average, ((2 + 4) / 2 + 1) / 2)
     with self.assertRaisesRegex(ValueError, 'decay: found 1.5, must be from 0 to 1'):
       update_temperature(average, 1.0, decay=1.5)
-    with self.assertRaisesRegex(ValueError, 'current: found None, must be a number'):
+    with self.assertRaisesRegex(ValueError, 'current: found None, must be >= 0'):
       update_temperature(average, None)
 
 
