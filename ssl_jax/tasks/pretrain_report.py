@@ -224,7 +224,7 @@ def next_steps(experiment: Experiment, run_dir: pathlib.Path) -> list[str]:
   return [
     'next',
     f'  evaluate    {program} --task=evaluate --run_dir={run} --protocols={protocols}',
-    f'  own images  {program} --flagfile={config} --data.source=folder:PATH --run_dir=runs/mine',
+    f'  own images  {program} --flagfile={config} --data.source=folder:PATH --run_dir={run}-mine',
     f'  embed       in Python: import ssl_jax; encoder = ssl_jax.load_encoder({str(run_dir)!r})',
     '              features = encoder(images)  # uint8 [n, height, width, 3] to float32 [n, dim]',
   ]

@@ -274,10 +274,10 @@ class CommandTest(chex.TestCase):
       (['-m', 'ssl_jax', 'sweep'], '-m ssl_jax sweep'),
     ):
       done = subprocess.run(
-        [sys.executable, *command, '--jobs=2'], capture_output=True, text=True, check=False
+        [sys.executable, *command, '--help'], capture_output=True, text=True, check=False
       )
-      self.assertEqual(done.returncode, 2, done.stderr)
-      self.assertIn(f'{sys.executable} {shown} --help explains', done.stderr)
+      self.assertEqual(done.returncode, 0, done.stderr)
+      self.assertStartsWith(done.stdout, f'usage: {sys.executable} {shown} FILE ')
 
   def test_a_platform_that_is_not_there(self):
     done = small_runs.finish(small_runs.start(['--devices.platform=tpu']))
