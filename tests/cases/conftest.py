@@ -1,7 +1,7 @@
 """Tests of single faults that users met, each through what they did: flags, a folder, a call.
 
 A fault that is still there is marked `xfail(strict=True)`: mending it fails the test until the mark
-is gone.
+is gone. Where a fault shows in some runs only, the mark is not strict.
 """
 
 import os

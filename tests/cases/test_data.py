@@ -64,11 +64,11 @@ def test_a_png_with_a_long_text_beside_its_pixels_is_read(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='"allowed 1 to 1", but 1 is refused as well')
+@pytest.mark.xfail(strict=True, reason='"must be 1 to 1", but 1 is refused as well')
 def test_the_batch_that_is_allowed_is_allowed(program, write_images):
   write_images('set', 1)
   flags = ('--data.source=folder:set', '--data.batch_size=2', '--protocols=', '--steps=1')
-  assert 'allowed 1 to 1' not in program(*flags, '--run_dir=r').text
+  assert '1 to 1' not in program(*flags, '--run_dir=r').text
 
 
 @pytest.mark.slow

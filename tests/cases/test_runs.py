@@ -110,7 +110,8 @@ def test_a_disk_without_locks_is_used_or_named(tmp_path, monkeypatch, number):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='a traceback of the storage library follows the line')
+# Not strict: whether the storage library prints depends on which of its writes fails.
+@pytest.mark.xfail(reason='a traceback of the storage library follows the line')
 def test_a_disk_without_inodes_ends_in_one_line(program):
   disk = program.folder / 'disk'
   disk.mkdir()
