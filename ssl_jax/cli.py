@@ -78,7 +78,7 @@ def _run(argv: list[str]) -> int:
     if wanted in ('evaluate', 'all'):
       from ssl_jax.tasks.protocols import PROTOCOLS
 
-      print('\nprotocols of --protocols; those with * also of --meters.names')
+      print('\nprotocols of --protocols; those with * also of --online_metrics.names')
       rows = [(f'{name}{" *" if one.online else ""}', one.help) for name, one in PROTOCOLS.items()]
       print('\n'.join(columns(rows)))
     return 0

@@ -4,7 +4,7 @@ The hyper-parameters of a method are declared by the method's own dataclass and 
 `--method.FIELD`.
 """
 
-from ssl_jax.config.evaluation import Evaluate, Knn, Meters, Negatives
+from ssl_jax.config.evaluation import Evaluate, Knn, Negatives, OnlineMetrics
 from ssl_jax.config.flags import UsageError
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.run import (
@@ -33,9 +33,9 @@ __all__ = [
   'Devices',
   'Evaluate',
   'Knn',
-  'Meters',
   'Model',
   'Negatives',
+  'OnlineMetrics',
   'Optimizer',
   'Report',
   'UsageError',

@@ -47,7 +47,7 @@ class Negatives:
     affects_result=False,
     at_least=2,
   )
-  control_batch: int = setting(
+  control_batch_size: int = setting(
     0,
     'fixed batch of the control, with sub-sampled negatives; 0 takes the largest',
     affects_result=False,
@@ -63,7 +63,7 @@ class Negatives:
   epochs: int = setting(
     10, 'passes over the test images, each with fresh views', affects_result=False, at_least=1
   )
-  mean_passes: int = setting(
+  mean_feature_passes: int = setting(
     5,
     'passes of two views each behind the mean feature of an image',
     affects_result=False,
@@ -81,8 +81,8 @@ class Negatives:
 
 
 @dataclasses.dataclass(frozen=True)
-class Meters:
-  """What explains the score while it comes about, of a fixed set of labeled test images."""
+class OnlineMetrics:
+  """Scores logged during training, of a fixed set of labeled test images."""
 
   names: tuple[str, ...] = setting(
     (),
@@ -91,9 +91,9 @@ class Meters:
   )
   every_epochs: float = setting(10.0, 'epochs between measurements', affects_result=False, above=0)
   images: int = setting(
-    1000, 'test images measured, the first so many', affects_result=False, at_least=2
+    1000, 'number of test images measured, the first ones', affects_result=False, at_least=2
   )
-  views: int = setting(4, 'augmented views of each', affects_result=False, at_least=2)
+  views: int = setting(4, 'augmented views of each test image', affects_result=False, at_least=2)
 
   def __post_init__(self) -> None:
     check_settings(self)
@@ -119,10 +119,10 @@ class Evaluate:
   views: int = setting(
     8, 'augmented views an image, where a protocol needs them', affects_result=False, at_least=2
   )
-  view_images: int = setting(
-    1000, 'test images that are seen in so many views', affects_result=False, at_least=2
+  augmented_images: int = setting(
+    1000, 'test images of which so many views are drawn', affects_result=False, at_least=2
   )
-  chunk_rows: int = setting(
+  bank_chunk_rows: int = setting(
     65_536,
     'rows of the bank compared at once; bounds the memory of a search',
     affects_result=False,
@@ -157,21 +157,25 @@ class Evaluate:
   episodes: int = setting(2000, 'number of few-shot episodes', affects_result=False, at_least=2)
   long_tail_rule: str = setting(
     'auto',
-    'many, medium, few: thirds of the classes by size, or over 100, 20 to 100, under 20 images',
+    'many, medium, few classes: thirds by size, or over 100, 20 to 100, under 20 images',
     choices=('auto', 'thirds', 'imagenet_lt'),
     affects_result=False,
   )
-  transfer: str = setting('', 'second data source, for transfer', affects_result=False)
-  persons: str = setting(
-    '', 'query and gallery of persons, npz:PATH or folder:PATH, for retrieval', affects_result=False
+  transfer: str = setting(
+    '', 'second data source, as data.source, for transfer', affects_result=False
   )
-  released_flip: bool = setting(
-    False, "persons: the released code's flip ensemble (legacy)", affects_result=False
+  reid: str = setting(
+    '',
+    'queries and gallery of persons, npz:PATH or folder:PATH; empty takes test images',
+    affects_result=False,
   )
-  restarts: int = setting(
+  reid_flip: bool = setting(
+    False, 'flip ensemble of the released code for re-identification (legacy)', affects_result=False
+  )
+  kmeans_restarts: int = setting(
     10, 'runs of k-means, of which the best counts', affects_result=False, at_least=1
   )
-  rank_batch: int = setting(
+  false_negative_batch_size: int = setting(
     0,
     "batch of the false-negative audit; 0 takes the run's",
     affects_result=False,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from ssl_jax import data, methods, models, views
 from ssl_jax.arguments import ArgumentError, check_settings, setting
-from ssl_jax.config.evaluation import Evaluate, Knn, Meters, Negatives
+from ssl_jax.config.evaluation import Evaluate, Knn, Negatives, OnlineMetrics
 from ssl_jax.config.flags import Parser, flags_of
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.renames import RENAMES
@@ -279,7 +279,7 @@ class Config:
   method: methods.Method = dataclasses.field(default_factory=lambda: methods.create('simclr'))
   optimizer: Optimizer = Optimizer()
   knn: Knn = Knn()
-  meters: Meters = Meters()
+  online_metrics: OnlineMetrics = OnlineMetrics()
   evaluate: Evaluate = Evaluate()
   negatives: Negatives = Negatives()
   checkpoint: Checkpoint = Checkpoint()

@@ -32,11 +32,11 @@ class OnlineEvaluation:
 
   def __init__(self, experiment: Experiment) -> None:
     self._experiment = experiment
-    settings = experiment.config.meters
+    settings = experiment.config.online_metrics
     self._protocols = [PROTOCOLS[name] for name in chosen_protocols(settings.names)]
     if self._protocols and not _is_labeled(experiment.dataset.test):
       raise UsageError(
-        f'--meters.names: found {",".join(settings.names)}, must be empty: '
+        f'--online_metrics.names: found {",".join(settings.names)}, must be empty: '
         'the data has no labeled test images'
       )
 
@@ -77,11 +77,11 @@ class OnlineEvaluation:
     return float(found.top1[0, 0])
 
   def metrics(self, state: TrainState) -> dict[str, float]:
-    """The online scores of the protocols in `--meters.names`, each named `PROTOCOL/SCORE`.
+    """The online scores of the protocols in `--online_metrics.names`, each named `PROTOCOL/SCORE`.
 
-    They are of the first `meters.images` test images, in `meters.views` views each.
+    They are of the first `online_metrics.images` test images, in `online_metrics.views` views each.
     """
-    settings = self._experiment.config.meters
+    settings = self._experiment.config.online_metrics
     context = self._context(state, settings.images, settings.views)
     found: dict[str, float] = {}
     for protocol in self._protocols:
@@ -117,7 +117,7 @@ class OnlineEvaluation:
     if images and dataset.test is not None and images < len(dataset.test):
       dataset = dataclasses.replace(dataset, test=dataset.test.subset(np.arange(images)))
     if views:
-      settings = dataclasses.replace(settings, views=views, view_images=max(images, 2))
+      settings = dataclasses.replace(settings, views=views, augmented_images=max(images, 2))
     return EvalContext(
       TRAINED,
       frozen_encoder.of_state(self._experiment, state),

@@ -250,7 +250,7 @@ class Periods:
     config, steps_of = run.experiment.config, run.experiment.steps_of
     return cls(
       steps_of(config.knn.every_epochs) if run.online.measures_knn else 0,
-      steps_of(config.meters.every_epochs) if run.online.measures_metrics else 0,
+      steps_of(config.online_metrics.every_epochs) if run.online.measures_metrics else 0,
       config.checkpoint.every_steps,
     )
 

@@ -86,7 +86,7 @@ def draw(
     caption = 'Weighted kNN on test images; the dashed lines are its baselines.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
   if any('/' in name for row in rows for name in row):
-    caption = 'Scores of --meters.names, of the same test images each time.'
+    caption = 'Scores of --online_metrics.names, of the same test images each time.'
     yield Figure('Online metrics', caption, figures.protocol_curves(rows))
   yield Figure('What the model sees', *_contact_sheet(experiment), photographic=True)
   labeled = _labels(experiment, shown) is not None

@@ -21,14 +21,14 @@ QUICK = (
   '--knn.k=1,5',
   '--evaluate.probe_epochs=3',
   '--evaluate.views=2',
-  '--evaluate.view_images=16',
+  '--evaluate.augmented_images=16',
   '--evaluate.fractions=0.5',
   '--evaluate.fine_tuning_epochs=1',
   '--evaluate.ways=2',
   '--evaluate.queries=3',
   '--evaluate.episodes=4',
-  '--evaluate.restarts=1',
-  '--evaluate.rank_batch=8',
+  '--evaluate.kmeans_restarts=1',
+  '--evaluate.false_negative_batch_size=8',
 )
 WITHOUT_LABELS = ('spectrum', 'hypersphere')
 
@@ -177,7 +177,7 @@ class FeaturesTest(EvaluateTest):
   def test_chunks_of_the_bank_change_nothing(self):
     self.call('--protocols=knn,knn_euclidean')
     whole = self.numbers()['protocols']
-    self.call('--protocols=knn,knn_euclidean', '--evaluate.chunk_rows=7')
+    self.call('--protocols=knn,knn_euclidean', '--evaluate.bank_chunk_rows=7')
     for name, protocol in self.numbers()['protocols'].items():
       self.assertEqual(protocol['scores'], whole[name]['scores'])
 
@@ -315,7 +315,7 @@ class BadInputTest(EvaluateTest):
 
   def test_settings_that_need_something_else(self):
     self.assertIn('evaluate.transfer', self.fails('--protocols=transfer,knn'))
-    missing = ('--evaluate.transfer=npz:none.npz', '--evaluate.persons=npz:none.npz')
+    missing = ('--evaluate.transfer=npz:none.npz', '--evaluate.reid=npz:none.npz')
     status, _, err = self.call('--protocols=transfer,retrieval,knn', *missing)
     self.assertEqual((status, len(err.strip().splitlines())), (2, 2), err)
     self.assertEqual(set(self.numbers()['protocols']), {'knn'})
@@ -359,10 +359,10 @@ class OnlineMetricsTest(EvaluateTest):
   def test_written_during_training_and_no_part_of_it(self):
     target = self.folder / 'metered'
     flags = (
-      '--meters.names=crowding,spectrum,hypersphere,prototype_bias,bound_chain',
-      '--meters.every_epochs=1',
-      '--meters.images=16',
-      '--meters.views=2',
+      '--online_metrics.names=crowding,spectrum,hypersphere,prototype_bias,bound_chain',
+      '--online_metrics.every_epochs=1',
+      '--online_metrics.images=16',
+      '--online_metrics.views=2',
     )
     self.assertEqual(cli.main(small_runs.arguments(self.images, target, *flags)), 0)
     rows = [json.loads(line) for line in (target / 'metrics.jsonl').read_text().splitlines()]
@@ -391,6 +391,6 @@ class OnlineMetricsTest(EvaluateTest):
   def test_without_labels(self):
     images = small_runs.write_images(self.folder / 'unlabeled.npz', labeled=False)
     self.capfd.readouterr()
-    argv = small_runs.arguments(images, self.folder / 'new', '--meters.names=crowding')
+    argv = small_runs.arguments(images, self.folder / 'new', '--online_metrics.names=crowding')
     self.assertEqual(cli.main(argv), 2)
-    self.assertIn('--meters.names', self.capfd.readouterr().err)
+    self.assertIn('--online_metrics.names', self.capfd.readouterr().err)

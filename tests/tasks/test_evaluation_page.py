@@ -34,4 +34,4 @@ class EvaluationPageTest(chex.TestCase):
 
   def test_online_protocols_are_named(self):
     online = [name for name, protocol in PROTOCOLS.items() if protocol.online]
-    self.assertIn(f'--meters.names={",".join(online)}', PAGE)
+    self.assertIn(f'--online_metrics.names={",".join(online)}', PAGE)

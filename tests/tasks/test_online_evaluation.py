@@ -22,7 +22,7 @@ from tests.tasks import small_runs
 def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp('online')
   images = small_runs.write_images(folder / 'images.npz')
-  flags = ('--knn.k=3,5', '--knn.temperature=0.2,0.07', '--meters.names=spectrum,bias')
+  flags = ('--knn.k=3,5', '--knn.temperature=0.2,0.07', '--online_metrics.names=spectrum,bias')
   parsed = config.parse(small_runs.arguments(images, folder / 'run', *flags))
   experiment = build_experiment(parsed, log=lambda line: None)
   initial = state.create(
@@ -95,7 +95,10 @@ class ProtocolNamesTest(chex.TestCase):
   @parameterized.parameters(
     (['--protocols=knn,linear'], r'^--protocols: found linear, must be .*: knn; others belong to'),
     (['--task=evaluate', '--protocols=liner'], r'^--protocols: found liner, .*; nearest: linear$'),
-    (['--meters.names=knn'], r'^--meters.names: found knn, must be a list of: crowding, '),
+    (
+      ['--online_metrics.names=knn'],
+      r'^--online_metrics.names: found knn, must be a list of: crowding, ',
+    ),
   )
   def test_refused(self, flags, message):
     with self.assertRaisesRegex(UsageError, message):

@@ -173,11 +173,10 @@ def _measure(
       'all test images'
     )
   batches = _batches(config, sizes, marked, 'all test images')
-  control = settings.control_batch or (marked if own_batch else batches[-1])
+  control = settings.control_batch_size or (marked if own_batch else batches[-1])
   if control > sizes.images:
-    raise UsageError(
-      f'--negatives.control_batch: found {control}, must be at most {sizes.images}, the test images'
-    )
+    allowed = f'at most {sizes.images}, the test images'
+    raise UsageError(f'--negatives.control_batch_size: found {control}, must be {allowed}')
   numbers = settings.num_negatives or tuple(b - 1 for b in batches if b < control)
   for number in settings.num_negatives if not own_batch else ():
     if number >= control:
@@ -189,7 +188,7 @@ def _measure(
   target.mkdir(exist_ok=True)
   start = time.perf_counter()
   with flags_of('negatives', settings):
-    behind_head = HeadFeatures(run, settings.mean_passes, log)
+    behind_head = HeadFeatures(run, settings.mean_feature_passes, log)
     features = behind_head.of_views(settings.epochs)
     linear = behind_head.linear_accuracies() if settings.linear else ()
   known = time.perf_counter()
@@ -228,7 +227,7 @@ def _facts(run: StoredRun, study: Study) -> dict[str, Any]:
   return {
     'data': run.experiment.dataset.describe(),
     'temperature': study.bounds[0].temperature,
-    'views behind a mean': 2 * run.experiment.config.negatives.mean_passes,
+    'views behind a mean': 2 * run.experiment.config.negatives.mean_feature_passes,
     'epochs': study.epochs,
   }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ssl_jax import analysis, evaluation
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.protocol import Measurement, Result, higher, plain, protocol, share
@@ -20,14 +21,14 @@ _AUDITED_ANCHORS = 25_600
 @protocol(
   'clustering',
   help='k-means: accuracy, NMI, ARI, silhouette',
-  settings=('evaluate.restarts',),
+  settings=('evaluate.kmeans_restarts',),
 )
 def clustering(context: EvalContext) -> Measurement:
   """k-means with as many clusters as classes, of normalized test features."""
   found = evaluation.clustering(
     np.asarray(context.features('test')[:_MOST_ROWS]),
     context.labels('test')[:_MOST_ROWS],
-    restarts=context.settings.restarts,
+    restarts=context.settings.kmeans_restarts,
     seed=context.seed,
   )
   return Measurement(
@@ -43,14 +44,14 @@ def clustering(context: EvalContext) -> Measurement:
 @protocol(
   'granularity',
   help='k-means with C/2 to 10 C clusters of C classes: homogeneity, completeness',
-  settings=('evaluate.restarts',),
+  settings=('evaluate.kmeans_restarts',),
 )
 def granularity(context: EvalContext) -> Measurement:
   """Under- and over-clustering: from half as many clusters as classes to ten times as many."""
   found = analysis.cluster_granularity(
     np.asarray(context.features('test')[:_MOST_ROWS]),
     context.labels('test')[:_MOST_ROWS],
-    restarts=context.settings.restarts,
+    restarts=context.settings.kmeans_restarts,
     seed=context.seed,
   )
   scores = {}
@@ -83,17 +84,16 @@ def draw_false_negatives(results: Mapping[str, Result]) -> Iterator[Figure]:
 @protocol(
   'false_negatives',
   help='share of the same class by rank of the negative, against the binomial bound',
-  settings=('evaluate.rank_batch',),
+  settings=('evaluate.false_negative_batch_size',),
   draw=draw_false_negatives,
 )
 def false_negatives(context: EvalContext) -> Measurement:
   """P(same class | rank of the negative), two views of test images in batches of the run's size."""
   labels = context.labels('test')
-  wanted = context.settings.rank_batch or context.batch_size
-  if context.settings.rank_batch and wanted > len(labels):
-    raise ValueError(
-      f'evaluate.rank_batch: found {wanted}, must be at most {len(labels)}, the test images'
-    )
+  wanted = context.settings.false_negative_batch_size or context.batch_size
+  if context.settings.false_negative_batch_size and wanted > len(labels):
+    allowed = f'at most {len(labels)}, the test images'
+    raise ArgumentError('evaluate.false_negative_batch_size', wanted, allowed)
   batch = min(wanted, len(labels), _MOST_ROWS)
   if batch < _FEWEST_AUDITED:
     raise ValueError(f'test images: found {batch}, must be at least {_FEWEST_AUDITED}')

@@ -15,7 +15,7 @@ from ssl_jax.tasks.protocols.feature_cache import FeatureCache, fingerprint
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
 # The flags that the augmented views of test images depend on.
-VIEW_SETTINGS = ('evaluate.views', 'evaluate.view_images')
+VIEW_SETTINGS = ('evaluate.views', 'evaluate.augmented_images')
 
 
 class EvalContext:
@@ -105,8 +105,8 @@ class EvalContext:
     return flat.reshape(len(flat), count, -1)
 
   def augmented_features(self) -> np.ndarray:
-    """Of `evaluate.views` views of the first `evaluate.view_images` test images."""
-    return self.view_features('test', self.settings.views, most=self.settings.view_images)
+    """Of `evaluate.views` views of the first `evaluate.augmented_images` test images."""
+    return self.view_features('test', self.settings.views, most=self.settings.augmented_images)
 
   def labeled_views(self) -> tuple[np.ndarray, np.ndarray]:
     """`augmented_features`, and the labels of their images."""

@@ -44,7 +44,7 @@ def knn_grid(
     context.labels('test'),
     ks=ks,
     temperatures=temperatures,
-    bank_chunk_size=context.settings.chunk_rows,
+    bank_chunk_size=context.settings.bank_chunk_rows,
     sharding=mesh_lib.split(mesh) if several else None,
   )
 
@@ -52,7 +52,7 @@ def knn_grid(
 @protocol(
   'knn',
   help='weighted kNN over lists of k and temperature',
-  settings=('knn.k', 'knn.temperature', 'evaluate.chunk_rows'),
+  settings=('knn.k', 'knn.temperature', 'evaluate.bank_chunk_rows'),
 )
 def knn(context: EvalContext) -> Measurement:
   """Weighted kNN (Wu et al., CVPR 2018) for every k and temperature, from one search."""
@@ -69,7 +69,7 @@ def knn(context: EvalContext) -> Measurement:
 @protocol(
   'knn_euclidean',
   help='5-NN by Euclidean distance, majority vote (DSA)',
-  settings=('evaluate.chunk_rows',),
+  settings=('evaluate.bank_chunk_rows',),
 )
 def knn_euclidean(context: EvalContext) -> Measurement:
   """DSA's 5-NN: Euclidean, majority of five, features as they are."""
@@ -78,7 +78,7 @@ def knn_euclidean(context: EvalContext) -> Measurement:
     context.labels('train'),
     context.features('test'),
     k=EUCLIDEAN_K,
-    bank_chunk_size=context.settings.chunk_rows,
+    bank_chunk_size=context.settings.bank_chunk_rows,
   )
   return Measurement({'accuracy': share(np.mean(predictions == context.labels('test')))})
 

@@ -137,7 +137,7 @@ def chosen_protocols(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_protocols(config: Config) -> None:
-  """Requires the names of registered protocols in `--protocols` and `--meters.names`.
+  """Requires the names of registered protocols in `--protocols` and `--online_metrics.names`.
 
   Configurations only hold lists of words, so that they need not import the protocols.
 
@@ -145,7 +145,7 @@ def check_protocols(config: Config) -> None:
     UsageError: a word is no protocol, or none that the task measures.
   """
   online = tuple(name for name, one in PROTOCOLS.items() if one.online)
-  _check_words('meters.names', config.meters.names, online)
+  _check_words('online_metrics.names', config.online_metrics.names, online)
   if config.task == 'pretrain':
     _check_words('protocols', config.protocols, ('knn',), '; others belong to --task=evaluate')
   else:

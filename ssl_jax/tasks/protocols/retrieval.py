@@ -35,13 +35,13 @@ def draw_retrieval(results: Mapping[str, Result]) -> Iterator[Figure]:
 @protocol(
   'retrieval',
   help='rank-1/5/10 and mAP, of persons or of the test images',
-  settings=('evaluate.persons', 'evaluate.released_flip'),
+  settings=('evaluate.reid', 'evaluate.reid_flip'),
   draw=draw_retrieval,
 )
 def retrieval(context: EvalContext) -> Measurement:
-  """Rank-1/5/10 and mAP: of persons with `--evaluate.persons` (SYSU-30k, Market-1501), else each
+  """Rank-1/5/10 and mAP: of persons with `--evaluate.reid` (SYSU-30k, Market-1501), else each
   test image asks for the others of its class."""
-  return _persons(context) if context.settings.persons else _test_images(context)
+  return _persons(context) if context.settings.reid else _test_images(context)
 
 
 def _test_images(context: EvalContext) -> Measurement:
@@ -72,8 +72,8 @@ def _without(row: np.ndarray, own: int) -> np.ndarray:
 
 
 def _persons(context: EvalContext) -> Measurement:
-  persons = _read_persons(context.settings.persons)
-  released = context.settings.released_flip
+  persons = _read_persons(context.settings.reid)
+  released = context.settings.reid_flip
 
   def embed(images: np.ndarray, name: str) -> np.ndarray:
     mirrored = data.ArraySource(np.ascontiguousarray(images[:, :, ::-1]))

@@ -16,7 +16,7 @@ from ssl_jax.tasks.negatives import class_counts
 from tests.tasks import small_runs
 
 TASK = '--task=negatives'
-QUICK = ('--negatives.mean_passes=1', '--negatives.epochs=2', '--negatives.batch_sizes=4,8')
+QUICK = ('--negatives.mean_feature_passes=1', '--negatives.epochs=2', '--negatives.batch_sizes=4,8')
 
 
 class TaskTest(chex.TestCase):
@@ -187,8 +187,8 @@ class StudyTest(TaskTest):
       (('--negatives.batch_sizes=17',), '--negatives.batch_sizes: found 17, must be at most 16'),
       (('--negatives.num_negatives=8',), 'found 8, must be below 8, the control'),
       (
-        ('--negatives.control_batch=20',),
-        '--negatives.control_batch: found 20, must be at most 16',
+        ('--negatives.control_batch_size=20',),
+        '--negatives.control_batch_size: found 20, must be at most 16',
       ),
       (('--class_counts=3x4',), '--class_counts: found 3x4 and a run in'),
     ):
