@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -38,12 +39,11 @@ def images() -> np.ndarray:
 
 @dataclasses.dataclass
 class Tiny:
-  """The compiled parts of a tiny run."""
+  """The parts of a tiny run; the step is compiled where it is first used."""
 
   method: methods.Method
   update: object
-  train_step: object
-  init_metrics: object
+  compiled: Callable
   state: state.TrainState
   pixels: dict[str, jax.Array]
   order: data.EpochSampler
@@ -51,6 +51,14 @@ class Tiny:
   accumulation: int
   steps_per_call: int
   traces: list[int]
+
+  @property
+  def train_step(self):
+    return self.compiled()[0]
+
+  @property
+  def init_metrics(self):
+    return self.compiled()[1]
 
   def sync_points(self, total, start=None, **plan):
     """Runs to step `total`."""
@@ -137,15 +145,15 @@ def _compiled(
     traces.append(1)
     return inner(*arguments)
 
-  compiled, fresh = step.compile_step(
-    update, start, resident, on, (steps_per_call, accumulation, batch)
-  )
+  @functools.cache
+  def compiled():
+    return step.compile_step(update, start, resident, on, (steps_per_call, accumulation, batch))
+
   order = data.EpochSampler(seed=0, length=IMAGES, batch_size=batch)
   return Tiny(
     method,
     inner,
     compiled,
-    fresh,
     host(start),
     resident,
     order,
