@@ -43,14 +43,15 @@ class DeviceCountTest(chex.TestCase):
   def test_losses_and_parameters_do_not_depend_on_it(self, name, devices):
     assert_same_run(tiny_run.build(name, devices=devices).train(STEPS), reference(name))
 
-  @pytest.mark.slow
+  # Below `parameterized`, which drops the marks above it.
   @parameterized.product(name=METHODS, devices=(2, 4, 8))
+  @pytest.mark.slow
   def test_nor_with_color_jitter(self, name, devices):
     found = tiny_run.build(name, devices=devices, recipe='cifar_simclr').train(STEPS)
     assert_same_run(found, reference(name, recipe='cifar_simclr'))
 
-  @pytest.mark.slow
   @parameterized.parameters(('simclr', 8), ('byol', 2))
+  @pytest.mark.slow
   def test_nor_with_convolutions(self, name, devices):
     found = tiny_run.build(name, devices=devices, **CONVOLUTIONS).train(STEPS)
     # Batch norm over few pixels multiplies the rounding of float32.
