@@ -29,19 +29,70 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from benchmarks.loss_cases import CASES, Inputs, inputs_like, random_inputs, versions
-from ssl_jax import reporting
+from ssl_jax import losses, reporting
+from tests.losses.cases import Batch, measured
 
 LONG = 60.0
 WAYS = ('shard_map', 'jit')
+TEMPERATURE = 0.5
+CASES = measured()
 
 
-def compile_gradient(call: Callable[[Inputs], Any], like: Inputs) -> Any:
+def plain_nt_xent(view1: jax.Array, view2: jax.Array) -> tuple[jax.Array, None]:
+  """NT-Xent as it is usually written: one matrix product, autodiff for the rest."""
+  z = jnp.concatenate([view1, view2])
+  z = z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+  logits = z @ z.T / TEMPERATURE
+  logits = jnp.where(jnp.eye(z.shape[0], dtype=bool), -jnp.inf, logits)
+  positives = jnp.sum(z * jnp.roll(z, view1.shape[0], axis=0), axis=-1) / TEMPERATURE
+  return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - positives), None
+
+
+def optax_nt_xent(view1: jax.Array, view2: jax.Array) -> tuple[jax.Array, None]:
+  labels = jnp.tile(jnp.arange(view1.shape[0]), 2)
+  return optax.losses.ntxent(jnp.concatenate([view1, view2]), labels, TEMPERATURE), None
+
+
+def versions(block_size: int) -> dict[str, Callable[..., Any]]:
+  """The ways to compute NT-Xent of two views."""
+  ours = functools.partial(losses.nt_xent, temperature=TEMPERATURE)
+  return {
+    'whole': ours,
+    'blocked': functools.partial(ours, block_size=block_size),
+    'plain': plain_nt_xent,
+    'optax': optax_nt_xent,
+  }
+
+
+def inputs_like(batch: int, dim: int, dtype: str) -> Batch:
+  rows = jax.ShapeDtypeStruct((batch, dim), dtype)
+  labels, weights = (jax.ShapeDtypeStruct((batch,), kind) for kind in ('int32', 'float32'))
+  return Batch(rows, rows, rows, rows, labels, weights)
+
+
+def random_inputs(batch: int, dim: int, dtype: str) -> Batch:
+  """Two views that are alike, as those of a trained encoder, and ten classes."""
+  generator = np.random.default_rng(0)
+  image, noise1, noise2, other = generator.normal(size=(4, batch, dim))
+  return Batch(
+    view1=jnp.asarray(image + noise1, dtype),
+    view2=jnp.asarray(image + noise2, dtype),
+    target1=jnp.asarray(other, dtype),
+    target2=jnp.asarray(other, dtype),
+    labels=jnp.asarray(generator.integers(0, 10, batch), jnp.int32),
+    weights=jnp.asarray(generator.uniform(0.5, 2, batch), jnp.float32),
+  )
+
+
+def compile_gradient(call: Callable[[Batch], Any], like: Batch) -> Any:
   """The compiled value and gradient of a loss, with its metrics; nothing is allocated."""
 
-  def loss(view1: Any, view2: Any, rest: Inputs) -> Any:
+  def loss(view1: Any, view2: Any, rest: Batch) -> Any:
     return call(rest._replace(view1=view1, view2=view2))
 
   gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
@@ -126,7 +177,8 @@ def measure_case(name: str, options: Any) -> dict[str, Any]:
     'blocked': functools.partial(case.call, block_size=options.block_size),
   }
   rows = measure(calls, (batch, options.dim, options.dtype), options)
-  matrix_mib = case.elements(batch, options.dim) * 4 / 2**20
+  assert case.matrix is not None
+  matrix_mib = case.matrix.elements(batch, options.dim) * 4 / 2**20
   for row in rows.values():
     row['matrices'] = round(row['temporary_mib'] / matrix_mib, 2)
   return {'loss': name, 'batch': batch, 'matrix_mib': matrix_mib, **rows}
@@ -145,7 +197,7 @@ def compile_on_devices(
   )
   axis = {'axis_name': 'data'} if way == 'shard_map' else {}
 
-  def gradient(x: Inputs) -> Any:
+  def gradient(x: Batch) -> Any:
     def loss(view1: Any, view2: Any) -> Any:
       inputs = x._replace(view1=view1, view2=view2)
       return CASES[name].call(inputs, block_size=block_size, **axis)

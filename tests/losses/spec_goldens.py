@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl.testing import parameterized
+
+from tests.losses.precision import by_precision
 
 VIEW1 = np.array([[1.0, 0, 0], [0, 2, 0], [1, 1, 1]])
 VIEW2 = np.array([[2.0, 1, 0], [0, 1, 1], [1, 0, 2]])
@@ -116,7 +117,7 @@ POSITIVE_COSINE, NEGATIVE_COSINES = 0.9, (0.1, -0.3, 0.5)
 K_NEGATIVES = 0.55500140683611655571
 
 TOLERANCES = {np.float64: 1e-12, np.float32: 2e-6}
-every_way = parameterized.product(dtype=(np.float64, np.float32), block_size=(None, 4))
+every_way = by_precision(dtype=(np.float64, np.float32), block_size=(None, 4))
 
 
 def evaluate(function: Any, dtype: Any, *arrays: Any, **options: Any) -> Any:

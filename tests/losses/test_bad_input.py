@@ -24,17 +24,6 @@ from tests.losses.cases import Batch, all_cases
 CASES = all_cases()
 
 NO_CHECKS = {'l2_normalize': 'takes any float array'}
-# Calls in which nothing is compared with other images, so that one will do.
-ONE_IMAGE_SUFFICES = {
-  'alignment',
-  'alignment_exponent_1',
-  'cosine_regression',
-  'feature_cross_entropy',
-  'feature_uniformity',
-  'info_nce_queue',
-  'negative_cosine',
-  'similarity_clustering',
-}
 WITHOUT_A_BATCH = {
   'cosine_temperature',
   'fade_weight',
@@ -156,7 +145,7 @@ class BadInputTest(chex.TestCase):
 
   @named(name for name in CALLS if functions_in(name)[0] in LOSSES - WITHOUT_A_BATCH)
   def test_one_image(self, name):
-    if name in ONE_IMAGE_SUFFICES:
+    if name in CASES and CASES[name].one_image:
       loss, _ = jax.eval_shape(CALLS[name], batch_of(1))
       self.assertEqual(loss.shape, ())
     else:

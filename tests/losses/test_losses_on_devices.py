@@ -5,15 +5,18 @@ import functools
 import chex
 import jax
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from tests.losses import tiny_encoder, ways
-from tests.losses.cases import themes
+from tests.losses.cases import representatives, themes
 from tests.losses.tiny_encoder import WHOLE
 
-THEMES = themes()
+ALL = themes()
+GROUPS = {**ALL, 'representatives': representatives()}
 # The way, the devices, and the block sizes, where a block may be less than a device's rows, as many
 # or more, and need not divide them. Compiling takes all the time: not every size with every way.
+# `pmap` is `jit` of an unchecked `shard_map`, so it runs on one number of devices.
 SETTINGS = {
   'jit_1': (ways.sharded_jit, 1, (WHOLE,)),
   'jit_2': (ways.sharded_jit, 2, (WHOLE, 12)),
@@ -25,17 +28,14 @@ SETTINGS = {
   'shard_map_8': (ways.shard_map, 8, (WHOLE, 8)),
   'unchecked_shard_map_2': (ways.unchecked_shard_map, 2, (WHOLE,)),
   'unchecked_shard_map_4': (ways.unchecked_shard_map, 4, (8,)),
-  'pmap_1': (ways.pmap, 1, (WHOLE,)),
   'pmap_2': (ways.pmap, 2, (WHOLE, 8)),
-  'pmap_4': (ways.pmap, 4, (WHOLE,)),
-  'pmap_8': (ways.pmap, 8, (WHOLE,)),
 }
 
 
-def _results(theme, blocks, run):
+def _results(group, blocks, run):
   def function(parameters, inputs, axis_name=None):
     return tiny_encoder.every_result(
-      THEMES[theme], parameters, inputs, blocks=blocks, axis_name=axis_name
+      GROUPS[group], parameters, inputs, blocks=blocks, axis_name=axis_name
     )
 
   with jax.enable_x64(True):
@@ -45,8 +45,8 @@ def _results(theme, blocks, run):
 
 
 @functools.cache
-def _on_one_device(theme):
-  return _results(theme, (WHOLE,), ways.one_device)
+def _on_one_device(group):
+  return _results(group, (WHOLE,), ways.one_device)
 
 
 def _assert_close(found, expected):
@@ -60,12 +60,20 @@ class DevicesTest(chex.TestCase):
     super().setUp()
     chex.assert_devices_available(8, 'cpu')
 
+  @parameterized.parameters('jit_8', 'shard_map_8')
+  def test_representatives_with(self, setting):
+    self.check('representatives', *SETTINGS[setting])
+
   @parameterized.named_parameters(
-    (f'{setting}_{theme}', theme, *SETTINGS[setting]) for setting in SETTINGS for theme in THEMES
+    (f'{setting}_{theme}', theme, *SETTINGS[setting]) for setting in SETTINGS for theme in ALL
   )
+  @pytest.mark.slow
   def test_with_(self, theme, way, num_devices, blocks):
-    expected = _on_one_device(theme)
-    found = _results(theme, blocks, functools.partial(way, mesh=ways.make_mesh(num_devices)))
+    self.check(theme, way, num_devices, blocks)
+
+  def check(self, group, way, num_devices, blocks):
+    expected = _on_one_device(group)
+    found = _results(group, blocks, functools.partial(way, mesh=ways.make_mesh(num_devices)))
     self.assertEqual({name for name, _ in expected}, {name for name, _ in found})
     for (name, block_size), result in found.items():
       with self.subTest(case=name, block_size=block_size):

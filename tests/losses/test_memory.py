@@ -9,11 +9,13 @@ import inspect
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 from absl.testing import parameterized
 
 from benchmarks import losses as benchmark
-from benchmarks.loss_cases import CASES, NUM_DRAWN, inputs_like
+from benchmarks.losses import CASES, inputs_like
 from ssl_jax import losses
+from tests.losses.cases.contrastive import NUM_DRAWN
 
 MIB = 2**20
 DIM = 128
@@ -32,7 +34,7 @@ WAYS = (
 
 
 def matrix_mib(name, batch):
-  return CASES[name].elements(batch, DIM) * 4 / MIB
+  return CASES[name].matrix.elements(batch, DIM) * 4 / MIB
 
 
 @functools.cache
@@ -57,7 +59,9 @@ class EveryLossTest(chex.TestCase):
       and 'block_size' in inspect.signature(function).parameters
     }
     measured = {name.split(',')[0] for name in CASES}
-    self.assertEqual(with_blocks, measured | OTHERS, 'add it to CASES of benchmarks/loss_cases.py')
+    self.assertEqual(
+      with_blocks, measured | OTHERS, 'give a case of it a matrix, in tests/losses/cases'
+    )
 
   @parameterized.named_parameters(zip(CASES, CASES, strict=True))
   def test_whole_(self, name):
@@ -72,8 +76,9 @@ class EveryLossTest(chex.TestCase):
     """In blocks a small part of the matrix, of which all was there in the whole loss."""
     self.assertLess(gradient_mib(name, 8192, 512), matrix_mib(name, 8192) / 4)
 
-  @parameterized.named_parameters(zip(WAYS, WAYS, strict=True))
-  def test_twice_the_batch_of_(self, name):
+  @parameterized.parameters(*WAYS)
+  @pytest.mark.slow
+  def test_twice_the_batch_of(self, name):
     """Linear in the batch: the matrix would grow fourfold."""
     small, large = (gradient_mib(name, batch, 512) for batch in (4096, 8192))
     self.assertLess(large, 2.2 * small)
@@ -83,6 +88,7 @@ class NtXentTest(chex.TestCase):
   def test_at_32768_embeddings(self):
     self.assertLess(gradient_mib('nt_xent', 16384, 1024), 225)
 
+  @pytest.mark.slow
   def test_grows_linearly(self):
     at = {batch: gradient_mib('nt_xent', batch, 1024) for batch in (4096, 8192, 16384, 32768)}
     slope = (at[32768] - at[16384]) / 16384
@@ -90,6 +96,7 @@ class NtXentTest(chex.TestCase):
     # Where a tile still counts for something, the slope is less: from there on it is constant.
     self.assertAlmostEqual((at[8192] - at[4096]) / 4096 / slope, 1, delta=0.15)
 
+  @pytest.mark.slow
   def test_at_131072_embeddings(self):
     # Their matrix has 64 GiB, and the views 64 MiB.
     self.assertLess(gradient_mib('nt_xent', 65536, 1024), 768)

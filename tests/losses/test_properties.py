@@ -72,13 +72,17 @@ def _program(names, block_size, temperature):
 
 
 def evaluate(name, batch, *, block_size=None, temperature=None):
-  """Loss, metrics, and gradients by field of the batch; compiled with the others of its theme."""
+  """Loss, metrics, and gradients by field of the batch.
+
+  The case is compiled with the others of its theme that run in the same tier.
+  """
   size = len(batch.labels)
   (theme,) = (cases for cases in THEMES.values() if name in cases)
   together = tuple(
     key
     for key, case in theme.items()
-    if (size == SIZE or size == case.minimum)
+    if case.representative == CASES[name].representative
+    and (size == SIZE or size == case.minimum)
     and (block_size is None or case.blocks)
     and (temperature is None or temperatures(case))
   )

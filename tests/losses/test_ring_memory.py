@@ -6,11 +6,13 @@ import re
 
 import chex
 import jax
+import pytest
 from absl.testing import parameterized
 
 from benchmarks import losses as benchmark
-from benchmarks.loss_cases import CASES, NUM_DRAWN, inputs_like
+from benchmarks.losses import CASES, inputs_like
 from tests.losses import ways
+from tests.losses.cases.contrastive import NUM_DRAWN
 
 DEVICES = (1, 2, 4, 8)
 BATCH, DIM, BLOCK_SIZE = 8192, 128, 512
@@ -40,18 +42,27 @@ class RingMemoryTest(chex.TestCase):
     chex.assert_devices_available(8, 'cpu')
 
   @parameterized.parameters(*benchmark.WAYS)
+  @pytest.mark.slow
   def test_a_device_needs_less_the_more_there_are(self, way):
     found = [device_mib(way, 'nt_xent', num_devices) for num_devices in DEVICES]
     for fewer, more in itertools.pairwise(found):
       self.assertLess(more, 0.8 * fewer)
     self.assertLess(found[-1], found[0] / 4)
 
+  @pytest.mark.slow
   def test_at_131072_embeddings(self):
     one, eight = (device_mib('shard_map', 'nt_xent', n, batch=65536) for n in (1, 8))
     self.assertLess(eight, one / 6)
 
+  def test_blocks_are_passed_on_and_never_gathered(self):
+    self.check_ring('nt_xent')
+
   @parameterized.parameters(*ON_A_RING)
-  def test_blocks_are_passed_on_and_never_gathered(self, name):
+  @pytest.mark.slow
+  def test_blocks_are_passed_on_and_never_gathered_by(self, name):
+    self.check_ring(name)
+
+  def check_ring(self, name):
     text = compiled_on('shard_map', name, 8).as_text()
     self.assertRegex(text, r'\bcollective-permute(-start)?\(')
     self.assertNotRegex(text, r'\ball-gather(-start)?\(')

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -95,6 +96,7 @@ class TransformationTest(chex.TestCase):
     chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
 
   @parameterized.product(name=('nt_xent', 'triplet'), block_size=(None, 4))
+  @pytest.mark.slow
   def test_vmap_scan_and_checkpoint(self, name, block_size):
     loss = functools.partial(LOSSES[name], block_size=block_size)
     gradient = jax.grad(lambda a, b: loss(a, b)[0])

@@ -4,17 +4,21 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ssl_jax import methods
 from tests.methods import tiny
 
-NAMES = tiny.NAMES
+
+def by_name(names):
+  """A test for each method, with the method at the end of its name."""
+  return parameterized.named_parameters(zip(names, names, strict=True))
 
 
 class EveryMethodTest(chex.TestCase):
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_init(self, name):
     method = tiny.method(name, 'float32')
     drawn = method.init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
@@ -35,7 +39,7 @@ class EveryMethodTest(chex.TestCase):
     buffers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(drawn)]
     assert len(set(buffers)) == len(buffers)
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_loss_is_float32_and_keeps_the_structure_of_the_state(self, name):
     method = tiny.method(name, 'bfloat16', tiny.resnet)
     images = jnp.zeros((2, 8, 8, 3))
@@ -46,6 +50,7 @@ class EveryMethodTest(chex.TestCase):
     views = jax.tree.map(like, tiny.batch())
     key = jax.eval_shape(lambda: jax.random.key(0))
     loss, (new, metrics) = jax.eval_shape(method.loss, drawn, views, 0, key)
+    assert type(method).loss is methods.Method.loss  # `embed`, then `loss_from_embeddings`
     for scalar in (loss, *metrics.values()):
       assert scalar.shape == () and scalar.dtype == jnp.float32
     assert {'positive_similarity', 'embedding_std'} <= set(metrics)
@@ -55,7 +60,7 @@ class EveryMethodTest(chex.TestCase):
     features = jax.eval_shape(method.features, drawn, images)
     assert features.shape == (2, method.encoder.out_features) and features.dtype == jnp.float32
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_gradient_reaches_every_network_and_never_the_target(self, name):
     with jax.enable_x64(True):
       _, (by_params, by_target) = tiny.value_and_grads(name, tiny.batch())
@@ -65,7 +70,7 @@ class EveryMethodTest(chex.TestCase):
       assert max(norms) > 1e-6, network
     chex.assert_trees_all_equal(by_target, jax.tree.map(jnp.zeros_like, by_target))
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_learns_a_fixed_batch(self, name):
     views, params, losses = tiny.batch(), tiny.variables(name)['params'], []
     with jax.enable_x64(True):
@@ -75,8 +80,16 @@ class EveryMethodTest(chex.TestCase):
         losses.append(float(loss))
     assert losses[5] < losses[0] - 1e-2, losses
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.REPRESENTATIVES)
   def test_loss_is_that_of_the_embeddings(self, name):
+    self.check_loss_is_that_of_the_embeddings(name)
+
+  @by_name(tiny.OTHERS)
+  @pytest.mark.slow
+  def test_loss_is_that_of_the_embeddings_of_others(self, name):
+    self.check_loss_is_that_of_the_embeddings(name)
+
+  def check_loss_is_that_of_the_embeddings(self, name):
     method, state = tiny.method(name), tiny.variables(name)
     with jax.enable_x64(True):
       (loss, (new, metrics)), _ = tiny.value_and_grads(name, tiny.batch())
@@ -89,8 +102,16 @@ class EveryMethodTest(chex.TestCase):
       chex.assert_trees_all_close((loss, metrics), (expected, parts), rtol=1e-10)
       chex.assert_trees_all_close(new_state, new, rtol=1e-10)
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.REPRESENTATIVES)
   def test_devices_change_nothing(self, name):
+    self.check_devices_change_nothing(name)
+
+  @by_name(tiny.OTHERS)
+  @pytest.mark.slow
+  def test_devices_change_nothing_of_others(self, name):
+    self.check_devices_change_nothing(name)
+
+  def check_devices_change_nothing(self, name):
     chex.assert_devices_available(8, 'cpu')
     mesh = jax.make_mesh((4,), ('data',), (AxisType.Auto,), devices=jax.devices()[:4])
     with jax.enable_x64(True):
@@ -104,26 +125,26 @@ class EveryMethodTest(chex.TestCase):
         jax.device_get(found), jax.device_get(expected), rtol=1e-8, atol=1e-11
       )
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_features_are_the_encoder_in_evaluation(self, name):
     method, state, images = tiny.method(name), tiny.variables(name), tiny.views()[:3, 0]
     with jax.enable_x64(True):
       one_by_one = [method.features(state, images[i : i + 1])[0] for i in range(3)]
       np.testing.assert_allclose(method.features(state, images), one_by_one, rtol=1e-10)
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_is_hashable_and_compares_by_value(self, name):
     assert hash(tiny.method(name)) == hash(tiny.method(name))
     assert tiny.method(name) == tiny.method(name) != tiny.method(name, 'float32')
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_refuses_other_views(self, name):
     with self.assertRaisesRegex(ValueError, r'views: found shape \(8, 3, 8, 8, 3\)'):
       tiny.method(name).embed(
         tiny.variables(name), jnp.zeros((8, 3, 8, 8, 3)), 0, jax.random.key(0)
       )
 
-  @parameterized.parameters(*NAMES)
+  @by_name(tiny.NAMES)
   def test_refuses_to_run_before_setup(self, name):
     with self.assertRaisesRegex(ValueError, 'encoder: found None, must be set by setup'):
       methods.create(name).init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))

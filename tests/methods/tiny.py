@@ -11,31 +11,35 @@ from ssl_jax import methods, models
 
 BATCH, SIZE = 8, 8
 TOTAL_STEPS = 100
-_PREDICTING = {'projector_hidden': 10, 'projector_out': 6, 'predictor_hidden': 12}
-# As small as heads can be, by method; one with a regularizer has the heads of its host.
-HEADS = {
-  'simclr': {'projector_out': 6},
-  'dcl': {'projector_out': 6},
-  'balanced': {'projector_out': 6, 'repel_weight': 0.7},
-  'instance_discrimination': {'projector_out': 6, 'num_negatives': 5},
-  'moco_v2': {'projector_hidden': 10, 'projector_out': 6, 'queue_size': 20},
-  'moco_v3': _PREDICTING,
-  'nnclr': {**_PREDICTING, 'queue_size': 20},
-  'byol': _PREDICTING,
-  'simsiam': {**_PREDICTING, 'projector_layers': 2},
-  'truncated_triplet': {**_PREDICTING, 'rank_high': 4},
-  'iccl': {**_PREDICTING, 'projector_layers': 2, 'predictor_layers': 2, 'fade_start': 0.0},
-  'barlow_twins': {'projector_layers': 2, 'projector_hidden': 10, 'projector_out': 6},
-  'vicreg': {'projector_layers': 2, 'projector_hidden': 10, 'projector_out': 6},
-  'swav': {'projector_hidden': 10, 'projector_out': 6, 'num_prototypes': 5, 'epsilon': 0.3},
-  'supcon': {'projector_out': 6},
-  'supervised': {},
+# Sizes, by field; those that a method has no field for are left out.
+SMALL = {
+  'projector_hidden': 10,
+  'projector_out': 6,
+  'predictor_hidden': 12,
+  'queue_size': 20,
+  'num_prototypes': 5,
+  'dsa_group_size': 4,
+  'dsa_neighbors': 2,
+}
+# What else must change for a batch of 8, by base method; shallower heads compile faster.
+CHANGED = {
+  'balanced': {'repel_weight': 0.7},
+  'instance_discrimination': {'num_negatives': 5},
+  'simsiam': {'projector_layers': 2},
+  'truncated_triplet': {'rank_high': 4},
+  'iccl': {'projector_layers': 2, 'fade_start': 0.0},
+  'barlow_twins': {'projector_layers': 2},
+  'vicreg': {'projector_layers': 2},
+  'swav': {'epsilon': 0.3},
 }
 CLASS_COUNTS = (4, 4)
-# Every method, and the adjuster on a host of each kind: it is the same code on all others.
-HOSTED = ('simclr+dsa', 'byol+dsa', 'simsiam+dsa', 'swav+dsa')
-NAMES = tuple(name for name in methods.names() if '+' not in name or name in HOSTED)
-
+# Every method, and DSA on a base method of each kind: it is the same code on all others.
+WITH_DSA = ('simclr+dsa', 'byol+dsa', 'simsiam+dsa', 'swav+dsa')
+NAMES = tuple(name for name in methods.names() if '+' not in name or name in WITH_DSA)
+# One of each code path: projections compared with each other, a moving average, a queue, a state
+# with axes of its own, prototypes, and DSA. The large tier has the others.
+REPRESENTATIVES = ('simclr', 'byol', 'moco_v2', 'iccl', 'swav', 'simclr+dsa')
+OTHERS = tuple(name for name in NAMES if name not in REPRESENTATIVES)
 
 # Settings that change what a method keeps in its state, as `METHOD, WHAT DIFFERS`.
 FORMS = {
@@ -50,9 +54,10 @@ FORMS = {
 
 def heads(name: str) -> dict[str, object]:
   """Hyper-parameters with which a method, or a form of one, is small."""
-  host, _, regularizer = name.partition(',')[0].partition('+')
-  adjuster = {'dsa_group_size': 4, 'dsa_neighbors': 2} if regularizer else {}
-  return {**HEADS[host], **adjuster, **FORMS.get(name, {})}
+  method = name.partition(',')[0]
+  fields = {field.name for field in dataclasses.fields(methods.get(method))}
+  small = {field: value for field, value in SMALL.items() if field in fields}
+  return {**small, **CHANGED.get(method.partition('+')[0], {}), **FORMS.get(name, {})}
 
 
 @dataclasses.dataclass(frozen=True)

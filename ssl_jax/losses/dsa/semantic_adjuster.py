@@ -41,7 +41,7 @@ def semantic_adjuster(
   prior temperature of the others makes nearly all pairs repel.
 
   >>> import jax
-  >>> from ssl_jax.losses.arranging_module import init_arranging
+  >>> from ssl_jax.losses.dsa.arranging_module import init_arranging
   >>> key = jax.random.key(0)
   >>> views, priors = jax.random.normal(key, (2, 2, 32, 8))
   >>> params = init_arranging(key, dim=8)

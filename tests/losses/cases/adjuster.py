@@ -9,13 +9,18 @@ import numpy as np
 
 from ssl_jax.losses.dsa.anchor_scores import anchor_scores
 from ssl_jax.losses.dsa.arranging_loss import arranging_loss, prior_regularizer
-from ssl_jax.losses.dsa.arranging_module import arranging_matrix, released_arranging_matrix
+from ssl_jax.losses.dsa.arranging_module import (
+  arranging_matrix,
+  init_arranging,
+  released_arranging_matrix,
+)
 from ssl_jax.losses.dsa.semantic_adjuster import semantic_adjuster
 from ssl_jax.losses.dsa.semantic_prior import prior_similarity
 from ssl_jax.losses.dsa.settings import PRESETS
-from tests.losses.cases import Batch, Case, Result
+from tests.losses.cases import Batch, Case, Matrix, Result
 
 HIDDEN = 5
+GROUP = 256  # images of a group at full size
 # Shares, which change in steps where rounding decides.
 SHARES = ('matrix_above_half', 'prior_above_half')
 
@@ -90,6 +95,17 @@ def adjuster(batch: Batch, *, preset: str, own_columns: bool = True, **options) 
   )
 
 
+def full_size(batch: Batch, **options) -> Result:
+  params = init_arranging(jax.random.key(0), batch.view1.shape[1])
+  views, priors = (batch.view1, batch.view2), (batch.target1, batch.target1)
+  return semantic_adjuster(params, views, None, priors, batch.target1, group_size=GROUP, **options)
+
+
+def hidden_units(batch: int, dim: int) -> int:
+  """A hidden layer as wide as the embedding, for all pairs of a group and of views."""
+  return 4 * batch * GROUP * dim
+
+
 def case(call, name: str, *others: str, **fields) -> Case:
   return Case(call, names=(name, *others), **fields)
 
@@ -135,5 +151,7 @@ CASES: dict[str, Case] = {
     'semantic_adjuster',
     permutable=False,
     minimum=8,
+    representative=True,
+    matrix=Matrix(hidden_units, f'semantic_adjuster, groups of {GROUP}', full_size),
   ),
 }

@@ -59,18 +59,25 @@ def _uniformity(batch: Batch, **options: Any) -> Result:
 
 CASES: dict[str, Case] = {
   'similarity_clustering': Case(
-    _faded, ('similarity_clustering', 'fade_weight', 'softmax_assignments'), stopped=STOPPED
+    _faded,
+    ('similarity_clustering', 'fade_weight', 'softmax_assignments'),
+    stopped=STOPPED,
+    one_image=True,
   ),
   'similarity_clustering_imagenette': Case(
     _imagenette,
     ('similarity_clustering', 'fit_pca', 'project'),
     stopped=STOPPED,
+    representative=True,
   ),
   'similarity_clustering_without_partition': Case(
     _without_partition, ('similarity_clustering',), stopped=STOPPED
   ),
   'similarity_clustering_sinkhorn': Case(
-    _sinkhorn, ('similarity_clustering', 'sinkhorn_assignments'), stopped=STOPPED
+    _sinkhorn,
+    ('similarity_clustering', 'sinkhorn_assignments'),
+    stopped=STOPPED,
+    representative=True,
   ),
   'similarity_clustering_centered': Case(
     _centered,
@@ -79,6 +86,8 @@ CASES: dict[str, Case] = {
     stopped=STOPPED,
     smooth=False,  # the gradient of the uniformity is scaled: that is not the derivative
   ),
-  'feature_cross_entropy': Case(_cross_entropy, ('feature_cross_entropy',), stopped=('target2',)),
-  'feature_uniformity': Case(_uniformity, ('feature_uniformity',)),
+  'feature_cross_entropy': Case(
+    _cross_entropy, ('feature_cross_entropy',), stopped=('target2',), one_image=True
+  ),
+  'feature_uniformity': Case(_uniformity, ('feature_uniformity',), one_image=True),
 }

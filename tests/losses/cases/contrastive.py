@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ssl_jax import losses
-from tests.losses.cases import Batch, Case
+from tests.losses.cases import Batch, Case, Matrix, one_against_two_views, one_view, two_views
 
 # In eighths, which no float dtype rounds.
 QUEUE = np.round(8 * np.random.default_rng(7).normal(size=(10, 6))) / 8
@@ -48,15 +48,43 @@ def _sampled(**chosen: Any) -> Callable[..., Any]:
   return call
 
 
+def _long_queue(batch: Batch, **options: Any) -> Any:
+  return losses.info_nce(batch.view1, batch.view2, negatives=batch.target1, **options)
+
+
+NUM_DRAWN = 32
+
+
 CASES: dict[str, Case] = {
-  'nt_xent': Case(_views(losses.nt_xent), ('nt_xent',), blocks=True),
-  'nt_xent_groups': Case(
-    _views(losses.nt_xent, group_size=8), ('nt_xent',), blocks=True, permutable=False, minimum=8
+  'nt_xent': Case(
+    _views(losses.nt_xent), ('nt_xent',), blocks=True, representative=True, matrix=Matrix(two_views)
   ),
-  'info_nce': Case(_views(losses.info_nce), ('info_nce',), blocks=True),
-  'info_nce_queue': Case(_queued, ('info_nce',), blocks=True),
+  'nt_xent_groups': Case(
+    _views(losses.nt_xent, group_size=8),
+    ('nt_xent',),
+    blocks=True,
+    permutable=False,
+    minimum=8,
+  ),
+  'info_nce': Case(
+    _views(losses.info_nce),
+    ('info_nce',),
+    blocks=True,
+    matrix=Matrix(one_view),
+  ),
+  'info_nce_queue': Case(
+    _queued,
+    ('info_nce',),
+    blocks=True,
+    representative=True,
+    matrix=Matrix(one_view, 'info_nce, queue', _long_queue),
+    one_image=True,
+  ),
   'decoupled_contrastive': Case(
-    _views(losses.decoupled_contrastive), ('decoupled_contrastive',), blocks=True
+    _views(losses.decoupled_contrastive),
+    ('decoupled_contrastive',),
+    blocks=True,
+    matrix=Matrix(two_views),
   ),
   # The weights are constants to the gradient, which numeric derivatives do not know.
   'decoupled_contrastive_weighted': Case(
@@ -64,6 +92,7 @@ CASES: dict[str, Case] = {
     ('decoupled_contrastive',),
     blocks=True,
     smooth=False,
+    matrix=Matrix(two_views, 'decoupled_contrastive, weighted'),
   ),
   'balanced_contrastive': Case(
     _views(
@@ -77,31 +106,46 @@ CASES: dict[str, Case] = {
     blocks=True,
   ),
   'balanced_contrastive_weighted': Case(
-    _weighted, ('balanced_contrastive',), blocks=True, stopped=('weights',)
+    _weighted,
+    ('balanced_contrastive',),
+    blocks=True,
+    stopped=('weights',),
+    matrix=Matrix(two_views, 'balanced_contrastive, weights'),
   ),
   'balanced_contrastive_class_prior': Case(
     _class_balanced, ('balanced_contrastive', 'class_balancing_weights'), blocks=True
   ),
   'debiased_contrastive': Case(
-    _views(losses.debiased_contrastive), ('debiased_contrastive',), blocks=True
+    _views(losses.debiased_contrastive),
+    ('debiased_contrastive',),
+    blocks=True,
+    matrix=Matrix(two_views),
   ),
   'hard_negative_contrastive': Case(
     _views(losses.hard_negative_contrastive, hardness=1.5),
     ('hard_negative_contrastive',),
     blocks=True,
+    representative=True,
+    matrix=Matrix(two_views),
   ),
   'generalized_contrastive': Case(
-    _views(losses.generalized_contrastive), ('generalized_contrastive',), blocks=True
+    _views(losses.generalized_contrastive),
+    ('generalized_contrastive',),
+    blocks=True,
+    matrix=Matrix(two_views),
   ),
   'supervised_contrastive': Case(
     _labeled(losses.supervised_contrastive, base_temperature=0.07),
     ('supervised_contrastive',),
     blocks=True,
+    representative=True,
+    matrix=Matrix(two_views),
   ),
   'negatives_supervised_contrastive': Case(
     _labeled(losses.negatives_supervised_contrastive),
     ('negatives_supervised_contrastive',),
     blocks=True,
+    matrix=Matrix(two_views),
   ),
   'negatives_supervised_contrastive_decoupled': Case(
     _labeled(losses.negatives_supervised_contrastive, positive_in_denominator=0.0),
@@ -109,10 +153,22 @@ CASES: dict[str, Case] = {
     blocks=True,
   ),
   'instance_contrastive': Case(
-    _views(losses.instance_contrastive), ('instance_contrastive',), blocks=True
+    _views(losses.instance_contrastive),
+    ('instance_contrastive',),
+    blocks=True,
+    matrix=Matrix(one_view),
   ),
   'instance_contrastive_sampled': Case(
-    _sampled(num_negatives=3), ('instance_contrastive',), blocks=True, permutable=False, minimum=4
+    _sampled(num_negatives=3),
+    ('instance_contrastive',),
+    blocks=True,
+    permutable=False,
+    minimum=4,
+    matrix=Matrix(
+      one_against_two_views,
+      f'instance_contrastive, {NUM_DRAWN} drawn',
+      _sampled(num_negatives=NUM_DRAWN),
+    ),
   ),
   'instance_contrastive_groups': Case(
     _views(losses.instance_contrastive, group_size=8),
@@ -127,6 +183,7 @@ CASES: dict[str, Case] = {
     blocks=True,
     permutable=False,
     minimum=8,
+    representative=True,
   ),
   'instance_contrastive_replaced': Case(
     _sampled(num_negatives=5, replacement=True, normalize=False, temperature=1.0),
@@ -134,12 +191,20 @@ CASES: dict[str, Case] = {
     blocks=True,
     scale_free=False,
     permutable=False,
+    matrix=Matrix(
+      one_against_two_views,
+      f'instance_contrastive, {NUM_DRAWN} drawn again',
+      _sampled(num_negatives=NUM_DRAWN, replacement=True),
+    ),
   ),
-  'alignment': Case(_views(losses.alignment), ('alignment',)),
-  'alignment_exponent_1': Case(_views(losses.alignment, exponent=1.0), ('alignment',)),
+  'alignment': Case(_views(losses.alignment), ('alignment',), representative=True, one_image=True),
+  'alignment_exponent_1': Case(
+    _views(losses.alignment, exponent=1.0), ('alignment',), one_image=True
+  ),
   'uniformity': Case(
     lambda batch, **options: losses.uniformity(batch.view1, **options),
     ('uniformity',),
     blocks=True,
+    matrix=Matrix(one_view),
   ),
 }

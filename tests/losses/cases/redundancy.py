@@ -14,6 +14,7 @@ CASES: dict[str, Case] = {
     lambda batch, **options: vicreg(batch.view1, batch.view2, **options),
     names=('vicreg',),
     scale_free=False,
+    representative=True,
   ),
   # The variance term without a gradient: every dimension is spread further than asked.
   'vicreg_closed_hinge': Case(
@@ -25,10 +26,13 @@ CASES: dict[str, Case] = {
     lambda batch, **options: cosine_regression(batch.view1, batch.target2, **options),
     names=('cosine_regression',),
     stopped=('target2',),
+    representative=True,
+    one_image=True,
   ),
   'negative_cosine': Case(
     lambda batch, **options: negative_cosine(batch.view1, batch.target2, **options),
     names=('negative_cosine',),
     stopped=('target2',),
+    one_image=True,
   ),
 }

@@ -2,10 +2,18 @@
 
 from ssl_jax.losses.triplet.ranks import AllRanks, Deputy, MedianRank, RankWindow
 from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
-from tests.losses.cases import Batch, Case, Result
+from tests.losses.cases import Batch, Case, Matrix, Result, one_view
 
 
-def _case(deputy: Deputy, *, minimum: int = 2, permutable: bool = True, **chosen) -> Case:
+def _case(
+  deputy: Deputy,
+  *,
+  minimum: int = 2,
+  permutable: bool = True,
+  representative: bool = False,
+  matrix: Matrix | None = None,
+  **chosen,
+) -> Case:
   def call(batch: Batch, **options) -> Result:
     return truncated_triplet(batch.view1, batch.target2, **{'deputy': deputy, **chosen, **options})
 
@@ -17,15 +25,23 @@ def _case(deputy: Deputy, *, minimum: int = 2, permutable: bool = True, **chosen
     stopped=('target2',),
     minimum=minimum,
     discontinuous=(),
+    representative=representative,
+    matrix=matrix,
   )
 
 
+def _released(batch: Batch, **options) -> Result:
+  return truncated_triplet(batch.view1, batch.target2, **options)
+
+
 CASES: dict[str, Case] = {
-  'truncated_triplet': _case(RankWindow(2, 3), minimum=4),
-  'triplet_median': _case(MedianRank()),
-  'triplet_all': _case(AllRanks()),
+  'truncated_triplet': _case(RankWindow(2, 3), minimum=4, matrix=Matrix(one_view, call=_released)),
+  'triplet_median': _case(MedianRank(), matrix=Matrix(one_view, 'truncated_triplet, median')),
+  'triplet_all': _case(AllRanks(), matrix=Matrix(one_view, 'truncated_triplet, all')),
   # The hinge closes for some rows.
-  'triplet_hardest': _case(RankWindow(1, 1), margin=1),
+  'triplet_hardest': _case(RankWindow(1, 1), margin=1, representative=True),
   # A group spans devices, equals a device, or is one of several on a device.
-  'triplet_groups_of_8': _case(RankWindow(2, 5), group_size=8, minimum=8, permutable=False),
+  'triplet_groups_of_8': _case(
+    RankWindow(2, 5), group_size=8, minimum=8, permutable=False, representative=True
+  ),
 }

@@ -16,6 +16,7 @@ from ssl_jax.losses.contrastive.info_nce import nt_xent
 from ssl_jax.losses.contrastive.terms import pair_terms
 from tests.losses import spec_goldens as goldens
 from tests.losses.contrastive import slow_contrastive as slow
+from tests.losses.precision import by_precision
 from tests.losses.spec_goldens import VIEW1, VIEW2
 
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
@@ -72,7 +73,7 @@ class GoldenTest(chex.TestCase):
     loss, _ = goldens.evaluate(jax.jit(value), dtype, VIEW1, VIEW2, weights)
     goldens.assert_golden(loss, goldens.CLASS_BALANCED)
 
-  @parameterized.parameters(np.float64, np.float32)
+  @by_precision(dtype=(np.float64, np.float32))
   def test_log_mean_by_offset(self, dtype):
     shifted = jax.jit(lambda a, b: balanced_contrastive(a, b, log_offset=-math.log(5)))
     loss, metrics = goldens.evaluate(shifted, dtype, VIEW1, VIEW2)

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,7 @@ class BlocksTest(chex.TestCase):
       assert np.abs(gradient).max() > 1e-3
 
   @parameterized.parameters('pairs', 'two_powers')
+  @pytest.mark.slow
   def test_float32(self, name):
     arrays = [np.float32(x) for x in arrays_of(name)]
     (expected, metrics), gradients = compiled(name)(0.3, *arrays)
@@ -89,6 +91,7 @@ class DerivativeTest(chex.TestCase):
   def value(self, view1, block_size=None):
     return nt_xent(view1, VIEWS[1], temperature=0.3, block_size=block_size)[0]
 
+  @pytest.mark.slow
   def test_forward_mode(self):
     direction = np.ones_like(VIEWS[0])
     with jax.enable_x64(True):
@@ -98,6 +101,7 @@ class DerivativeTest(chex.TestCase):
     with self.assertRaisesRegex(TypeError, 'forward-mode'):
       jax.jvp(functools.partial(self.value, block_size=4), (VIEWS[0],), (direction,))
 
+  @pytest.mark.slow
   def test_hessian(self):
     direction = jnp.asarray(np.random.default_rng(2).normal(size=VIEWS[0].shape))
 

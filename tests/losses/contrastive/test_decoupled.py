@@ -14,6 +14,7 @@ from ssl_jax.losses.contrastive.balanced import balanced_contrastive, decoupled_
 from ssl_jax.losses.normalize import l2_normalize
 from tests.losses import spec_goldens as goldens
 from tests.losses.contrastive import slow_contrastive as slow
+from tests.losses.precision import by_precision
 from tests.losses.spec_goldens import VIEW1, VIEW2
 
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
@@ -52,7 +53,7 @@ class GoldenTest(chex.TestCase):
     (loss, _), _ = evaluate(VIEW1, VIEW2, 0.5, sigma=0.5)
     goldens.assert_golden(loss, goldens.DECOUPLED_WEIGHTED)
 
-  @parameterized.parameters(np.float64, np.float32)
+  @by_precision(dtype=(np.float64, np.float32))
   def test_weights(self, dtype):
     """All that the weights change of a gradient is what each image's positive has of it."""
     evaluate = functools.partial(goldens.evaluate, decoupled, dtype, VIEW1, VIEW2)

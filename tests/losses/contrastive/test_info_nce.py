@@ -14,6 +14,7 @@ from ssl_jax.losses.contrastive.info_nce import info_nce, nt_xent
 from ssl_jax.losses.contrastive.terms import pair_terms
 from tests.losses import spec_goldens as goldens
 from tests.losses.contrastive import slow_contrastive as slow
+from tests.losses.precision import by_precision
 from tests.losses.spec_goldens import VIEW1, VIEW2
 
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
@@ -58,7 +59,7 @@ class GoldenTest(chex.TestCase):
     (loss, _), _ = evaluate(dtype, goldens.FLAT1, goldens.FLAT2, 0.5)
     goldens.assert_digits(loss, goldens.FLAT_NT_XENT)
 
-  @parameterized.parameters(np.float64, np.float32)
+  @by_precision(dtype=(np.float64, np.float32))
   def test_each_anchor(self, dtype):
     def losses(view1, view2):
       terms = pair_terms(view1, view2, temperature=0.5)

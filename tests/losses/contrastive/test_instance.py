@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from ssl_jax.losses.contrastive.info_nce import info_nce
 from ssl_jax.losses.contrastive.instance import _draw, instance_contrastive
 from tests.losses import spec_goldens as goldens
 from tests.losses.contrastive import slow_contrastive as slow
+from tests.losses.precision import by_precision
 
 BATCH = 5
 few_examples = settings(max_examples=10, deadline=None, derandomize=True)
@@ -58,7 +60,7 @@ class GoldenTest(chex.TestCase):
       loss, _ = goldens.evaluate(loss_of, dtype, anchors, candidates)
       goldens.assert_golden(loss, (goldens.K_NEGATIVES + 3 * math.log(4)) / 4)
 
-  @parameterized.parameters(np.float64, np.float32)
+  @by_precision(dtype=(np.float64, np.float32))
   def test_k_negatives_of_one_anchor_alone(self, dtype):
     cosines = np.array([goldens.POSITIVE_COSINE, *goldens.NEGATIVE_COSINES])
     candidates = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1)
@@ -183,6 +185,7 @@ class DrawTest(chex.TestCase):
     for image, row in enumerate(drawn):
       assert set(row // 2) == set(range(BATCH)) - {image} and set(row % 2) == {0, 1}
 
+  @pytest.mark.slow
   def test_mean_over_keys(self):
     """Of K = 1: the mean of log(1 + exp((s - s⁺)/τ)) over all candidates of other images."""
     views, num_keys = slow.unit(slow.random_views(0)), 4000

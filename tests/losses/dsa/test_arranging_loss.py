@@ -15,6 +15,7 @@ from ssl_jax.losses.dsa.pairs import VIEW_PAIRS
 from ssl_jax.losses.dsa.semantic_prior import prior_similarity
 from tests.losses.dsa.goldens import MATRICES, PRIORS, RELEASED, SCORES, VIEWS, as_dtype, rows
 from tests.losses.golden_tolerance import assert_golden
+from tests.losses.precision import by_precision
 
 PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
 DISTANCES_12 = rows(
@@ -58,7 +59,7 @@ class ArrangingLossTest(chex.TestCase):
         for block_size in (None, 2):
           assert_golden(_loss(*arrays, block_size), expected, dtype)
 
-  @parameterized.parameters(*DTYPES)
+  @by_precision(dtype=DTYPES)
   def test_golden_distances(self, dtype):
     """They are the gradient where M is 1/2, but for a factor: of 36 pairs 6 are themselves."""
     with jax.enable_x64(dtype is np.float64):
@@ -93,7 +94,7 @@ class ArrangingLossTest(chex.TestCase):
       assert_golden(metrics['score'], 0.5, dtype)
       assert_golden(metrics['zero_scores'], 1 / 3, dtype)
 
-  @parameterized.product(block_size=(None, 2), dtype=DTYPES)
+  @by_precision(block_size=(None, 2), dtype=DTYPES)
   def test_golden_gradient(self, block_size, dtype):
     with jax.enable_x64(dtype is np.float64):
       arrays = as_dtype(dtype, (VIEWS, np.stack(priors()), SCORES))

@@ -22,6 +22,7 @@ from tests.losses.dsa.goldens import (
   single,
 )
 from tests.losses.golden_tolerance import assert_golden
+from tests.losses.precision import by_precision
 
 PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
 DTYPES = (np.float64, np.float32)
@@ -30,7 +31,7 @@ RELEASED_OUTPUT = rows('0.12 0.47 1.22; 0.2033333333 0.12 1.12; 0.02 0.245 0.12'
 
 
 class ModuleTest(chex.TestCase):
-  @parameterized.product(at=(0, 1, 2, 3), block_size=(None, 2), dtype=DTYPES)
+  @by_precision(at=(0, 1, 2, 3), block_size=(None, 2), dtype=DTYPES)
   def test_golden(self, at, block_size, dtype):
     a, b = PAIRS[at]
     with jax.enable_x64(dtype is np.float64):
@@ -38,14 +39,14 @@ class ModuleTest(chex.TestCase):
       found = arranging_matrix(params, *views, block_size=block_size)
     assert_golden(found, MATRICES[at], dtype, 1e-10)
 
-  @parameterized.product(view=(0, 1), block_size=(None, 2), dtype=DTYPES)
+  @by_precision(view=(0, 1), block_size=(None, 2), dtype=DTYPES)
   def test_released_golden(self, view, block_size, dtype):
     with jax.enable_x64(dtype is np.float64):
       arrays = as_dtype(dtype, (DIFFERENCE, VIEWS[view]))
       found = released_arranging_matrix(*arrays, block_size=block_size)
     assert_golden(found, RELEASED[view], dtype, 1e-10)
 
-  @parameterized.parameters(*DTYPES)
+  @by_precision(dtype=DTYPES)
   def test_released_output(self, dtype):
     """The sum that a row is divided by shows in what a change of the output bias does to it."""
     with jax.enable_x64(dtype is np.float64):

@@ -21,6 +21,7 @@ from tests.losses.dsa.goldens import (
   rows,
 )
 from tests.losses.golden_tolerance import assert_golden
+from tests.losses.precision import by_precision
 
 PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
 
@@ -28,7 +29,7 @@ PAIRS = ((0, 0), (1, 1), (0, 1), (1, 0))
 class GoldenTest(chex.TestCase):
   """The scores of the goldens are given, not computed: each loss is joined by hand here."""
 
-  @parameterized.parameters(np.float64, np.float32)
+  @by_precision(dtype=(np.float64, np.float32))
   def test_total(self, dtype):
     def total(views, params, priors, scores):
       matrices = [arranging_matrix(params, views[a], views[b]) for a, b in PAIRS]

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax.losses import anchor_scores
@@ -176,6 +177,7 @@ class GroupsTest(chex.TestCase):
     blocked = value_and_grad(group_size=8, block_size=3)
     chex.assert_trees_all_close(blocked, whole, rtol=1e-12, atol=1e-13)
 
+  @pytest.mark.slow
   def test_devices_hold_parts_of_groups(self):
     """Of 3 groups of 8, two devices hold one and a half each."""
     params, *batch = inputs()
@@ -196,6 +198,7 @@ class GroupsTest(chex.TestCase):
 
 
 class MemoryTest(chex.TestCase):
+  @pytest.mark.slow
   def test_blocks_bound_it(self):
     """Blocks hold a few arrays of block * batch * hidden, the whole some of batch² * hidden."""
     dim = 32

@@ -16,6 +16,7 @@ from ssl_jax.losses.dsa.semantic_prior import (
 )
 from tests.losses.dsa.goldens import PRIORS, S11, S12, S22, unit
 from tests.losses.golden_tolerance import assert_golden
+from tests.losses.precision import by_precision
 
 CIRCLE = unit(0, 5, 12, 26, 45, 50, 58, 80, 120, 200)
 THIRD = 1 / 3
@@ -81,9 +82,7 @@ class PriorSimilarityTest(chex.TestCase):
 
 
 class AnchorScoresTest(chex.TestCase):
-  @parameterized.product(
-    threshold=list(SCORES), block_size=(None, 4), dtype=(np.float64, np.float32)
-  )
+  @by_precision(threshold=list(SCORES), block_size=(None, 4), dtype=(np.float64, np.float32))
   def test_golden(self, threshold, block_size, dtype):
     options = {'num_neighbors': 3, 'threshold': threshold, 'block_size': block_size}
     with jax.enable_x64(dtype is np.float64):

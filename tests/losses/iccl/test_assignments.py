@@ -14,13 +14,14 @@ from ssl_jax.losses.iccl.assignments import (
 )
 from tests.losses.golden_tolerance import assert_golden
 from tests.losses.iccl.inputs import Q1, Q2
+from tests.losses.precision import by_precision
 
 SINKHORN = [
   [0.829982368843, 0.000000002040, 0.164418899024, 0.005598730092],
   [0.001816033208, 0.500747434958, 0.000000000002, 0.497436531832],
   [0.000000548091, 0.000137009057, 0.999862390893, 0.000000051959],
 ]
-both_dtypes = parameterized.parameters(np.float64, np.float32)
+both_dtypes = by_precision(dtype=(np.float64, np.float32))
 
 
 def near(found, expected, atol=1e-9):

@@ -13,6 +13,7 @@ from ssl_jax.losses.iccl.assignments import softmax_assignments
 from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
 from tests.losses.golden_tolerance import assert_golden
 from tests.losses.iccl.inputs import P1, P2, Q1, Q2
+from tests.losses.precision import by_precision
 
 CROSS_ENTROPY_GRADIENT = [
   [0.001069415109, -0.000018678230, -0.000171185275, -0.000844060941],
@@ -25,7 +26,7 @@ UNIFORMITY_GRADIENT = [
   [0.008488068590, -0.114795666796, 0.106319962206, 0.014476010370],
 ]
 WIDE = 512
-both_dtypes = parameterized.parameters(np.float64, np.float32)
+both_dtypes = by_precision(dtype=(np.float64, np.float32))
 
 
 def near(found, expected, atol=1e-9):
@@ -159,7 +160,7 @@ class UniformityTest(chex.TestCase):
       loss, _ = feature_uniformity(rows, prediction_temperature=temperature)
     assert_golden(loss, expected, dtype)
 
-  @parameterized.product(scale=(1.0, 1 / 8), dtype=(np.float64, np.float32))
+  @by_precision(scale=(1.0, 1 / 8), dtype=(np.float64, np.float32))
   def test_golden_gradient(self, scale, dtype):
     with jax.enable_x64(dtype is np.float64):
       p1, p2 = of_dtype(dtype, P1, P2)

@@ -11,6 +11,7 @@ from ssl_jax.losses.iccl.principal_axes import PCA, fit_pca, project
 from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from tests.losses.golden_tolerance import assert_golden
 from tests.losses.iccl.inputs import P1, P2, Q1, Q2
+from tests.losses.precision import by_precision
 
 MEAN = [0.158777987989, 0.028479952552, 0.228868541083, -0.047415880423]
 EIGENVALUES = [0.493755757177, 0.363622674068, 0.058715925975, 0.003255010799]
@@ -28,7 +29,7 @@ def near(found, expected, x64=True, terms=0.0):
 
 
 class GoldenTest(chex.TestCase):
-  @parameterized.parameters(True, False)
+  @by_precision(x64=(True, False))
   def test_moments_and_axes(self, x64):
     with jax.enable_x64(x64):
       pca = fit_pca((jnp.asarray(Q1, float), jnp.asarray(Q2, float)))
@@ -38,7 +39,7 @@ class GoldenTest(chex.TestCase):
     basis = np.asarray(pca.basis)
     np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-12 if x64 else 1e-6)
 
-  @parameterized.product(case=LOSSES, x64=(True, False))
+  @by_precision(case=LOSSES, x64=(True, False))
   def test_losses(self, case, x64):
     _, dim, adaptive, cross_entropy, uniformity = case
     options = {'pca_dim': dim, 'adaptive_temperature': adaptive, 'similarity': 'simsiam'}
@@ -53,7 +54,7 @@ class GoldenTest(chex.TestCase):
     near(metrics['feature_uniformity'], uniformity, x64, terms=np.log(dim))
     near(loss, cross_entropy + uniformity, x64)
 
-  @parameterized.parameters(True, False)
+  @by_precision(x64=(True, False))
   def test_signs_matter(self, x64):
     with jax.enable_x64(x64):
       inputs = [jnp.asarray(x, float) for x in (P1, P2, Q1, Q2)]

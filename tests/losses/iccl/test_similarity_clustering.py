@@ -15,6 +15,7 @@ from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from ssl_jax.losses.schedules import fade_weight
 from tests.losses.golden_tolerance import assert_golden
 from tests.losses.iccl.inputs import P1, P2, Q1, Q2
+from tests.losses.precision import by_precision
 
 SIMILARITY = {'byol': 1.228463871692, 'simsiam': -0.692884032077}
 # Row by row: first predictions with second targets, second predictions with first targets.
@@ -129,7 +130,7 @@ def near(found, expected, x64=True):
 
 
 class GoldenTest(chex.TestCase):
-  @parameterized.product(similarity=('byol', 'simsiam'), x64=(True, False))
+  @by_precision(similarity=('byol', 'simsiam'), x64=(True, False))
   def test_similarity(self, similarity, x64):
     (loss, metrics), _ = evaluate(0.0, x64, similarity=similarity)
     self.assertEqual(loss.dtype, jnp.float64 if x64 else jnp.float32)
@@ -141,7 +142,7 @@ class GoldenTest(chex.TestCase):
       cosines = _cosines_by_row(*inputs)
     near(cosines, COSINES, x64)
 
-  @parameterized.product(case=PARTS, x64=(True, False))
+  @by_precision(case=PARTS, x64=(True, False))
   def test_parts(self, case, x64):
     _, options, cross_entropy, uniformity, norm = case
     (loss, metrics), _ = evaluate(1.0, x64, uniformity_weight=1.0, **options)
@@ -150,7 +151,7 @@ class GoldenTest(chex.TestCase):
     near(metrics['assignment_norm'], norm, x64)
     near(loss, cross_entropy + uniformity, x64)
 
-  @parameterized.parameters(True, False)
+  @by_precision(x64=(True, False))
   def test_features_used(self, x64):
     _, metrics = evaluate(1.0, x64)[0]
     mean = np.array([0.185301166079, 0.195060075608, 0.471187986442, 0.148450771871])
@@ -160,9 +161,7 @@ class GoldenTest(chex.TestCase):
       found = jnp.mean(softmax_assignments(rows, temperature=0.1), axis=0)
     near(found, mean, x64)
 
-  @parameterized.product(
-    case=(('off', -3.278479419366), ('free', -0.363267312959)), x64=(True, False)
-  )
+  @by_precision(case=(('off', -3.278479419366), ('free', -0.363267312959)), x64=(True, False))
   def test_without_partition(self, case, x64):
     adaptive, expected = case
     options = {'partition': False, 'uniformity_weight': 0.0, 'adaptive_temperature': adaptive}
@@ -170,7 +169,7 @@ class GoldenTest(chex.TestCase):
     near(loss, expected, x64)
     near(metrics['cross_entropy'], expected, x64)
 
-  @parameterized.product(epoch=list(TOTALS), x64=(True, False))
+  @by_precision(epoch=list(TOTALS), x64=(True, False))
   def test_total_by_epoch(self, epoch, x64):
     with jax.enable_x64(x64):
       fade = fade_weight(epoch, start=150, end=180)
@@ -178,7 +177,7 @@ class GoldenTest(chex.TestCase):
     near(loss, TOTALS[epoch], x64)
     near(metrics['fade'], min(max((epoch - 150) / 30, 0), 1), x64)
 
-  @parameterized.product(case=GRADIENTS, x64=(True, False))
+  @by_precision(case=GRADIENTS, x64=(True, False))
   def test_gradient(self, case, x64):
     _, fade, scale, expected = case
     (loss, _), (by_p1, *by_targets) = evaluate(fade, x64, uniformity_gradient_scale=scale)

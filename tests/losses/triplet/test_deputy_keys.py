@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from ssl_jax.losses.triplet.ranks import AllRanks, MedianRank, RankWindow
 from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
 from tests.losses.golden_inputs import G1, G2, G4, deputies, unit
 from tests.losses.golden_tolerance import assert_golden
+from tests.losses.precision import by_precision
 from tests.losses.ways import make_mesh, pmap, shard_map, sharded_jit
 
 HARDEST = RankWindow(1, 1)
@@ -37,7 +39,7 @@ GOLDENS = {
   'g2_ranks': (G2, [RankWindow(rank, rank) for rank in range(1, 12)], 5),
   'g4': (G4, [MedianRank(), RankWindow(6, 6)], 4),
 }
-in_blocks_or_not = parameterized.product(dtype=(np.float64, np.float32), in_blocks=(False, True))
+in_blocks_or_not = by_precision(dtype=(np.float64, np.float32), in_blocks=(False, True))
 
 
 @functools.cache
@@ -159,6 +161,7 @@ class BlocksTest(chex.TestCase):
     for _, (_, by_target) in found.values():
       np.testing.assert_array_equal(by_target, 0)
 
+  @pytest.mark.slow
   def test_equal_to_the_full_loss_in_float32(self):
     inputs = np.random.default_rng(2).normal(size=(2, SIZE, DIM)).astype(np.float32)
     expected = compiled_losses(None)(*inputs)
@@ -218,6 +221,7 @@ class DevicesTest(chex.TestCase):
   @parameterized.parameters(
     (sharded_jit, 8), (shard_map, 1), (shard_map, 2), (shard_map, 8), (pmap, 4)
   )
+  @pytest.mark.slow
   def test_every_device_count_finds_the_same_keys(self, way, num_devices):
     inputs = tuple(unit(x) for x in np.random.default_rng(0).normal(size=(2, 48, DIM)))
     with jax.enable_x64(True):

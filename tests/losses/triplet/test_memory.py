@@ -6,6 +6,7 @@ import itertools
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax.losses.triplet.truncated_triplet import truncated_triplet
@@ -44,6 +45,7 @@ class MemoryTest(chex.TestCase):
     assert small < 24 * MIB and large < 4 * small
 
   @parameterized.parameters('jit', 'shard_map')
+  @pytest.mark.slow
   def test_falls_with_the_number_of_devices(self, way):
     compiled = [compile_loss(4096, n, way, block_size=512) for n in (1, 2, 4, 8)]
     sizes = list(map(memory, compiled))

@@ -17,6 +17,7 @@ from ssl_jax.losses import (
 )
 from tests.losses.golden_inputs import G1, G2, G3, G4, G7
 from tests.losses.golden_tolerance import assert_golden
+from tests.losses.precision import by_precision
 
 HARDEST = RankWindow(1, 1)
 DTYPES = (np.float64, np.float32)
@@ -115,7 +116,7 @@ def golden_results(dtype, block_size):
     return jax.device_get(jax.jit(every_call)(inputs))
 
 
-every_way = parameterized.product(dtype=DTYPES, block_size=BLOCKS)
+every_way = by_precision(dtype=DTYPES, block_size=BLOCKS)
 
 
 def with_blocks(goldens):
@@ -172,7 +173,7 @@ class GoldenTest(chex.TestCase):
     assert_golden(np.linalg.norm(by_prediction), 0.6434571147, dtype)
     np.testing.assert_array_equal(by_target, 0)
 
-  @parameterized.product(name=list(POSITIVE_COSINES), dtype=DTYPES)
+  @by_precision(name=list(POSITIVE_COSINES), dtype=DTYPES)
   def test_positives(self, name, dtype):
     cosines = POSITIVE_COSINES[name]
     results = golden_results(dtype, None)
@@ -180,7 +181,7 @@ class GoldenTest(chex.TestCase):
     _, metrics = results[name]
     assert_golden(metrics['positive_similarity'], np.mean(cosines), dtype, 1e-10)
 
-  @parameterized.parameters(*DTYPES)
+  @by_precision(dtype=DTYPES)
   def test_is_byol_and_repulsion(self, dtype):
     results = golden_results(dtype, None)
     loss, metrics = results['g2_released']

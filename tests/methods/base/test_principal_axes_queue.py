@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -99,6 +100,7 @@ class QueueTest(chex.TestCase):
       chex.assert_trees_all_equal(by_extra, jax.tree.map(np.zeros_like, by_extra))
       chex.assert_tree_all_finite(by_params)
 
+  @pytest.mark.slow
   def test_devices_change_nothing(self):
     chex.assert_devices_available(8, 'cpu')
     mesh = jax.make_mesh((4,), ('data',), (AxisType.Auto,), devices=jax.devices()[:4])
