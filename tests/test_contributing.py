@@ -48,7 +48,7 @@ def dummy_loss(
     ValueError: shapes differ, or the scale is out of range.
   """
   arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_number('scale', scale, minimum=0, exclusive=True)
+  arguments.check_number('scale', scale, above=0)
   cosine = jnp.mean(jnp.sum(l2_normalize(view1) * l2_normalize(view2), axis=-1))
   cosine = collectives.mean(cosine, axis_name)
   return -scale * cosine, {'positive_similarity': jax.lax.stop_gradient(cosine)}

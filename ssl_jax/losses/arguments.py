@@ -1,4 +1,4 @@
-"""Checks of what callers pass to a loss, made while tracing: one-line ValueErrors."""
+"""Checks of the arguments of losses, at trace time; each raises a ValueError of one line."""
 
 from typing import Any
 

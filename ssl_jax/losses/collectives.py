@@ -1,4 +1,4 @@
-"""The few collectives a loss needs: each does nothing where arrays are global (`axis_name` None).
+"""Gathers, means and ring shifts over a mapped axis; identities where `axis_name` is None.
 
 A global loss inside `shard_map` or `pmap` needs two things: keys gathered *with* gradient (a
 stopped gather leaves the value right and the gradient wrong), and the mean over devices taken

@@ -1,4 +1,4 @@
-"""Losses on the statistics of each dimension over the batch: no negatives, no batch x batch matrix.
+"""Barlow Twins and VICReg: losses on the means and covariances of dimensions over the batch.
 
 Means, variances and the `[dim, dim]` second moments are those of the global batch on any number of
 devices. Rows are centered before they are multiplied, so that a large mean costs no digits.

@@ -1,4 +1,4 @@
-"""Losses that regress a target embedding and use no negatives."""
+"""Cosine regression of a target embedding (BYOL, SimSiam), without negatives."""
 
 import chex
 import jax

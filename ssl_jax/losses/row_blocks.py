@@ -1,4 +1,4 @@
-"""Cutting rows into blocks that loops visit one at a time."""
+"""Cuts rows into blocks of bounded size for loops, and joins the results."""
 
 from typing import TypeVar
 

@@ -1,4 +1,4 @@
-"""BYOL: predict the target's embedding of the other view."""
+"""BYOL: regress the target network's embedding of the other view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NNCLR: the positive is the nearest neighbor of the other view among earlier embeddings."""
+"""NNCLR: InfoNCE whose positive is the nearest neighbor of the other view in a queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The truncated triplet method: BYOL's networks, and a push away from a deputy negative."""
+"""The truncated triplet method: BYOL's networks, and repulsion from a deputy negative."""
 
 import dataclasses
 import functools

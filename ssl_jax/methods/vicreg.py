@@ -1,4 +1,4 @@
-"""VICReg: views agree, dimensions keep their variance and lose their covariance."""
+"""VICReg: invariance of the views, variance and decorrelation of the dimensions."""
 
 from __future__ import annotations
 

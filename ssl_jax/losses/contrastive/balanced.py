@@ -1,4 +1,4 @@
-"""Balanced contrastive learning: attraction against repulsion, and the losses without either."""
+"""Contrastive losses with separate weights for attraction and repulsion; DCL."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""The reductions of `contrast` in tiles: one tile in memory, and candidates on a ring of devices.
+"""Row sums of a similarity matrix in tiles, with candidates on a ring of devices; own gradient.
 
 The value keeps running sums over tiles. The gradient visits the tiles again: with the finished
 log-sums at hand the softmax of a tile needs no other tile, so nothing of the first visit is kept

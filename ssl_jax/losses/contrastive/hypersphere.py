@@ -1,4 +1,4 @@
-"""Alignment and uniformity: what a contrastive loss tends to with many negatives."""
+"""Alignment, uniformity, and the generalized contrastive loss made of them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""InfoNCE: tell the positive from negatives by a softmax over similarities."""
+"""NT-Xent and InfoNCE: cross-entropy of the positive among the negatives."""
 
 import chex
 import jax

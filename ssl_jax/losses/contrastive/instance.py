@@ -1,4 +1,4 @@
-"""Instance discrimination with a number of negatives that is not tied to the batch."""
+"""InfoNCE against a given number of negatives, drawn for each anchor."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Contrastive losses that know the labels: upper references of the self-supervised ones."""
+"""Contrastive losses that use labels: SupCon and negatives-only supervision."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""The composable contrastive loss, of which the named ones are settings.
+"""The general contrastive loss and its terms, of which the named losses are settings.
 
 An anchor i with the positive p(i) and negatives Q(i), logits s/τ:
 

@@ -1,4 +1,4 @@
-"""The two losses of the dynamic semantic adjuster (DSA) on the pairs of a batch.
+"""The arranging loss of DSA and the distance of its matrix to the prior.
 
 The four blocks of pairs are always in the order 11, 22, 12, 21; see `view_blocks`.
 """
@@ -59,8 +59,8 @@ def arranging_loss(
 
   Args:
     online: the two views' embeddings, `[batch, dim]`, any float dtype; they need not be normalized.
-    compared: the embeddings they are compared with; None is `online` itself. Where the host stops
-      their gradient, stop it before.
+    compared: the embeddings they are compared with; None is `online` itself. Stop their
+      gradient where the base method does.
     matrices: M of the blocks 11, 22, 12, 21, each `[batch, batch]` in [0, 1]. With `axis_name`,
       the rows of this device and the columns of all.
     scores: `[batch]` in [0, 1], of `anchor_scores`; without gradient.

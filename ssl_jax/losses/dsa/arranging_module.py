@@ -1,4 +1,4 @@
-"""The learnable network of pairs of the dynamic semantic adjuster (DSA), as functions of arrays.
+"""The arranging module of DSA: a small network that maps pairs of embeddings to a weight.
 
 Its parameters are a dict of `hidden_kernel` `[inputs, hidden]`, `hidden_bias` `[hidden]`,
 `output_kernel` `[hidden]` and `output_bias` `[]`. The first layer is linear in either row of a

@@ -1,4 +1,4 @@
-"""DSA, the dynamic semantic adjuster, as one regularizer that is added to a host's loss."""
+"""DSA, the dynamic semantic adjuster: a regularizer added to the loss of another method."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def semantic_adjuster(
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """λ₁ `arranging_loss` + λ₂ `prior_regularizer`, with M and S made here; the host is not included.
+  """λ₁ `arranging_loss` + λ₂ `prior_regularizer`, with M and S computed; no base loss.
 
   The balance of the two terms depends on the number of images whose pairs are formed, so fix
   `group_size` (128 to 256): the loss is the mean over groups and does not depend on devices.
@@ -52,10 +52,10 @@ def semantic_adjuster(
 
   Args:
     params: of `init_arranging`, trained with the encoder; ignored (None) where M = S.
-    online: the two views' embeddings that carry the gradient of the host's alignment term (the
+    online: the two views' embeddings that carry the gradient of the base method's alignment (the
       projection in SimCLR, the prediction in BYOL), `[batch, dim]`, any float dtype.
-    compared: what the host compares them with; None is `online` itself. Where the host stops their
-      gradient, stop it before.
+    compared: what they are compared with; None is `online` itself. Stop their gradient
+      where the base method does.
     priors: a frozen network's embeddings of the two views, `[batch, prior dim]`; no gradient.
     plain_prior: and of the un-augmented images.
     preset: 'paper', 'calibrated', 'released', or settings of your own.
@@ -65,7 +65,7 @@ def semantic_adjuster(
     group_size: pairs are formed within contiguous groups of this many images; None is one group.
     block_size: with it, memory is O(block_size * group * hidden) instead of O(batch * group *
       hidden): rows are visited in blocks, which are computed again in the backward pass.
-      Calibration still holds the distances of one group of plain images, O(group²).
+      Calibration still holds the distances of one group of un-augmented images, O(group²).
     axis_name: the mapped axis inside `shard_map` or `pmap`. Devices that hold whole groups exchange
       nothing else than the means; otherwise embeddings are gathered.
 
@@ -98,16 +98,18 @@ def semantic_adjuster(
   if settings.matrix != 'prior':
     check_params({} if params is None else params, dim, settings.matrix)
 
-  plain = l2_normalize(jax.lax.stop_gradient(plain_prior))
+  unaugmented = l2_normalize(jax.lax.stop_gradient(plain_prior))
   prior_units = [l2_normalize(jax.lax.stop_gradient(x)) for x in priors]
   if prior_temperature is None:
     prior_temperature = settings.prior_temperature
   if prior_temperature is None:
-    prior_temperature = semantic_prior.group_temperature(groups, plain, settings.prior_quantile)
+    prior_temperature = semantic_prior.group_temperature(
+      groups, unaugmented, settings.prior_quantile
+    )
   temperature = settings.temperature if temperature is None else temperature
   online = (promote(online[0]), promote(online[1]))
   targets = None if compared is None else [promote(x) for x in compared]
-  scores = _scores(groups, plain, settings, block_size).astype(online[0].dtype)
+  scores = _scores(groups, unaugmented, settings, block_size).astype(online[0].dtype)
   embeddings = pairs.view_pair_columns(groups, online, targets)
   row_features, column_features = _features(params, groups, online, embeddings, settings)
   positions = groups.positions_in_group()
@@ -145,16 +147,18 @@ def semantic_adjuster(
 
 
 def _scores(
-  groups: PairGroups, plain: jax.Array, settings: AdjusterSettings, block_size: int | None
+  groups: PairGroups, unaugmented: jax.Array, settings: AdjusterSettings, block_size: int | None
 ) -> jax.Array:
   """s of this device's rows: `[chunks, chunk]`."""
   if settings.score_mode == 'none':
-    return jnp.ones_like(groups.chunk_rows(plain)[..., 0])
+    return jnp.ones_like(groups.chunk_rows(unaugmented)[..., 0])
   num_neighbors = settings.num_neighbors
   if num_neighbors is None:
     num_neighbors = max(1, min(20, groups.size // 8))
   anchor_scores.check_neighbors(num_neighbors, settings.threshold, groups.size)
-  return anchor_scores.group_scores(groups, plain, num_neighbors, settings.threshold, block_size)
+  return anchor_scores.group_scores(
+    groups, unaugmented, num_neighbors, settings.threshold, block_size
+  )
 
 
 def _features(

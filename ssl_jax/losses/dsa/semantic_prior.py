@@ -1,4 +1,4 @@
-"""How alike a frozen network finds the pairs of a batch, and the temperature that suits it.
+"""Similarities of a frozen network's embeddings, and the temperature calibrated to them.
 
 For the dynamic semantic adjuster (DSA). Nothing here carries a gradient.
 """

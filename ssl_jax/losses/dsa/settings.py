@@ -1,4 +1,4 @@
-"""The variants of DSA, the dynamic semantic adjuster, and what distinguishes them."""
+"""Settings of DSA and the presets: as in the paper, as released, and calibrated."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The two parts of feature-level clustering: cross-entropy between views, and uniform use.
+"""Feature-level clustering: cross-entropy between views, and KL of the mean from uniform.
 
 The softmax over the features of an embedding assigns an image to features. The cross-entropy makes
 two views agree on the feature, and images that share one similar; uniformity keeps all in use.

@@ -1,4 +1,4 @@
-"""The key that stands for a query's negatives, found without gradient and in bounded memory.
+"""The key that stands for a query's negatives, by rank, in bounded memory and without gradient.
 
 Keys carry no gradient, so neither does the choice among them, and a query's mean cosine to the
 chosen keys is its cosine to their mean. Hence nothing of the size of the similarity matrix outlives

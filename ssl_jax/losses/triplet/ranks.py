@@ -1,4 +1,4 @@
-"""Which negatives stand for all of them: the deputy of the truncated triplet loss, by rank.
+"""Rules that choose the deputy of all negatives by rank: a window, the median, or all.
 
 Rank 1 is the most similar (hardest) negative. Ties may fall in any order: values are unaffected.
 """

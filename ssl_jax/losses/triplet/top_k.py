@@ -1,4 +1,4 @@
-"""The largest entries of each row: `jax.lax.top_k`, fast on CPU and split over devices by rows."""
+"""The largest entries of each row, computed on the device that holds the row."""
 
 import functools
 from typing import Any

@@ -1,4 +1,4 @@
-"""The truncated triplet loss: a positive, and a deputy for all negatives."""
+"""The truncated triplet loss: distance to the positive against that to a deputy negative."""
 
 import chex
 import jax

@@ -1,1 +1,1 @@
-"""What methods are made of: batches, embeddings, networks, queues, and three families."""
+"""Base classes of methods: batches, embeddings, heads, queues and pairs of views."""

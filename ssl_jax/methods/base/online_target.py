@@ -1,4 +1,4 @@
-"""Methods whose online network predicts a target: a moving average of itself, or itself stopped."""
+"""Methods whose online network predicts a moving average of itself, or its stopped output."""
 
 from __future__ import annotations
 

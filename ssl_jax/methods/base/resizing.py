@@ -1,4 +1,4 @@
-"""Running a network on images of a size drawn at random, in one compiled step."""
+"""Runs a network on images of a randomly drawn size, in one compiled step."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
