@@ -296,7 +296,7 @@ class Config:
 
   @property
   def source_name(self) -> str:
-    """The source in a word: the name of its file or folder, where it has one."""
+    """A short name of the source: that of its file or folder, where it has one."""
     name, _, path = self.data.source.partition(':')
     return pathlib.Path(path).stem or name
 

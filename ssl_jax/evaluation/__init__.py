@@ -4,12 +4,9 @@ terms of the negative-sample bounds."""
 from ssl_jax.deprecation import deprecated_names
 from ssl_jax.evaluation.class_report import ClassReport, class_report
 from ssl_jax.evaluation.clustering import Clustering, clustering
+from ssl_jax.evaluation.collision_bound import collision_upper_bound
 from ssl_jax.evaluation.features import extract, l2_normalize
-from ssl_jax.evaluation.negative_samples import (
-  NegativeSampleBounds,
-  collision_upper_bound,
-  negative_sample_bounds,
-)
+from ssl_jax.evaluation.negative_samples import NegativeSampleBounds, negative_sample_bounds
 from ssl_jax.evaluation.neighbors.euclidean_knn import euclidean_knn_predict
 from ssl_jax.evaluation.neighbors.iccl_knn import iccl_knn5
 from ssl_jax.evaluation.neighbors.knn import (

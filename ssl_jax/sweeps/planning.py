@@ -36,7 +36,7 @@ class Run:
 
   @property
   def name(self) -> str:
-    """The variant and the seed in a word."""
+    """The name of the variant with its seed."""
     return self.folder.name
 
   @property

@@ -37,11 +37,11 @@ class ClusteringTest(chex.TestCase):
     features, labels = random_problem()
     found = clustering(features, labels, normalize=normalize, clusters=clusters)
     rows = unit(features) if normalize else features
-    judge = KMeans(clusters or 4, n_init=10, random_state=0).fit(rows)
+    reference = KMeans(clusters or 4, n_init=10, random_state=0).fit(rows)
     self.assertEqual(found.clusters, clusters or 4)
-    self.assertAlmostEqual(found.inertia, judge.inertia_, places=6)
+    self.assertAlmostEqual(found.inertia, reference.inertia_, places=6)
     assigned = found.assignments
-    self.assertAlmostEqual(adjusted_rand_score(judge.labels_, assigned), 1)
+    self.assertAlmostEqual(adjusted_rand_score(reference.labels_, assigned), 1)
     self.assertAlmostEqual(found.nmi, normalized_mutual_info_score(labels, assigned), places=9)
     self.assertAlmostEqual(found.ari, adjusted_rand_score(labels, assigned), places=9)
     self.assertAlmostEqual(found.silhouette, silhouette_score(rows, assigned), delta=1e-6)

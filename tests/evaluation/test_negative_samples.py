@@ -16,7 +16,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ssl_jax.analysis import expected_log_collisions
-from ssl_jax.evaluation import collision_upper_bound, negative_sample_bounds, negative_samples
+from ssl_jax.evaluation import (
+  collision_bound,
+  collision_upper_bound,
+  negative_sample_bounds,
+  negative_samples,
+)
 
 # Degrees on the circle: [class, image, augmentation].
 WORLD = np.array([[(0, 20), (30, -10)], [(120, 100), (90, 150)], [(240, 260), (210, 270)]])
@@ -291,7 +296,8 @@ class EstimatorTest(chex.TestCase):
     self.assertEqual(found.standard_errors['info_nce'], math.inf)
 
   def test_examples(self):
-    self.assertEqual(doctest.testmod(negative_samples).failed, 0)
+    for module in (negative_samples, collision_bound):
+      self.assertEqual(doctest.testmod(module).failed, 0)
 
 
 class RefusalTest(chex.TestCase):

@@ -27,8 +27,10 @@ def prototype_bias(context: EvalContext) -> Measurement:
   found = dataclasses.asdict(analysis.prototype_bias(*context.labeled_views()))
   macro = found.pop('macro')
   alone = found.pop('single_image_classes')
-  judged = ('squared', 'l2', 'unit_l2', 'cosine', 'squared_unbiased', 'share')
-  scores = {name: lower(value) if name in judged else plain(value) for name, value in found.items()}
+  lower_is_better = ('squared', 'l2', 'unit_l2', 'cosine', 'squared_unbiased', 'share')
+  scores = {
+    name: lower(value) if name in lower_is_better else plain(value) for name, value in found.items()
+  }
   scores |= {f'macro {name}': lower(macro[name]) for name in ('squared', 'squared_unbiased')}
   return Measurement(scores, {}, {'macro': macro, 'single_image_classes': alone})
 

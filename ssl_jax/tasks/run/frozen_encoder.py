@@ -230,7 +230,7 @@ def of_weights(experiment: Experiment) -> FrozenEncoder:
   try:
     variables = models.load_weights(experiment.config.weights, encoder)
   except ValueError as error:
-    raise UsageError(f'--weights: {error}; --model.* log which architecture') from error
+    raise UsageError(f'--weights: {error}; the --model flags must name its architecture') from error
   nested = {part: {'encoder': tree} for part, tree in variables.items()}
   same = mesh_lib.replicated(experiment.mesh)
   placed = jax.tree.map(lambda x: mesh_lib.put(x, same), nested)

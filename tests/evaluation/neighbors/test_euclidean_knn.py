@@ -72,9 +72,9 @@ class EuclideanKnnTest(chex.TestCase):
   def test_equals_scikit_learn(self, seed):
     bank, labels, queries = random_problem(seed)
     for k in (1, 5):
-      judge = KNeighborsClassifier(k).fit(bank, labels)
+      reference = KNeighborsClassifier(k).fit(bank, labels)
       np.testing.assert_array_equal(
-        euclidean_knn_predict(bank, labels, queries, k=k), judge.predict(queries)
+        euclidean_knn_predict(bank, labels, queries, k=k), reference.predict(queries)
       )
 
   @parameterized.parameters(1e-20, 1.0, 1e20)

@@ -36,9 +36,9 @@ class FewShotEpisodesTest(chex.TestCase):
       self.assertTrue((labels[drawn] == labels[drawn[:, :1]]).all())
       rows = unit(np.float64(features[drawn]))
       support, queries = (part.reshape(-1, 16) for part in (rows[:, :shots], rows[:, shots:]))
-      judge = LogisticRegression(C=1 / l2, tol=1e-9, max_iter=5000)
-      judge.fit(support, np.repeat(np.arange(ways), shots))
-      expected.append(judge.score(queries, np.repeat(np.arange(ways), 7)))
+      reference = LogisticRegression(C=1 / l2, tol=1e-9, max_iter=5000)
+      reference.fit(support, np.repeat(np.arange(ways), shots))
+      expected.append(reference.score(queries, np.repeat(np.arange(ways), 7)))
     np.testing.assert_allclose(found.accuracies, expected, atol=1e-6)
     self.assertAlmostEqual(found.mean, np.mean(expected), places=6)
     error = np.std(expected, ddof=1) / np.sqrt(12)
@@ -48,10 +48,10 @@ class FewShotEpisodesTest(chex.TestCase):
   def test_weights_of_scikit_learn(self, l2):
     features, labels = blobs(count=40, classes=4)
     rows = unit(features)
-    judge = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=20000).fit(rows, labels)
+    reference = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=20000).fit(rows, labels)
     found = np.asarray(module._solve(jnp.asarray(rows), jnp.asarray(labels), np.float32(l2), 4))
-    scale = np.abs(judge.coef_).max()
-    np.testing.assert_allclose(found[:-1] / scale, judge.coef_.T / scale, atol=2e-3)
+    scale = np.abs(reference.coef_).max()
+    np.testing.assert_allclose(found[:-1] / scale, reference.coef_.T / scale, atol=2e-3)
 
   def test_an_episode_depends_on_seed_and_index_alone(self):
     features, labels = blobs(spread=2.0)

@@ -175,10 +175,10 @@ class LinearProbeTest(chex.TestCase):
     images, labels = images[order], labels[order]
     train, test = images[:1200], images[1200:]
     mean, deviation = train.mean(0), np.where(train.std(0) > 0, train.std(0), 1)
-    judge = LogisticRegression(tol=1e-7, max_iter=1000).fit(
+    reference = LogisticRegression(tol=1e-7, max_iter=1000).fit(
       (train - mean) / deviation, labels[:1200]
     )
-    expected = judge.score((test - mean) / deviation, labels[1200:])
+    expected = reference.score((test - mean) / deviation, labels[1200:])
     # The mean over rows of the loss that scikit-learn sums: its penalty of 1, a row.
     recipe = dataclasses.replace(
       PRESETS['grid'], epochs=400, learning_rates=(0.3,), weight_decays=(1 / 1200,)

@@ -33,34 +33,40 @@ class LogisticRegressionTest(chex.TestCase):
   @parameterized.parameters(0.1, 1.0, 100.0)
   def test_digits_as_scikit_learn(self, l2):
     train, labels, test, test_labels = digits()
-    judge = linear_model.LogisticRegression(C=1 / l2, tol=1e-6, max_iter=5000).fit(train, labels)
+    reference = linear_model.LogisticRegression(C=1 / l2, tol=1e-6, max_iter=5000).fit(
+      train, labels
+    )
     found = logistic_regression(train, labels, l2=l2)
     self.assertTrue(found.converged)
-    expected = objective(judge.coef_.T, judge.intercept_, train, labels, l2)
+    expected = objective(reference.coef_.T, reference.intercept_, train, labels, l2)
     np.testing.assert_allclose(found.objective, expected, rtol=1e-5)
     np.testing.assert_allclose(
       found.objective, objective(found.weights, found.bias, train, labels, l2), rtol=1e-10
     )
     accuracy = np.mean(found.predict(test) == test_labels)
-    self.assertAlmostEqual(accuracy, judge.score(test, test_labels), delta=0.003)
+    self.assertAlmostEqual(accuracy, reference.score(test, test_labels), delta=0.003)
 
   def test_weights_of_scikit_learn(self):
     features, labels = blobs()
-    judge = linear_model.LogisticRegression(C=0.5, tol=1e-10, max_iter=5000).fit(features, labels)
+    reference = linear_model.LogisticRegression(C=0.5, tol=1e-10, max_iter=5000).fit(
+      features, labels
+    )
     found = logistic_regression(features, labels, l2=2.0, tolerance=1e-9)
-    np.testing.assert_allclose(found.weights, judge.coef_.T, atol=1e-5)
+    np.testing.assert_allclose(found.weights, reference.coef_.T, atol=1e-5)
     centered = lambda bias: bias - bias.mean()
-    np.testing.assert_allclose(centered(found.bias), centered(judge.intercept_), atol=1e-5)
-    expected = judge.predict_log_proba(features)
+    np.testing.assert_allclose(centered(found.bias), centered(reference.intercept_), atol=1e-5)
+    expected = reference.predict_log_proba(features)
     scores = found.scores(features)
     np.testing.assert_allclose(scores - logsumexp(scores, 1, keepdims=True), expected, atol=1e-5)
 
   def test_two_classes_are_scikit_learns_at_half_the_penalty(self):
     features, labels = blobs(classes=2)
-    judge = linear_model.LogisticRegression(C=2.0, tol=1e-10, max_iter=5000).fit(features, labels)
+    reference = linear_model.LogisticRegression(C=2.0, tol=1e-10, max_iter=5000).fit(
+      features, labels
+    )
     found = logistic_regression(features, labels, l2=1.0, tolerance=1e-9)
     between = found.weights[:, 1] - found.weights[:, 0]
-    np.testing.assert_allclose(between, judge.coef_[0], atol=1e-5)
+    np.testing.assert_allclose(between, reference.coef_[0], atol=1e-5)
 
   def test_bias_is_free_and_float32_is_enough(self):
     features, labels = blobs()
@@ -107,9 +113,9 @@ class LogisticProbeTest(chex.TestCase):
     found = logistic_probe(train, labels, test, test_labels, l2_per_image=(1e-3, 1e-1))
     scaler = np.where(train.std(0) > 0, train.std(0), np.inf)
     scale = lambda x: (x - train.mean(0)) / scaler
-    judge = linear_model.LogisticRegression(C=1 / found.l2, max_iter=5000)
-    judge.fit(scale(train), labels)
-    self.assertAlmostEqual(found.accuracy, judge.score(scale(test), test_labels), delta=0.003)
+    reference = linear_model.LogisticRegression(C=1 / found.l2, max_iter=5000)
+    reference.fit(scale(train), labels)
+    self.assertAlmostEqual(found.accuracy, reference.score(scale(test), test_labels), delta=0.003)
     self.assertEqual(found.accuracy, np.mean(found.predictions == test_labels))
     self.assertEqual(found.held_out_accuracy, found.grid_accuracies.max())
     self.assertTrue(found.converged)

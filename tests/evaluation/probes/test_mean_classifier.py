@@ -57,8 +57,8 @@ class MeanClassifierTest(chex.TestCase):
     train, labels, test, truth = random_problem()
     found = mean_classifier(train, labels, test, truth)
     centroids = unit(np.array([unit(train)[labels == c].mean(0) for c in range(5)]))
-    judge = KNeighborsClassifier(1).fit(centroids, np.arange(5))
-    self.assertEqual(found.centroid_accuracy, judge.score(unit(test), truth))
+    reference = KNeighborsClassifier(1).fit(centroids, np.arange(5))
+    self.assertEqual(found.centroid_accuracy, reference.score(unit(test), truth))
     self.assertNotEqual(found.centroid_accuracy, found.accuracy)
 
   def test_numbers_of_classes_may_have_gaps(self):

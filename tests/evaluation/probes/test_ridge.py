@@ -24,9 +24,9 @@ class RidgeProbeTest(chex.TestCase):
   def test_equals_scikit_learn(self, shape, l2):
     train, labels, test, test_labels = problem(**shape)
     found = ridge_probe(train, labels, test, test_labels, l2=l2)
-    judge = Ridge(l2).fit(train, np.eye(4)[labels])
-    np.testing.assert_allclose(found.weights, judge.coef_.T, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(found.bias, judge.intercept_, rtol=1e-6, atol=1e-9)
+    reference = Ridge(l2).fit(train, np.eye(4)[labels])
+    np.testing.assert_allclose(found.weights, reference.coef_.T, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.bias, reference.intercept_, rtol=1e-6, atol=1e-9)
     classifier = RidgeClassifier(l2).fit(train, labels)
     np.testing.assert_array_equal(found.predictions, classifier.predict(test))
     self.assertEqual(found.accuracy, classifier.score(test, test_labels))
@@ -35,10 +35,10 @@ class RidgeProbeTest(chex.TestCase):
   def test_chooses_as_scikit_learn(self, **shape):
     data = problem(**shape)
     found = ridge_probe(*data)
-    judge = RidgeCV(found.l2_grid, store_cv_results=True, alpha_per_target=False)
-    judge.fit(data[0], np.eye(4)[data[1]])
-    self.assertEqual(found.l2, judge.alpha_)
-    expected = judge.cv_results_.mean((0, 1))
+    reference = RidgeCV(found.l2_grid, store_cv_results=True, alpha_per_target=False)
+    reference.fit(data[0], np.eye(4)[data[1]])
+    self.assertEqual(found.l2, reference.alpha_)
+    expected = reference.cv_results_.mean((0, 1))
     well = found.l2_grid > 1e-4 * found.l2_grid.max()  # its own errors lose digits below
     np.testing.assert_allclose(found.left_out_errors[well], expected[well], rtol=1e-6)
 
@@ -48,8 +48,8 @@ class RidgeProbeTest(chex.TestCase):
     errors, right = [], []
     for row in range(25):
       others = np.arange(25) != row
-      judge = Ridge(3.0).fit(train[others], np.eye(4)[labels[others]])
-      scores = judge.predict(train[[row]])[0]
+      reference = Ridge(3.0).fit(train[others], np.eye(4)[labels[others]])
+      scores = reference.predict(train[[row]])[0]
       errors.append(np.mean((scores - np.eye(4)[labels[row]]) ** 2))
       right.append(scores.argmax() == labels[row])
     np.testing.assert_allclose(found.left_out_errors, [np.mean(errors)], rtol=1e-9)
