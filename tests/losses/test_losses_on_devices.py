@@ -60,7 +60,7 @@ class DevicesTest(chex.TestCase):
     super().setUp()
     chex.assert_devices_available(8, 'cpu')
 
-  @parameterized.parameters('jit_8', 'shard_map_8')
+  @parameterized.parameters('jit_4', 'shard_map_8')
   def test_representatives_with(self, setting):
     self.check('representatives', *SETTINGS[setting])
 

@@ -109,6 +109,7 @@ class NtXentTest(chex.TestCase):
     self.assertLess(found, whole / 4)  # 16 groups hold a sixteenth of the pairs
 
 
+@pytest.mark.slow
 class MatrixTest(chex.TestCase):
   """What a block size does where matrices are arguments or results."""
 

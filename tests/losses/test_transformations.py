@@ -62,6 +62,7 @@ class TransformationTest(chex.TestCase):
     chex.assert_trees_all_close(found, expected, rtol=1e-12, atol=1e-12)
 
   @parameterized.product(name=list(LOSSES), check_vma=(True, False))
+  @pytest.mark.slow
   def test_local_loss_inside_shard_map(self, name, check_vma):
     """Without an axis name every device has the loss of its own rows."""
     if name == 'supervised':
@@ -75,6 +76,7 @@ class TransformationTest(chex.TestCase):
     np.testing.assert_allclose(found, halves, rtol=1e-12)
 
   @parameterized.product(block_size=(None, 4), check_vma=(True, False))
+  @pytest.mark.slow
   def test_gradient_of_a_queue_and_a_temperature(self, block_size, check_vma):
     """Of what is the same on every device, too, the mean of the gradients is the global one."""
 

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax import losses, methods
@@ -25,14 +26,21 @@ def run(name='simclr+dsa', **hyperparameters):
 
 
 class WithDSATest(chex.TestCase):
+  def test_adds_the_adjuster_to_the_base_loss(self):
+    self.check_sum('simclr+dsa', 'calibrated')
+
   @parameterized.product(
     name=('simclr+dsa', 'byol+dsa'), preset=('paper', 'calibrated', 'released')
   )
-  def test_adds_the_adjuster_to_the_host(self, name, preset):
+  @pytest.mark.slow
+  def test_adds_every_preset_to_the_base_loss(self, name, preset):
+    self.check_sum(name, preset)
+
+  def check_sum(self, name, preset):
     method, state, _, found, _ = run(name, dsa_preset=preset)
     loss, metrics = method.loss_from_embeddings(found, state, 0)
-    host = tiny.method(name.partition('+')[0], 'float32')
-    expected, _ = host.loss_from_embeddings(found, state, 0)
+    base = tiny.method(name.partition('+')[0], 'float32')
+    expected, _ = base.loss_from_embeddings(found, state, 0)
     np.testing.assert_allclose(metrics['base_loss'], expected, rtol=1e-6)
     settings = dataclasses.replace(losses.ADJUSTER_PRESETS[preset], num_neighbors=2)
     term, _ = losses.semantic_adjuster(
@@ -95,6 +103,7 @@ class WithDSATest(chex.TestCase):
     self.assertEqual(dsa.frozen_encoder_run(reading), 'runs/a')
     self.assertEqual(dsa.frozen_encoder_run(methods.create('simclr')), '')
 
+  @pytest.mark.slow
   def test_calibrated_temperature_is_averaged_over_steps(self):
     method, state, batch, found, new = run()
     first = new['method_state']['dsa_temperature']

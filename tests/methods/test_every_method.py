@@ -60,8 +60,16 @@ class EveryMethodTest(chex.TestCase):
     features = jax.eval_shape(method.features, drawn, images)
     assert features.shape == (2, method.encoder.out_features) and features.dtype == jnp.float32
 
-  @by_name(tiny.NAMES)
+  @by_name(tiny.BASE_AND_REPRESENTATIVES)
   def test_gradient_reaches_every_network_and_never_the_target(self, name):
+    self.check_gradient_reaches_every_network_and_never_the_target(name)
+
+  @by_name(tiny.OTHERS_WITH_DSA)
+  @pytest.mark.slow
+  def test_gradient_reaches_every_network_and_never_the_target_of_others(self, name):
+    self.check_gradient_reaches_every_network_and_never_the_target(name)
+
+  def check_gradient_reaches_every_network_and_never_the_target(self, name):
     with jax.enable_x64(True):
       _, (by_params, by_target) = tiny.value_and_grads(name, tiny.batch())
     chex.assert_tree_all_finite(by_params)
@@ -70,8 +78,16 @@ class EveryMethodTest(chex.TestCase):
       assert max(norms) > 1e-6, network
     chex.assert_trees_all_equal(by_target, jax.tree.map(jnp.zeros_like, by_target))
 
-  @by_name(tiny.NAMES)
+  @by_name(tiny.BASE_AND_REPRESENTATIVES)
   def test_learns_a_fixed_batch(self, name):
+    self.check_learns_a_fixed_batch(name)
+
+  @by_name(tiny.OTHERS_WITH_DSA)
+  @pytest.mark.slow
+  def test_learns_a_fixed_batch_of_others(self, name):
+    self.check_learns_a_fixed_batch(name)
+
+  def check_learns_a_fixed_batch(self, name):
     views, params, losses = tiny.batch(), tiny.variables(name)['params'], []
     with jax.enable_x64(True):
       for _ in range(6):
@@ -80,16 +96,9 @@ class EveryMethodTest(chex.TestCase):
         losses.append(float(loss))
     assert losses[5] < losses[0] - 1e-2, losses
 
-  @by_name(tiny.REPRESENTATIVES)
+  @by_name(tiny.NAMES)
+  @pytest.mark.slow  # in the default tier: no method has a `loss` of its own
   def test_loss_is_that_of_the_embeddings(self, name):
-    self.check_loss_is_that_of_the_embeddings(name)
-
-  @by_name(tiny.OTHERS)
-  @pytest.mark.slow
-  def test_loss_is_that_of_the_embeddings_of_others(self, name):
-    self.check_loss_is_that_of_the_embeddings(name)
-
-  def check_loss_is_that_of_the_embeddings(self, name):
     method, state = tiny.method(name), tiny.variables(name)
     with jax.enable_x64(True):
       (loss, (new, metrics)), _ = tiny.value_and_grads(name, tiny.batch())

@@ -40,6 +40,8 @@ NAMES = tuple(name for name in methods.names() if '+' not in name or name in WIT
 # with axes of its own, prototypes, and DSA. The large tier has the others.
 REPRESENTATIVES = ('simclr', 'byol', 'moco_v2', 'iccl', 'swav', 'simclr+dsa')
 OTHERS = tuple(name for name in NAMES if name not in REPRESENTATIVES)
+OTHERS_WITH_DSA = tuple(name for name in OTHERS if '+' in name)
+BASE_AND_REPRESENTATIVES = tuple(name for name in NAMES if name not in OTHERS_WITH_DSA)
 
 # Settings that change what a method keeps in its state, as `METHOD, WHAT DIFFERS`.
 FORMS = {

@@ -125,7 +125,6 @@ CASES: dict[str, Case] = {
     _views(losses.hard_negative_contrastive, hardness=1.5),
     ('hard_negative_contrastive',),
     blocks=True,
-    representative=True,
     matrix=Matrix(two_views),
   ),
   'generalized_contrastive': Case(

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,7 @@ class GoldenTest(chex.TestCase):
     goldens.assert_golden(metrics['attract'] + metrics['repel'], goldens.NT_XENT[0.5])
 
 
+@pytest.mark.slow
 class PositiveSlopeTest(chex.TestCase):
   """Views of unit vectors, of which view 1 is turned by one angle into dimensions of its own.
 
@@ -147,6 +149,7 @@ class DefinitionTest(chex.TestCase):
     assert metrics['contrast_accuracy'] == 1
 
 
+@pytest.mark.slow
 class EquivalenceTest(chex.TestCase):
   @few_examples
   @given(seeds, temperatures, st.floats(0.1, 5), st.floats(0.1, 5))

@@ -6,6 +6,7 @@ import math
 import chex
 import jax
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +107,7 @@ class DefinitionTest(chex.TestCase):
         np.testing.assert_allclose(change, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 class EquivalenceTest(chex.TestCase):
   @few_examples
   @given(seeds, temperatures)

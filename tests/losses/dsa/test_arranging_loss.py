@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,6 +154,7 @@ class ArrangingLossTest(chex.TestCase):
     np.testing.assert_array_equal(by_matrices[:, scores == 0], 0)
     np.testing.assert_allclose(moved, loss, rtol=1e-12)
 
+  @pytest.mark.slow
   def test_symmetric_scores(self):
     scores = np.array([1, 0.25, 0.0])
     with jax.enable_x64(True):
@@ -165,6 +167,7 @@ class ArrangingLossTest(chex.TestCase):
     assert np.isfinite(loss)
 
   @parameterized.product(dtype=(jnp.float32, jnp.bfloat16), view=('same', 'zero', 'random'))
+  @pytest.mark.slow
   def test_finite_at_low_temperature(self, dtype, view):
     z = {'same': jnp.ones((4, 3)), 'zero': jnp.zeros((4, 3)), 'random': jnp.eye(4, 3)}[view]
 
@@ -197,6 +200,7 @@ class ErrorTest(chex.TestCase):
     with self.assertRaisesRegex(ValueError, pattern):
       arranging_loss(**{**arguments, **change})
 
+  @pytest.mark.slow
   def test_shares_may_be_rounded(self):
     above = np.float32(1 + 2**-23)
     loss, _ = arranging_loss(VIEWS, None, constant(above), np.full(3, above))

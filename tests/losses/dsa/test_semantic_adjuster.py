@@ -116,6 +116,7 @@ class PartsTest(chex.TestCase):
     assert abs(other - loss) > 1e-3
 
 
+@pytest.mark.slow
 class AblationTest(chex.TestCase):
   @classmethod
   def setUpClass(cls):
@@ -164,6 +165,7 @@ class AblationTest(chex.TestCase):
 
 
 class GroupsTest(chex.TestCase):
+  @pytest.mark.slow
   def test_mean_over_groups_in_blocks_or_not(self):
     params, *batch = inputs()
     apart = []

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,6 +67,7 @@ class PriorSimilarityTest(chex.TestCase):
     grad = jax.grad(lambda p: jnp.sum(prior_similarity(p, 2 * p)))(jnp.asarray(PRIORS[0]))
     chex.assert_trees_all_equal(grad, jnp.zeros_like(grad))
 
+  @pytest.mark.slow
   def test_stated_error_in_float32(self):
     """Of nearly equal rows: about 1e-7 / d, and 0 below 1.4e-3; none of a row and itself."""
     random = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax.losses import cosine_regression
@@ -107,6 +108,7 @@ def _hot(loss, prediction, target):
     return jax.jit(jax.value_and_grad(loss, has_aux=True))(prediction, target)
 
 
+@pytest.mark.slow
 class GeometryTest(chex.TestCase):
   """Exact values with 512 features, at the temperatures 0.1 and 0.07."""
 

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, feature_uniformity
@@ -55,6 +56,7 @@ class GoldenTest(chex.TestCase):
     near(loss, cross_entropy + uniformity, x64)
 
   @by_precision(x64=(True, False))
+  @pytest.mark.slow
   def test_signs_matter(self, x64):
     with jax.enable_x64(x64):
       inputs = [jnp.asarray(x, float) for x in (P1, P2, Q1, Q2)]
@@ -67,6 +69,7 @@ class GoldenTest(chex.TestCase):
     near(metrics['feature_uniformity'], 0.003123263532, x64)
 
 
+@pytest.mark.slow
 class PropertyTest(chex.TestCase):
   def test_the_largest_entry_of_each_axis_is_positive(self):
     rows = np.random.default_rng(0).normal(size=(2, 9, 5))
@@ -91,6 +94,7 @@ class PropertyTest(chex.TestCase):
     self.assertGreater(np.abs(by_p).max(), 1e-3)
     chex.assert_trees_all_equal(by_q, jnp.zeros_like(by_q))
 
+  @pytest.mark.slow
   def test_a_queue_may_give_the_axes(self):
     queue = np.random.default_rng(0).normal(size=(20, 4))
     options = {'fade': 1.0, 'uniformity_weight': 1.0, 'pca_dim': 3}
@@ -103,6 +107,7 @@ class PropertyTest(chex.TestCase):
     np.testing.assert_allclose(loss, expected, rtol=1e-12)
 
   @parameterized.parameters((np.zeros((3, 4)),), (np.ones((3, 4)),), (np.eye(4)[:2],))
+  @pytest.mark.slow
   def test_degenerate_batches_stay_finite(self, rows):
     rows = np.float32(rows)
     options = {'fade': 0.5, 'pca_dim': 4, 'adaptive_temperature': 'free'}

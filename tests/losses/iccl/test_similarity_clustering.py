@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax.losses import cosine_regression
@@ -207,6 +208,7 @@ class OptionTest(chex.TestCase):
     for name in ('assignment_norm', 'target_entropy', 'positive_similarity'):
       near(metrics[name], (first[1][name] + second[1][name]) / 2)
 
+  @pytest.mark.slow
   def test_views_may_swap(self):
     with jax.enable_x64(True):
       first, _ = similarity_clustering((P1, P2), (Q1, Q2), fade=0.5)
@@ -214,6 +216,7 @@ class OptionTest(chex.TestCase):
     np.testing.assert_allclose(first, second, rtol=1e-14)
 
   @parameterized.parameters('softmax', 'sinkhorn')
+  @pytest.mark.slow
   def test_inactive_parts_leave_no_trace(self, assignments):
     bad = np.zeros_like(P1)
     for fade in (0.0, 1.0):

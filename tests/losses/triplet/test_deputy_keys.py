@@ -150,6 +150,7 @@ class BlocksTest(chex.TestCase):
 
   @settings(max_examples=20, deadline=None, derandomize=True)
   @given(inputs=batches())
+  @pytest.mark.slow
   def test_equal_to_the_full_loss(self, inputs):
     with jax.enable_x64(True):
       expected = compiled_losses(None)(*inputs)

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax.losses import AllRanks, MedianRank, RankWindow, truncated_triplet
@@ -21,6 +22,7 @@ def _clustered(rank1: float) -> tuple[np.ndarray, np.ndarray]:
   return prediction, np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
+@pytest.mark.slow
 class PropertyTest(chex.TestCase):
   def test_permutation_and_row_scaling_change_nothing(self):
     prediction, target = G2

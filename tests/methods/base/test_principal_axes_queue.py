@@ -66,6 +66,7 @@ def unit(rows):
   return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 class QueueTest(chex.TestCase):
   def test_starts_as_random_directions(self):
     queue = np.asarray(start()['method_state']['queue'])

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import parameterized
 
 from ssl_jax import methods
@@ -87,6 +88,7 @@ class RandomSideTest(chex.TestCase):
     assert set(draws[:, :2].ravel()) == {3} and set(draws[:, 2:].ravel()) == {5, 8}
     assert set(self._draws((), (), 4).ravel()) == {8}
 
+  @pytest.mark.slow
   def test_is_the_method_on_resized_images(self):
     state, views = tiny.variables('truncated_triplet'), tiny.views()
     with jax.enable_x64(True):
