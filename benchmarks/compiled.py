@@ -67,8 +67,8 @@ class Device:
   bandwidth: float
   memory: float
   launch: float  # the least between two kernels
-  link: float  # bandwidth of a device towards the others of its host or slice, one direction
-  far_link: float  # the same towards other hosts
+  link: float  # bandwidth of a device toward the others of its host or slice, one direction
+  far_link: float  # the same toward other hosts
   latency: float  # of one collective
 
 

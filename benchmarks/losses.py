@@ -1,4 +1,4 @@
-"""Time and memory of value and gradient: NT-Xent beside others' ways, and every loss with a matrix.
+"""Time and memory of value and gradient: NT-Xent, other implementations, all losses with a matrix.
 
   python benchmarks/losses.py                                     the sizes a CPU can bear
   python benchmarks/losses.py --batches=65536 --only=blocked      131,072 embeddings: minutes

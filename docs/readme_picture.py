@@ -1,4 +1,4 @@
-"""Draws docs/images/quickstart.png: what the encoder of a quickstart run finds alike.
+"""Draws docs/images/quickstart.png: a t-SNE map of test patches by the encoder of a quickstart run.
 
 python docs/readme_picture.py runs/quickstart
 """

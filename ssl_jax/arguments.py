@@ -144,7 +144,7 @@ def setting(
     default: a bool, int, float, str or tuple of them; the value when no flag is given.
     help: one line for `--help`.
     choices: the allowed words of a str, or of each element of a tuple of them.
-    affects_result: whether the setting decides the outcome of a run. One that does not may change
+    affects_result: whether the setting affects the result of a run. One that does not may change
       on resume. 'first': of a tuple, only the first element does.
     **bounds: `at_least`, `above`, `at_most`, `below` and `also` of a number, or of each element of
       a tuple of numbers; see `Bounds`.

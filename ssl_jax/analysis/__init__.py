@@ -1,4 +1,4 @@
-"""Meters and theory: what the geometry of features and the number of negatives say.
+"""Metrics of the geometry of features, and theory of the number of negatives.
 
 Functions of NumPy arrays and numbers, in float64 on the host; none of them needs JAX. Labels are
 used to measure, never to train.

@@ -1,4 +1,4 @@
-"""What callers pass to the meters, checked and brought into one form."""
+"""Checks and conversion of the arrays that callers pass to the metrics."""
 
 from typing import Any
 

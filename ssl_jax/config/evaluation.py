@@ -1,4 +1,4 @@
-"""Settings of what is measured, during training and after it; none of them decides what is trained,
+"""Settings of the measurements during training and after it; none of them affects what is trained,
 but for the kNN that the best checkpoint is chosen by."""
 
 from __future__ import annotations
@@ -120,7 +120,10 @@ class Evaluate:
     8, 'augmented views an image, where a protocol needs them', affects_result=False, at_least=2
   )
   augmented_images: int = setting(
-    1000, 'test images of which so many views are drawn', affects_result=False, at_least=2
+    1000,
+    'number of test images whose augmented views are measured, the first ones',
+    affects_result=False,
+    at_least=2,
   )
   bank_chunk_rows: int = setting(
     65_536,

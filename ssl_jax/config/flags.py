@@ -32,12 +32,12 @@ COMMAND_LINE = 'command line'
 
 
 class UsageError(ValueError):
-  """What the user typed cannot be understood; the message is one line."""
+  """A flag or its value is not allowed; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-  """One command-line argument and where it stood: '' for the command line, else 'FILE:LINE'."""
+  """One command-line argument and its origin: '' for the command line, else 'FILE:LINE'."""
 
   text: str
   origin: str = ''
@@ -280,7 +280,7 @@ class Parser:
     return lines
 
   def affecting_result(self, config: Any) -> dict[str, str]:
-    """The flags that decide the outcome of a run, each with its value, or the part that decides."""
+    """The flags that affect the result, each with its value or the part of it that does."""
     values = self.render(config)
     chosen = {section: getattr(config, section).name for section in self._variants}
     found = {f'{section}.name': name for section, name in chosen.items()}

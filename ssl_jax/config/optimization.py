@@ -49,7 +49,7 @@ class Optimizer:
   )
   excluded_lr_scale: float = setting(
     1.0,
-    'their learning rate over that of the others',
+    'learning rate of the excluded parameters over that of the others',
     at_least=0,
   )
   trust_coefficient: float = setting(1e-3, 'trust coefficient of lars and larc', above=0)
@@ -68,7 +68,7 @@ class Optimizer:
     (), 'epochs at which step decays; negative: from the end'
   )
   decay_factor: float = setting(
-    0.1, 'factor on the learning rate at each of them', above=0, at_most=1
+    0.1, 'factor on the learning rate at each of decay_epochs', above=0, at_most=1
   )
   warmup_epochs: float = setting(0.0, 'epochs of linear warm-up', at_least=0)
   warmup_steps: int = setting(0, 'forward batches of linear warm-up, instead of epochs', at_least=0)

@@ -21,7 +21,7 @@ from ssl_jax.config.renames import RENAMES
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """Which images, and how many enter one forward pass."""
+  """The images, and how many enter one forward pass."""
 
   source: str = setting('photographs', 'photographs, digits, npz:PATH or folder:PATH')
   batch_size: int = setting(256, 'images of one forward pass, over all devices', at_least=2)
@@ -61,7 +61,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-  """How one image becomes several."""
+  """The augmentations that make views of an image."""
 
   recipe: str = setting('cifar_simclr', 'distribution of augmentations', choices=views.NAMES)
   size: int = setting(
@@ -162,7 +162,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-  """What is kept on disk, and how often."""
+  """Which checkpoints are saved and kept."""
 
   every_steps: int = setting(
     500, 'steps between checkpoints; 0 saves only at the end', affects_result=False, at_least=0
@@ -178,7 +178,7 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What a person sees."""
+  """Log lines, TensorBoard events and the HTML report."""
 
   every_steps: int = setting(20, 'steps between lines of metrics', affects_result=False, at_least=1)
   tensorboard: bool = setting(True, 'also write TensorBoard event files', affects_result=False)
@@ -190,7 +190,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-  """Where it runs. None of this decides the outcome, up to rounding."""
+  """Devices and processes. None of this affects the result, up to rounding."""
 
   platform: str = setting(
     'auto',
@@ -340,7 +340,7 @@ def to_flags(config: Config) -> str:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-  """The flags that decide the outcome and differ, as `--name: OLD in the folder, NEW now`."""
+  """The flags that affect the result and differ, as `--name: OLD in the folder, NEW now`."""
   before, after = parser().affecting_result(old), parser().affecting_result(new)
   return [
     f'--{name}: {before.get(name, "(none)")} in the folder, {after.get(name, "(none)")} now'

@@ -1,4 +1,4 @@
-"""What a data set is: training images, test images, and the names of their classes."""
+"""Sources of images with labels, and data sets of a training and a test source."""
 
 import dataclasses
 from typing import Protocol
@@ -9,7 +9,7 @@ from ssl_jax.arguments import ArgumentError
 
 
 class Source(Protocol):
-  """What training asks of any source of images, in memory or streamed.
+  """The interface of a source of images, in memory or streamed.
 
   `labels` is int32 [n], or None when the images carry none. `source[indices]` takes int [batch] and
   returns uint8 [batch, height, width, 3]; which images belong together in a batch, and when, is the
@@ -26,7 +26,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArraySource:
-  """A source that lies in memory.
+  """A source in memory.
 
   Args:
     images: uint8 [n, height, width, 3].

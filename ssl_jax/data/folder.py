@@ -35,7 +35,7 @@ def load_folder(
   path falls into the lowest `test_fraction`: the same images on every machine, and an image never
   changes sides when others are added. Images stand in the order of that hash, so that the first n
   are a fair sample. `image_file.read_image` states what becomes of every kind of image,
-  `list_images` which files are looked at.
+  `list_images` which files are read.
 
   Args:
     path: the folder.

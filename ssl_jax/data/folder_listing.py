@@ -1,4 +1,4 @@
-"""What lies in a folder of images: the files, their classes, and a fixed random order of them."""
+"""Lists the image files of a folder, their classes, and a fixed random order of them."""
 
 import collections
 import contextlib

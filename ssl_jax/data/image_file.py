@@ -1,4 +1,4 @@
-"""One image file -> one RGB square, with a stated treatment of everything an image file can be.
+"""Reads an image file as a square uint8 RGB image; the table has the treatment of each kind.
 
 | file | treatment |
 |---|---|
@@ -108,7 +108,7 @@ def _to_rgb(image):
 
 
 class _Refused(Exception):
-  """A file that Pillow would read and we do not."""
+  """A file that Pillow would read and this module does not."""
 
 
 def _too_large(found: str) -> _Refused:

@@ -1,4 +1,4 @@
-"""From the name of a data source to a data set in memory."""
+"""Loads a data set into memory by the name of its source."""
 
 import dataclasses
 import pathlib
@@ -41,7 +41,7 @@ def load(
     on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
     seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
       set.
-    log: called with one line for each thing a user should know.
+    log: called with one line for each image that is skipped.
 
   Returns:
     The data set: uint8 images [n, image_size, image_size, 3], int32 labels [n] or None.

@@ -1,4 +1,4 @@
-"""The default data: small patches of the photographs that ship inside two Python packages.
+"""The default data: patches of photographs inside the wheels of scikit-image and scikit-learn.
 
 The task is which picture a patch was cut from. Nothing is downloaded, and neither package is
 imported: their picture files are read from where they are installed.

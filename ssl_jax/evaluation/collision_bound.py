@@ -1,4 +1,4 @@
-"""How far a negative of the anchor's class is from its positive: an upper bound on collisions."""
+"""Upper bound on the collision term: the distance of a same-class negative to the positive."""
 
 import functools
 import math

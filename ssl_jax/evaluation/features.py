@@ -49,7 +49,7 @@ def extract(
   found: np.ndarray | None = None
   running: tuple[int, Any] | None = None
 
-  def settle() -> None:
+  def store_running() -> None:
     nonlocal found
     assert running is not None
     first, features = running
@@ -74,9 +74,9 @@ def extract(
       )
     # The copy to the host waits for one batch while the device already works on the next.
     if running is not None:
-      settle()
+      store_running()
     running = start, features
-  settle()
+  store_running()
   assert found is not None
   return found
 

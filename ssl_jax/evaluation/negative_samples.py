@@ -200,7 +200,7 @@ def negative_sample_bounds(
       kept = min(group, len(batches) - start)
       rows.append((found, kept))
       done += kept
-  # Cut on the host: to slice a split array is a program of its own, with the devices talking.
+  # Cut on the host: to slice a split array is a program of its own, with communication.
   gathered = [(jax.device_get(found), kept) for found, kept in rows]
   values = {
     name: np.concatenate([found[name][:kept] for found, kept in gathered]).astype(np.float64)

@@ -2,7 +2,7 @@
 
 Every loss returns `(loss, metrics)`, scalars in float32 whatever float dtype comes in (float64
 stays float64 under `jax_enable_x64`). Under `jax.jit` arrays are global; inside `jax.shard_map` or
-`jax.pmap`, `axis_name=` makes the loss meet the other devices' rows, with gradient, and returns the
+`jax.pmap`, `axis_name=` makes the loss use the other devices' rows, with gradient, and returns the
 global value. `block_size=` bounds the memory of a similarity matrix.
 """
 

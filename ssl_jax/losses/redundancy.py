@@ -31,7 +31,7 @@ def barlow_twins(
   divided by sqrt(biased variance + 1e-5). The loss sums over dimensions; it does not average.
 
   Source: Zbontar et al., ICML 2021, equations 1 and 2; the epsilon is that of the released code.
-  Song et al., 2024 (DSA) host it with `redundancy_weight=1 / dim`.
+  Song et al., 2024 (DSA) combine it with `redundancy_weight=1 / dim`.
 
   >>> import jax.numpy as jnp
   >>> view = jnp.array([[3.0, 2.0], [3.0, -2.0], [-3.0, 2.0], [-3.0, -2.0]])   # uncorrelated

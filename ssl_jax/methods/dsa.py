@@ -46,7 +46,7 @@ class WithDSA(Method):
     'calibrated', 'variant of the adjuster', choices=tuple(losses.ADJUSTER_PRESETS)
   )
   dsa_prior: str = hyperparameter(
-    'ema', 'network or pixels that say which images are alike', choices=PRIORS
+    'ema', 'network whose embeddings give the prior similarities, or pixels', choices=PRIORS
   )
   dsa_prior_run: str = hyperparameter('', "folder of the run whose encoder is prior 'checkpoint'")
   dsa_momentum: float = hyperparameter(

@@ -35,7 +35,7 @@ class ICCL(OnlineTargetMethod):
   the order of the global batch. A batch is pushed before the axes are taken, so it has a part in
   its own, as in the released RCC. The queue starts as random directions (there: of positive
   coordinates), which have a part until `pca_queue / (2 batch)` batches have come; the released
-  recipes look at the axes only from half of the run on.
+  recipes use the axes only from half of the run on.
   Source: the released code of Ge et al., IEEE TIP 2023; its recipe for ImageNet is the default.
   """
 
@@ -61,7 +61,7 @@ class ICCL(OnlineTargetMethod):
   )
   uniformity_gradient_scale: float = hyperparameter(
     0.125,
-    'factor on its gradient: 1 / devices in the released code, most likely 8 of them',
+    'factor on the gradient of the KL divergence: 1 / devices as released, probably 1/8',
     at_least=0,
   )
   prediction_temperature: float = hyperparameter(
@@ -75,7 +75,7 @@ class ICCL(OnlineTargetMethod):
   )
   variant: str = hyperparameter(
     'iccl',
-    'form of the loss; rcc leaves out the partition of the cross-entropy and the uniformity',
+    'form of the loss; rcc leaves out the partition of the cross-entropy and the KL divergence',
     choices=VARIANTS,
   )
   assignments: str = hyperparameter(

@@ -24,8 +24,8 @@ class NNCLR(OnlineTargetMethod):
   """The mean over both directions of `losses.info_nce(neighbor, predictions)`.
 
   The neighbor of a view is the most similar row of a queue of first views' projections, newest
-  first, at the start random directions; it tells the other view's prediction from those of other
-  images. Source: Dwibedi et al., ICCV 2021.
+  first, at the start random directions; it is contrasted with the predictions of the other view and
+  of other images. Source: Dwibedi et al., ICCV 2021.
   """
 
   name: ClassVar[str] = 'nnclr'

@@ -40,10 +40,10 @@ class SwAV(ProjectedMethod):
     0.05, 'entropy regularization of the Sinkhorn assignments; small is sharp', above=0
   )
   sinkhorn_iterations: int = hyperparameter(
-    3, 'Sinkhorn iterations, which even out the use of prototypes', at_least=1
+    3, 'Sinkhorn iterations, which equalize the use of prototypes', at_least=1
   )
   freeze_prototypes_fraction: float = hyperparameter(
-    0.0, 'share of the run before prototypes move', at_least=0, below=1
+    0.0, 'share of the run in which prototypes are constant', at_least=0, below=1
   )
 
   def networks(self) -> Mapping[str, Network]:

@@ -31,7 +31,7 @@ class TruncatedTriplet(OnlineTargetMethod):
 
   deputy: str = hyperparameter(
     'window',
-    'negatives that push: ranks rank_low to rank_high, rank, the median or the hardest',
+    'negatives that repel: ranks rank_low to rank_high, rank, the median or the hardest',
     choices=DEPUTIES,
   )
   rank_low: int = hyperparameter(

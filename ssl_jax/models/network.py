@@ -1,4 +1,4 @@
-"""The pair `init` / `apply` that every network is used through."""
+"""`Network`: a network as the pair of pure functions `init` and `apply`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Network:
 
     Args:
       key: typed PRNG key.
-      x: `[batch, *in_shape]`, any float dtype; only its shape is looked at.
+      x: `[batch, *in_shape]`, any float dtype; only its shape is used.
 
     Returns:
       `{'params': tree, 'batch_stats': tree}`; `batch_stats` is empty for a network without batch

@@ -36,7 +36,7 @@ _EXPANSION = 4  # of a bottleneck's output over its 3x3 convolution
 
 
 def names() -> tuple[str, ...]:
-  """The architectures that `resnet` knows."""
+  """The names that `resnet` accepts."""
   return tuple(_ARCHITECTURES)
 
 

@@ -1,4 +1,4 @@
-"""A network's variables as one file that other programs can read."""
+"""Writes and reads a network's variables as one .npz or .safetensors file."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ GENERATOR = 'ssl_jax.reporting 2'
 
 
 class Figure(NamedTuple):
-  """A picture of the report.
+  """A PNG with a heading and a caption.
 
   Attributes:
     heading: of its section, unique in the report.

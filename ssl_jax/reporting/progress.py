@@ -1,4 +1,4 @@
-"""The progress line of a run in a terminal, or lines of progress in a log."""
+"""Progress of a run: a bar in a terminal, or lines in a log."""
 
 import contextlib
 import math

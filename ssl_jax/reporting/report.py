@@ -85,7 +85,7 @@ def render_comparison(
   versions: Mapping[str, str] | None = None,
   devices: str = '',
 ) -> str:
-  """The HTML of a page of several runs: what they are, their scores, their pictures.
+  """The HTML of a page of several runs: their settings, scores and figures.
 
   Args:
     title: the page's heading.

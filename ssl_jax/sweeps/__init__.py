@@ -1,4 +1,4 @@
-"""Many runs, one table: a list of variants times seeds, resumable, compared at the last step."""
+"""Sweeps: runs every variant with every seed, resumable, and tabulates them at the last step."""
 
 from ssl_jax.sweeps.command_line import main
 

@@ -1,4 +1,4 @@
-"""The columns a table can have: where a number lies in `result.json`, and how it is shown."""
+"""The columns of a sweep's table: the path of a number in `result.json`, and its format."""
 
 from __future__ import annotations
 

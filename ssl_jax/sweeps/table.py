@@ -1,5 +1,5 @@
-"""The table of a sweep: one row a variant, mean and spread over seeds, below what training has to
-beat."""
+"""The table of a sweep: one row a variant, mean and spread over seeds, below the baselines
+of training."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def open_writer(
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """The parts of a run that baselines, training and result share; `writer` on one process only."""
+  """What baselines, training and result of a run share; `writer` on one process only."""
 
   folder: pathlib.Path
   experiment: Experiment
@@ -263,7 +263,7 @@ def train(
   periods = Periods.of(run)
   plan = loop.Plan(
     total=experiment.total_steps,
-    report=config.report.every_steps,
+    log_every=config.report.every_steps,
     sync_every=(periods.knn, periods.online, periods.save),
     steps_per_call=config.devices.steps_per_call,
   )
@@ -272,7 +272,7 @@ def train(
     program.init_metrics,
     start,
     program.images,
-    experiment.order,
+    experiment.sampler,
     plan,
     experiment.mesh,
     accumulation_steps=config.optimizer.accumulation_steps,

@@ -79,7 +79,7 @@ def draw(
   """
   rows = read_metrics(metrics)
   if any('loss' in row for row in rows):
-    caption = 'Means over each report interval.'
+    caption = 'Means over each logging interval.'
     yield Figure('Loss', caption, figures.loss_curves(rows))
   if any('knn' in row for row in rows):
     baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
@@ -204,9 +204,9 @@ def lines(result: dict[str, Any]) -> list[str]:
     shown.append(f'kNN       k = {knn["k"]}, temperature = {knn["temperature"]}, test images')
     shown += [f'  {_NAMES[name]:<28}{100 * knn[name]:6.2f} %' for name in _NAMES if name in knn]
   shown += [
-    f'  {_NAMES[name]:<28}crowding {meters["crowding_ratio"]:.3f}, '
-    f'uniformity {meters["uniformity"]:.2f}, spread {meters["feature_std"]:.2f}'
-    for name, meters in result['representation'].items()
+    f'  {_NAMES[name]:<28}crowding {metrics["crowding_ratio"]:.3f}, '
+    f'uniformity {metrics["uniformity"]:.2f}, spread {metrics["feature_std"]:.2f}'
+    for name, metrics in result['representation'].items()
   ]
   if result['images_per_second']:
     shown.append(f'speed     {result["images_per_second"]:,.0f} images/s (median of the intervals)')
@@ -218,8 +218,8 @@ def lines(result: dict[str, Any]) -> list[str]:
 def next_steps(experiment: Experiment, run_dir: pathlib.Path) -> list[str]:
   """What can be done with a finished run: commands and Python to copy."""
   program, run = program_name(), shlex.quote(str(run_dir))
-  labelled = experiment.dataset.train.labels is not None
-  protocols = 'linear,crowding,embedding' if labelled else 'spectrum,embedding'
+  labeled = experiment.dataset.train.labels is not None
+  protocols = 'linear,crowding,embedding' if labeled else 'spectrum,embedding'
   config = shlex.quote(str(run_dir / folder.CONFIG))
   return [
     'next',

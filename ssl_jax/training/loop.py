@@ -26,7 +26,7 @@ _MAX_QUEUED_CALLS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """Metrics of one report interval.
+  """Metrics of one logging interval.
 
   Attributes:
     step: optimizer steps done at its end.
@@ -44,7 +44,7 @@ class SyncPoint:
   Attributes:
     step: optimizer steps done.
     state: valid until the loop is resumed, when its buffers are reused.
-    intervals: the report intervals whose metrics were read since the last yield.
+    intervals: the logging intervals whose metrics were read since the last yield.
     synced: whether the metrics of every dispatched step have been read, and so are known to be
       finite, as they must be before a checkpoint.
     stopped: whether the loop ends here because `should_stop` returned True.
@@ -63,7 +63,7 @@ class Plan:
 
   Attributes:
     total: steps of the whole run.
-    report: length of a report interval. The loop yields at its end without waiting for it; its
+    log_every: length of a logging interval. The loop yields at its end without waiting for it; its
       metrics are read one interval later.
     sync_every: periods (0: never) at whose multiples all metrics are read before the loop yields,
       for an evaluation or a checkpoint.
@@ -71,13 +71,13 @@ class Plan:
   """
 
   total: int
-  report: int
+  log_every: int
   sync_every: tuple[int, ...] = ()
   steps_per_call: int = 1
 
   def next_yield(self, step: int) -> int:
     """The first step after `step` at which the loop yields."""
-    periods = [self.report, *[period for period in self.sync_every if period]]
+    periods = [self.log_every, *[period for period in self.sync_every if period]]
     return min(self.total, *[(step // period + 1) * period for period in periods])
 
   def syncs_at(self, step: int) -> bool:
@@ -124,7 +124,7 @@ def run(
   init_metrics: Callable[[], MetricsAccumulator],
   state: TrainState,
   images: Any,
-  order: EpochSampler,
+  sampler: EpochSampler,
   plan: Plan,
   mesh: Mesh,
   *,
@@ -134,7 +134,7 @@ def run(
 ) -> Iterator[SyncPoint]:
   """Trains from `state` to the end of the plan and yields where the plan says.
 
-  The images of optimizer step `s` are batches `s * accumulation_steps ...` of `order`, so a run
+  The images of optimizer step `s` are batches `s * accumulation_steps ...` of `sampler`, so a run
   that resumes needs nothing but the state.
 
   Args:
@@ -142,7 +142,7 @@ def run(
     init_metrics: makes an empty accumulator, from `compile_step`.
     state: where to start; its buffers are donated.
     images: the data set on the devices, as the step was compiled for.
-    order: the images of each batch.
+    sampler: the images of each batch.
     plan: when to yield.
     mesh: the devices.
     accumulation_steps: batches in one optimizer step.
@@ -155,7 +155,7 @@ def run(
   """
   rows, same = mesh_lib.split(mesh, axis=2), mesh_lib.replicated(mesh)
   step = int(jax.device_get(state.step))
-  pending = _PendingMetrics(step, accumulation_steps * order.batch_size)
+  pending = _PendingMetrics(step, accumulation_steps * sampler.batch_size)
   queued: collections.deque[jax.Array] = collections.deque()
   metrics = init_metrics()
   while step < plan.total:
@@ -164,7 +164,7 @@ def run(
       count = min(plan.steps_per_call, yield_at - step)
       with input_timer():
         indices = mesh_lib.put(
-          _indices(order, step, count, plan.steps_per_call, accumulation_steps), rows
+          _indices(sampler, step, count, plan.steps_per_call, accumulation_steps), rows
         )
         calls = mesh_lib.put(np.int32(count), same)
       state, metrics, done = step_function(state, metrics, images, indices, calls)
@@ -190,10 +190,10 @@ def run(
 
 
 def _indices(
-  order: EpochSampler, step: int, count: int, steps_per_call: int, accumulation_steps: int
+  sampler: EpochSampler, step: int, count: int, steps_per_call: int, accumulation_steps: int
 ) -> np.ndarray:
   """int32 [steps_per_call, accumulation_steps, batch]; the rows from `count` on are not used."""
   first = step * accumulation_steps
-  batches = [order.batch(first + i) for i in range(count * accumulation_steps)]
+  batches = [sampler.batch(first + i) for i in range(count * accumulation_steps)]
   batches += [batches[-1]] * ((steps_per_call - count) * accumulation_steps)
   return np.stack(batches).reshape(steps_per_call, accumulation_steps, -1).astype(np.int32)

@@ -38,7 +38,7 @@ def put(array: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
   return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
 
-def check_batch(mesh: Mesh, batch_size: int, name: str = 'batch_size') -> None:
+def validate_batch(mesh: Mesh, batch_size: int, name: str = 'batch_size') -> None:
   """Raises ValueError when a batch cannot be split evenly over the devices."""
   if batch_size % mesh.size:
     raise ArgumentError(name, batch_size, f'a multiple of the {mesh.size} devices')

@@ -1,4 +1,4 @@
-"""Values that all processes of a run agree on. Collectives, except with a single process."""
+"""Broadcasts and reductions of host values over all processes; no-ops with a single one."""
 
 import jax
 import numpy as np

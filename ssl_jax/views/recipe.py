@@ -1,4 +1,4 @@
-"""What is done to each view of an image: frozen, hashable, checked when made."""
+"""The distribution of augmentations of each view as frozen, hashable, validated dataclasses."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ssl_jax import data
 
 
 @st.composite
-def orders(draw):
+def samplers(draw):
   length = draw(st.integers(1, 200))
   return data.EpochSampler(
     seed=draw(st.integers(0, 2**40)), length=length, batch_size=draw(st.integers(1, length))
@@ -18,43 +18,43 @@ def orders(draw):
 
 
 class OrderTest(chex.TestCase):
-  @hypothesis.given(orders(), st.integers(0, 1000))
-  def test_epoch_visits_images_at_most_once(self, order, epoch):
-    per_epoch = order.batches_per_epoch
-    batches = [order.batch(epoch * per_epoch + i) for i in range(per_epoch)]
+  @hypothesis.given(samplers(), st.integers(0, 1000))
+  def test_epoch_visits_images_at_most_once(self, sampler, epoch):
+    per_epoch = sampler.batches_per_epoch
+    batches = [sampler.batch(epoch * per_epoch + i) for i in range(per_epoch)]
     for batch in batches:
-      self.assertEqual((batch.dtype, batch.shape), (np.int32, (order.batch_size,)))
+      self.assertEqual((batch.dtype, batch.shape), (np.int32, (sampler.batch_size,)))
     visited = np.concatenate(batches)
-    self.assertLen(set(visited.tolist()), per_epoch * order.batch_size)
+    self.assertLen(set(visited.tolist()), per_epoch * sampler.batch_size)
     self.assertGreaterEqual(visited.min(), 0)
-    self.assertLess(visited.max(), order.length)
-    self.assertLess(order.length - len(visited), order.batch_size)
-    np.testing.assert_array_equal(visited, order.permutation(epoch)[: len(visited)])
-    np.testing.assert_array_equal(np.sort(order.permutation(epoch)), np.arange(order.length))
+    self.assertLess(visited.max(), sampler.length)
+    self.assertLess(sampler.length - len(visited), sampler.batch_size)
+    np.testing.assert_array_equal(visited, sampler.permutation(epoch)[: len(visited)])
+    np.testing.assert_array_equal(np.sort(sampler.permutation(epoch)), np.arange(sampler.length))
 
-  @hypothesis.given(orders(), st.lists(st.integers(0, 2000), min_size=1, max_size=12))
-  def test_batch_does_not_depend_on_what_was_asked_before(self, order, indices):
+  @hypothesis.given(samplers(), st.lists(st.integers(0, 2000), min_size=1, max_size=12))
+  def test_batch_does_not_depend_on_what_was_asked_before(self, sampler, indices):
     for index in indices:
-      fresh = data.EpochSampler(order.seed, order.length, order.batch_size)
-      np.testing.assert_array_equal(order.batch(index), fresh.batch(index))
+      fresh = data.EpochSampler(sampler.seed, sampler.length, sampler.batch_size)
+      np.testing.assert_array_equal(sampler.batch(index), fresh.batch(index))
 
   @hypothesis.given(st.integers(0, 2**40), st.integers(0, 1000), st.integers(1, 1000))
   def test_epochs_and_seeds_differ(self, seed, epoch, step):
-    order = data.EpochSampler(seed, 100, 10)
-    here = order.permutation(epoch)
-    self.assertFalse(np.array_equal(here, order.permutation(epoch + step)))
+    sampler = data.EpochSampler(seed, 100, 10)
+    here = sampler.permutation(epoch)
+    self.assertFalse(np.array_equal(here, sampler.permutation(epoch + step)))
     self.assertFalse(
       np.array_equal(here, data.EpochSampler(seed + step, 100, 10).permutation(epoch))
     )
 
   def test_order_is_the_same_with_every_numpy(self):
-    order = data.EpochSampler(seed=7, length=8, batch_size=4)
-    np.testing.assert_array_equal(order.permutation(0), GOLDEN_EPOCH_0)
-    np.testing.assert_array_equal(order.permutation(3), GOLDEN_EPOCH_3)
+    sampler = data.EpochSampler(seed=7, length=8, batch_size=4)
+    np.testing.assert_array_equal(sampler.permutation(0), GOLDEN_EPOCH_0)
+    np.testing.assert_array_equal(sampler.permutation(3), GOLDEN_EPOCH_3)
 
   def test_images_are_spread_evenly_over_positions(self):
-    order = data.EpochSampler(seed=0, length=8, batch_size=8)
-    places = np.stack([order.permutation(epoch) for epoch in range(2000)])
+    sampler = data.EpochSampler(seed=0, length=8, batch_size=8)
+    places = np.stack([sampler.permutation(epoch) for epoch in range(2000)])
     counts = np.stack([np.bincount(column, minlength=8) for column in places.T])
     # 250 expected in each cell, standard deviation 15.
     self.assertLess(np.abs(counts - 250).max(), 75)

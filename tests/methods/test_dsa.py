@@ -1,4 +1,4 @@
-"""DSA on a host: the host's loss plus the adjuster's, with the priors that were asked for."""
+"""DSA with a base method: the base method's loss plus the adjuster's, with each prior."""
 
 import dataclasses
 
@@ -65,8 +65,8 @@ class WithDSATest(chex.TestCase):
     self.assertEqual((method.target_network, method.averaged_networks), ('ema', ('encoder',)))
     self.assertEqual(float(method.target_momentum(3)), np.float32(0.99))
     frozen = {'params': state['target']['encoder'], 'batch_stats': state['batch_stats']['encoder']}
-    plain, _ = method.encoder.apply(frozen, batch.unaugmented, train=False)
-    np.testing.assert_allclose(found.context['dsa_unaugmented'], plain, rtol=2e-5, atol=1e-6)
+    unaugmented, _ = method.encoder.apply(frozen, batch.unaugmented, train=False)
+    np.testing.assert_allclose(found.context['dsa_unaugmented'], unaugmented, rtol=2e-5, atol=1e-6)
 
   def test_the_host_keeps_its_own_moving_average(self):
     method = tiny.method('byol+dsa')

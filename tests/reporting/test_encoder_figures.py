@@ -32,7 +32,7 @@ DRAWN = {
   'confusion_matrix': lambda: figures.confusion_matrix(
     np.eye(len(HOSTILE) + 1, dtype=int), HOSTILE
   ),
-  'meter_bars': lambda: figures.meter_bars(
+  'metric_bars': lambda: figures.metric_bars(
     {
       'ratio': dict(zip(HOSTILE, (1.0, None, -2.0, np.inf, np.nan, 0.0), strict=False)),
       'error': {HOSTILE[0]: 0.5},
@@ -111,7 +111,7 @@ class EncoderFiguresTest(chex.TestCase):
       chex.assert_shape(decode(picture), (None, canvas.HALF * 50, 3))
 
   def test_each_encoder_has_its_color(self):
-    for name in ('meter_bars', 'probe_curve'):
+    for name in ('metric_bars', 'probe_curve'):
       pixels = decode(DRAWN[name]())
       self.assertTrue(shows(pixels, canvas.PALETTE[0]), name)
       self.assertFalse(shows(pixels, canvas.PALETTE[3]), name)
@@ -131,9 +131,9 @@ class EncoderFiguresTest(chex.TestCase):
     ('counts', lambda: figures.confusion_matrix([[1, -1], [0, 1]])),
     ('counts', lambda: figures.confusion_matrix([[1, np.nan], [0, 1]])),
     ('counts', lambda: figures.confusion_matrix([['a', 'b'], ['c', 'd']])),
-    ('meters', lambda: figures.meter_bars({})),
-    ('meters', lambda: figures.meter_bars({'a': {}})),
-    ('better', lambda: figures.meter_bars({'a': {'b': 1.0}}, better={'a': 'max'})),
+    ('metrics', lambda: figures.metric_bars({})),
+    ('metrics', lambda: figures.metric_bars({'a': {}})),
+    ('better', lambda: figures.metric_bars({'a': {'b': 1.0}}, better={'a': 'max'})),
     ('runs', lambda: figures.similarity_histograms_plot(EDGES, {})),
     ('runs', lambda: figures.similarity_histograms_plot(EDGES, {'a': {'b': np.ones(11)}})),
     ('curves', lambda: figures.rank_curves({})),

@@ -247,7 +247,7 @@ class GlobalStateTest(chex.TestCase):
       figures.loss_curves(rows())
       figures.contact_sheet(images(2), images(2, 2))
       figures.confusion_matrix(np.eye(2))
-      figures.meter_bars({'a': {'b': 1.0}})
+      figures.metric_bars({'a': {'b': 1.0}})
       figures.similarity_histograms_plot([0, 1, 2], {'a': {'b': [1, 0]}})
       figures.probe_curve({'a': [0.5]})
       figures.tsne_panels({'a': np.ones((3, 2))}, np.zeros(3, int))

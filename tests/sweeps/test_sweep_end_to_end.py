@@ -1,4 +1,4 @@
-"""A sweep of real runs of seconds, from the door to the table and again."""
+"""A sweep of real runs of seconds, from the command to the table and again."""
 
 import json
 import os

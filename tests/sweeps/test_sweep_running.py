@@ -1,4 +1,4 @@
-"""Sweeps of runs that only pretend: what is run, skipped, reported and stopped."""
+"""Sweeps of fake runs: what is run, skipped, reported and stopped."""
 
 import json
 import os

@@ -36,7 +36,7 @@ class AskingTest(TaskTest):
   def test_the_encoder_of_another_run(self):
     lender = self.run_dir
     self.assertEqual(self.call('--steps=2')[0], 0)
-    self.run_dir = self.folder / 'borrower'
+    self.run_dir = self.folder / 'initialized'
     nowhere = f'--method.dsa_prior_run={self.folder}/nowhere'
     self.assertIn('is not the folder of a run', self.refused(*BORROWING, nowhere))
     from_lender = f'--method.dsa_prior_run={lender}'

@@ -107,7 +107,7 @@ def test_accumulation_equals_the_large_batch_without_batch_norm_and_negatives():
   # its batches, each with its own statistics and negatives, which test_loop.py shows.
   large = tiny_run.build('supervised', encoder='no batch norm')
   parts = tiny_run.build('supervised', encoder='no batch norm', accumulation=2, batch=8)
-  rows = large.order.batch(0)
+  rows = large.sampler.batch(0)
   start = tiny_run.host(large.state).params
   gradient = jax.jit(jax.grad(functools.partial(unaugmented_loss, large)))
   whole, first, second = (gradient(start, some) for some in (rows, rows[:8], rows[8:]))

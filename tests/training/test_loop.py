@@ -69,7 +69,7 @@ class OneProgramTest(chex.TestCase):
   def test_one_trace_serves_the_whole_run(self):
     # A compiled program is all the loop is given, so calls of any length cannot trace again.
     run = tiny_run.build('simclr', steps_per_call=3)
-    for _ in run.sync_points(9, report=2, sync_every=(3, 4)):
+    for _ in run.sync_points(9, log_every=2, sync_every=(3, 4)):
       pass
     self.assertLen(run.traces, 2)  # for the metrics' names, and for the program
 
@@ -77,17 +77,17 @@ class OneProgramTest(chex.TestCase):
   def test_no_implicit_transfer_in_a_step(self, name):
     run = tiny_run.build(name)
     with jax.transfer_guard('disallow'):
-      steps = [at.step for at in run.sync_points(6, report=2)]
+      steps = [at.step for at in run.sync_points(6, log_every=2)]
     self.assertEqual(steps, [2, 4, 6])
 
   def test_metrics_are_read_one_interval_late(self):
     run = tiny_run.build('simclr')
-    known = [[i.step for i in at.intervals] for at in run.sync_points(8, report=2)]
+    known = [[i.step for i in at.intervals] for at in run.sync_points(8, log_every=2)]
     self.assertEqual(known, [[], [2], [4], [6, 8]])
 
   def test_everything_is_known_where_the_state_is_kept(self):
     run = tiny_run.build('simclr')
-    seen = {at.step: at.synced for at in run.sync_points(8, report=2, sync_every=(3,))}
+    seen = {at.step: at.synced for at in run.sync_points(8, log_every=2, sync_every=(3,))}
     self.assertEqual(seen, {2: False, 3: True, 4: False, 6: True, 8: True})
 
   def test_state_is_donated(self):
@@ -106,8 +106,8 @@ class OneProgramTest(chex.TestCase):
         run.init_metrics,
         run.state,
         run.pixels,
-        run.order,
-        loop.Plan(total=50, report=20),
+        run.sampler,
+        loop.Plan(total=50, log_every=20),
         run.mesh,
         should_stop=lambda: next(asked),
       )
@@ -146,7 +146,7 @@ class AccumulationTest(chex.TestCase):
     # The first update shows the gradient itself: two batches at once against each alone.
     double = tiny_run.build('simclr', accumulation=2, batch=8)
     before = tiny_run.host(double.state)
-    rows = np.stack([double.order.batch(0), double.order.batch(1)])
+    rows = np.stack([double.sampler.batch(0), double.sampler.batch(1)])
     both, metrics = jax.jit(double.update)(double.state, double.pixels, rows)
     single = tiny_run.build('simclr', batch=8)
     first, _ = jax.jit(single.update)(single.state, single.pixels, rows[:1])
@@ -190,7 +190,7 @@ class TargetNetworkTest(chex.TestCase):
 
   def test_its_momentum_counts_forward_batches(self):
     run = tiny_run.build('byol', accumulation=3)
-    rows = np.stack([run.order.batch(index) for index in range(3)])
+    rows = np.stack([run.sampler.batch(index) for index in range(3)])
     update = jax.jit(run.update)
     current, first = update(run.state, run.pixels, rows)
     _, second = update(current, run.pixels, rows)
@@ -206,7 +206,7 @@ class NonFiniteTest(chex.TestCase):
   def test_stops_with_the_step_and_the_parts_of_the_loss(self):
     run = tiny_run.build('simclr', learning_rate=1e30)
     with pytest.raises(NonFiniteLossError, match='not finite at step') as stop:
-      for _ in run.sync_points(40, report=5):
+      for _ in run.sync_points(40, log_every=5):
         pass
     self.assertIn('gradient_norm', stop.value.metrics)
     self.assertLess(stop.value.step, 10)
@@ -214,7 +214,7 @@ class NonFiniteTest(chex.TestCase):
 
 class PlanTest(chex.TestCase):
   def test_next_yield(self):
-    plan = loop.Plan(total=10, report=4, sync_every=(0, 5))
+    plan = loop.Plan(total=10, log_every=4, sync_every=(0, 5))
     self.assertEqual([plan.next_yield(s) for s in (0, 4, 5, 8)], [4, 5, 8, 10])
     self.assertEqual([plan.syncs_at(s) for s in (4, 5, 8, 10)], [False, True, False, True])
 

@@ -46,7 +46,7 @@ class Tiny:
   compiled: Callable
   state: state.TrainState
   pixels: dict[str, jax.Array]
-  order: data.EpochSampler
+  sampler: data.EpochSampler
   mesh: jax.sharding.Mesh
   accumulation: int
   steps_per_call: int
@@ -62,14 +62,14 @@ class Tiny:
 
   def sync_points(self, total, start=None, **plan):
     """Runs to step `total`."""
-    report = plan.pop('report', total)
+    log_every = plan.pop('log_every', total)
     return loop.run(
       self.train_step,
       self.init_metrics,
       self.state if start is None else start,
       self.pixels,
-      self.order,
-      loop.Plan(total=total, report=report, steps_per_call=self.steps_per_call, **plan),
+      self.sampler,
+      loop.Plan(total=total, log_every=log_every, steps_per_call=self.steps_per_call, **plan),
       self.mesh,
       accumulation_steps=self.accumulation,
     )
@@ -77,7 +77,7 @@ class Tiny:
   def train(self, total, start=None):
     """Host copies of the state and of the metrics of every step."""
     metrics = []
-    for at in self.sync_points(total, start, report=1):
+    for at in self.sync_points(total, start, log_every=1):
       metrics += [interval.metrics for interval in at.intervals]
       final = at.state
     return host(final), metrics
@@ -149,14 +149,14 @@ def _compiled(
   def compiled():
     return step.compile_step(update, start, resident, on, (steps_per_call, accumulation, batch))
 
-  order = data.EpochSampler(seed=0, length=IMAGES, batch_size=batch)
+  sampler = data.EpochSampler(seed=0, length=IMAGES, batch_size=batch)
   return Tiny(
     method,
     inner,
     compiled,
     host(start),
     resident,
-    order,
+    sampler,
     on,
     accumulation,
     steps_per_call,

@@ -1,4 +1,4 @@
-"""The chain of bounds that leads from a supervised objective to a contrastive loss."""
+"""A chain of inequalities from a supervised objective to a contrastive loss."""
 
 import dataclasses
 import math

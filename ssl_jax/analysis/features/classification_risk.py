@@ -1,4 +1,4 @@
-"""What alignment can and cannot do for a classifier made of class means."""
+"""Bounds on the risk of a mean classifier by the variance of features within classes."""
 
 import dataclasses
 import math

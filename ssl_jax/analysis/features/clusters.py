@@ -1,4 +1,4 @@
-"""How well given clusters agree with labels."""
+"""Agreement of clusters with labels: accuracy, mutual information, adjusted Rand index."""
 
 import dataclasses
 import math
@@ -31,7 +31,7 @@ class MutualInformationScores:
 
 
 def mutual_information_scores(labels: Any, clusters: Any) -> MutualInformationScores:
-  """How much clusters say about labels, whatever the numbers the clusters carry.
+  """Mutual information of clusters and labels, for any numbering of the clusters.
 
   Two partitions that each have one part agree perfectly: both scores are 1.
 

@@ -1,4 +1,4 @@
-"""Crowding: how far a representation spreads each class, against how far it separates classes."""
+"""Crowding: the spread of features within classes over the distance between classes."""
 
 import dataclasses
 from typing import Any
@@ -59,11 +59,11 @@ def crowding(
   Of neighbors at the same distance, up to rounding, the one with the lowest index counts first. A
   ratio is infinite where classes coincide.
 
-  Source: the meters are a reconstruction after the DSA paper's crowding problem, whose own
+  Source: the metrics are a reconstruction after the DSA paper's crowding problem, whose own
   definitions are not known to us; the silhouette is that of Rousseeuw, 1987.
 
-  >>> meters = crowding([[0.0, 0], [2, 0], [0, 3], [2, 3]], [0, 0, 1, 1])
-  >>> print(meters.intra_class_variance, meters.inter_class_distance, meters.nearest_neighbor_error)
+  >>> found = crowding([[0.0, 0], [2, 0], [0, 3], [2, 3]], [0, 0, 1, 1])
+  >>> print(found.intra_class_variance, found.inter_class_distance, found.nearest_neighbor_error)
   1.0 3.0 0.0
 
   Args:
@@ -74,7 +74,7 @@ def crowding(
       O(chunk_size x n + n x dim).
 
   Returns:
-    The meters, see `Crowding`.
+    The metrics, see `Crowding`.
 
   Raises:
     ValueError: shapes do not fit, a feature is not finite, there is a single class, every class has
@@ -121,7 +121,7 @@ def _mean_distances(means: np.ndarray, chunk_size: int) -> tuple[float, float]:
 
 
 def _pair_meters(rows: np.ndarray, classes: Classes, chunk_size: int) -> tuple[float, ...]:
-  """The five meters that need all distances, from one pass over them."""
+  """The five metrics that need all distances, from one pass over them."""
   count, codes, counts = len(rows), classes.codes, classes.counts
   # Matrix products leave errors of this size: distances closer than it are equal.
   rounding = 1e-13 * np.max(geometry.squared_norms(rows))

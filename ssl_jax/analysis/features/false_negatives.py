@@ -1,4 +1,4 @@
-"""How often the negative at each rank is of the anchor's own class."""
+"""The share of false negatives (of the anchor's own class) at each similarity rank."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -55,8 +55,8 @@ def false_negative_audit(
   the order is random. As in training, batches are cut from images in random order, without those
   that do not fill a batch, and images are shuffled again when they are used up.
 
-  A curve at chance says that features know nothing of classes, one at the bound that they know
-  everything; the ranks where it stays high are those a loss should not repel.
+  A curve at chance means that ranks are independent of classes, one at the bound that they order
+  images by class; the ranks where it stays high are those a loss should not repel.
 
   Source: reconstructed; the bound is that of Wang et al., ICCV 2021 (truncated triplet loss).
 

@@ -1,4 +1,4 @@
-"""Whether a representation splits classes or merges them: clusters of many sizes."""
+"""Under- and over-clustering: homogeneity and completeness of k-means with few to many clusters."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Clusters of features without labels."""
+"""k-means clusters of features."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""Prototype representation bias: what the mean of an image's views misses of its class mean."""
+"""Prototype representation bias: the distance of the mean of an image's views to its class mean."""
 
 import dataclasses
 from typing import Any
@@ -19,7 +19,7 @@ class BiasAverages:
   """Averages over images of unit features g; m is the mean of an image, μ that of its class.
 
   Attributes:
-    squared: E|m - μ|^2, the primary meter: what attraction to other views of the image costs
+    squared: E|m - μ|^2, the primary metric: what attraction to other views of the image costs
       against attraction to the class.
     l2: E|m - μ|.
     unit_l2: E|m/|m| - μ/|μ||.

@@ -1,4 +1,4 @@
-"""How many directions a representation uses, from its singular values."""
+"""Rank metrics of features from their singular values: RankMe, effective rank."""
 
 import dataclasses
 from typing import Any
@@ -35,7 +35,7 @@ class Spectrum:
 def spectrum(features: Any) -> Spectrum:
   """How evenly the features spread over directions.
 
-  All four are the same for rotated and for scaled features. Low numbers say that dimensions have
+  All four are the same for rotated and for scaled features. Low numbers mean that dimensions have
   collapsed; high ones are necessary for a good representation and not sufficient.
 
   Singular values come from the matrix of features itself, in float64: its Gram matrix would lose
@@ -52,7 +52,7 @@ def spectrum(features: Any) -> Spectrum:
     features: `[n, dim]` of any real dtype.
 
   Returns:
-    The meters, see `Spectrum`.
+    The metrics, see `Spectrum`.
 
   Raises:
     ValueError: the shape is another one, or a feature is not finite.

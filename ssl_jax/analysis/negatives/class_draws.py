@@ -1,4 +1,4 @@
-"""How labels are drawn: independently by probabilities, or from classes of known sizes."""
+"""Distributions of drawn labels: independent with probabilities, or from classes of known sizes."""
 
 import dataclasses
 import math

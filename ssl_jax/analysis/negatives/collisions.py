@@ -1,4 +1,4 @@
-"""How often an anchor meets its own class among its negatives."""
+"""Collisions: the distribution of the number of negatives of the anchor's own class."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a contrastive loss promises for the supervised loss of the mean classifier."""
+"""Upper bounds on the supervised loss of the mean classifier by a contrastive loss."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from ssl_jax.arguments import ArgumentError, check_number, check_whole
 
 @dataclasses.dataclass(frozen=True)
 class SupervisedLossBounds:
-  """What `supervised_loss_bounds` finds; an infinite bound says nothing.
+  """What `supervised_loss_bounds` finds; an infinite bound is vacuous.
 
   L is the contrastive loss, υ the coverage of K+1 draws, τ the collision probability of K.
 

@@ -1,4 +1,4 @@
-"""Whether a batch shows every class: the coupon collector's problem, exactly."""
+"""Coverage: the probability that draws include every class (coupon collector), exactly."""
 
 import math
 from typing import Any
@@ -82,7 +82,7 @@ def missing_class_probability(
 def smallest_num_draws(
   coverage: float, class_probs: Any = None, *, class_counts: Any = None
 ) -> int:
-  """The fewest draws with which every class is seen with a given probability.
+  """The fewest draws that include every class with a given probability.
 
   Source: `coverage_probability`, inverted.
 

@@ -1,4 +1,4 @@
-"""How probably the negative at a rank is of the anchor's own class, at worst."""
+"""Upper bound on the probability that the negative at a rank is of the anchor's own class."""
 
 import decimal
 import math

@@ -1,4 +1,4 @@
-"""How many draws it takes on average until every class has been seen."""
+"""Mean and standard deviation of the number of draws until every class was drawn."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ _RATIO = 1.15  # of the end of a panel to its start
 
 
 def expected_draws(class_probs: Any) -> float:
-  """The mean number of independent draws until every class has been seen.
+  """The mean number of independent draws until every class was drawn.
 
   C H_C for C classes of equal probability, and in general the integral over u from 0 of
   `1 - prod_c(1 - exp(-p_c u))`. Right to about 14 digits.
@@ -42,7 +42,7 @@ def expected_draws(class_probs: Any) -> float:
 
 
 def draws_standard_deviation(class_probs: Any) -> float:
-  """The standard deviation of the number of independent draws until every class has been seen.
+  """The standard deviation of the number of independent draws until every class was drawn.
 
   Source: as `expected_draws`, whose argument and errors it shares.
 

@@ -285,7 +285,7 @@ class _Tuner:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-  """Some images of a source, as a source."""
+  """A subset of a source's images, as a source."""
 
   images: Any
   rows: np.ndarray

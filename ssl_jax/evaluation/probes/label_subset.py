@@ -1,4 +1,4 @@
-"""Which labels may be used: a stratified part of them, an official list, or a held-out part."""
+"""Row indices of labeled subsets: a stratified fraction, a published list, or a held-out part."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class LinearProbeResult:
 
   Attributes:
     accuracy: on test, after the last epoch: the figure to report.
-    best_accuracy: on test, of the best epoch on test. It has seen the test labels; some papers
+    best_accuracy: on test, of the best epoch on test. It is chosen by test labels; some papers
       report it.
     top5: on test, after the last epoch; None with fewer than six classes.
     held_out_accuracy: of the chosen setting on the held-out part of the training rows; None where

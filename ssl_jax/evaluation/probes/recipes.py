@@ -1,4 +1,4 @@
-"""How a linear probe is trained: the recipes of the papers, and a grid of our own."""
+"""Settings of linear-probe training (`ProbeRecipe`), with presets: the papers', and a grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCALINGS = ('raw', 'unit', 'standard')
 
 @dataclasses.dataclass(frozen=True)
 class ProbeRecipe:
-  """Everything that decides how `linear_probe` trains, but for the data and the seed.
+  """All settings of the training of `linear_probe`, but the data and the seed.
 
   Attributes:
     learning_rates: one or more, each crossed with each of `weight_decays`.

@@ -71,7 +71,7 @@ def info_nce(
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """One-way InfoNCE: each query tells its own key from other keys, or from a queue.
+  """One-way InfoNCE: cross-entropy of each query's own key among other keys, or a queue.
 
   `-s⁺/τ + log(exp(s⁺/τ) + Σ_j exp(s_ij/τ))`, averaged over queries. Without `negatives` the keys of
   the other images are the negatives (one direction of MoCo v3 or CLIP); with them they alone are

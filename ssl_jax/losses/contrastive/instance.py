@@ -49,7 +49,7 @@ def instance_contrastive(
     anchor: `[batch, dim]`, any float dtype.
     positive: `[batch, dim]`; row i is another view of the image of `anchor`'s row i.
     num_negatives: K >= 1; None for all other images.
-    key: decides which negatives are drawn: a function of it and of the anchor's position in the
+    key: determines which negatives are drawn: a function of it and of the anchor's position in the
       global batch, whatever the devices. To be given with `num_negatives`.
     replacement: whether an image may be drawn more than once; it then counts as often.
     temperature: τ > 0; may be a traced scalar.

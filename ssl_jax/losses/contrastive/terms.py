@@ -204,7 +204,7 @@ def compose(
     log_sum = jnp.where(jnp.isneginf(log_sum), 0, log_sum)
 
   count = jnp.where(sums.negative_count == 0, 1, sums.negative_count)
-  # Both from one matrix: of a collapsed batch, rounding must not decide who is nearer.
+  # Both from one matrix: of a collapsed batch, rounding must not determine which is nearer.
   nearest = jnp.where(jnp.isneginf(sums.nearest_positive), positives, sums.nearest_positive)
   metrics = {
     'attract': -jnp.mean(attract_weight * positives),

@@ -1,7 +1,7 @@
 """Reduces a tile of the matrix of logits, row by row, to log-sums and what the metrics need.
 
-Rows are anchors, columns candidates, and logits their dot products. A mask function of the metadata
-of rows and columns (position, label, weight) decides which pairs count, so that no caller holds a
+Rows are anchors, columns candidates, and logits their dot products. Which pairs count is a mask
+function of the metadata of rows and columns (position, label, weight), so that no caller holds a
 matrix. `anchor_sums` runs these reductions over a whole matrix.
 """
 

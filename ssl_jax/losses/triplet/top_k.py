@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 def top_k(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
   """The `count` largest of the last axis in descending order; of equal ones the first is first.
 
-  XLA knows no way to partition a top-k: under `jax.jit` every device would gather all rows and rank
+  XLA does not partition a top-k: under `jax.jit` every device would gather all rows and rank
   each of them. Here a device ranks the rows it has. Nothing is differentiated.
 
   Args:

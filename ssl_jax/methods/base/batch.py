@@ -19,7 +19,7 @@ Metrics = dict[str, jax.Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """The images of a batch as a method sees them; only `views` is always there.
+  """The images of a batch, the input of a method; only `views` is always there.
 
   Attributes:
     views: float32 `[batch, 2, height, width, 3]`, normalized; both are targets and predictions.

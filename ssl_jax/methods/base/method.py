@@ -114,11 +114,11 @@ class Method(abc.ABC):
 
     Args:
       key: typed PRNG key.
-      images: float32 `[batch, height, width, 3]`; only the shape is looked at.
+      images: float32 `[batch, height, width, 3]`; only the shape is used.
 
     Returns:
       `params` and `batch_stats`, each with one sub-tree a network; `target`, copies of the
-      sub-trees of `params` that are averaged; and `method_state`, whatever else decides the future.
+      sub-trees of `params` that are averaged; and `method_state`, all other state of training.
     """
     params, batch_stats = {}, {}
     inputs = jnp.asarray(images)

@@ -13,8 +13,8 @@ from ssl_jax.reporting.figures.curves import (
 )
 from ssl_jax.reporting.figures.draws import draws_plot
 from ssl_jax.reporting.figures.embedding import tsne, tsne_panels
-from ssl_jax.reporting.figures.meters import (
-  meter_bars,
+from ssl_jax.reporting.figures.encoder_metrics import (
+  metric_bars,
   probe_curve,
   similarity_histograms_plot,
 )
@@ -28,7 +28,7 @@ __all__ = [
   'draws_plot',
   'knn_curve',
   'loss_curves',
-  'meter_bars',
+  'metric_bars',
   'neighbor_grid',
   'optimizer_curves',
   'probe_curve',

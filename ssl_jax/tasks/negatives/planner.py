@@ -198,7 +198,7 @@ def in_words(sizes: ClassSizes, batch: int) -> str:
     missing = analysis.missing_class_probability(batch, class_counts=sizes.counts)
     chance = f'{coverage:.4g}' if missing >= 1e-4 else f'1 - {missing:.2g}' if missing else '1'
     covers = f'covers all {sizes.classes:,} classes with probability {chance}'
-  return f'{start}{covers}, and an anchor meets its own class {collisions:.3g} times.'
+  return f'{start}{covers}, and an anchor has {collisions:.3g} negatives of its own class.'
 
 
 def heading(batch: int, marked: int, mark: str) -> str:

@@ -1,4 +1,4 @@
-"""A map of the features, and what lies next to what."""
+"""t-SNE map of test features, and their nearest training images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw_embedding(results: Mapping[str, Result]) -> Iterator[Figure]:
 
 @protocol('embedding', help='t-SNE and a grid of nearest neighbors', draw=draw_embedding)
 def embedding(context: EvalContext) -> Measurement:
-  """Nothing but pictures: t-SNE of test features, and neighbors among training images."""
+  """Figures without scores: t-SNE of test features, and neighbors among training images."""
   source, train = context.source('test'), context.source('train')
   rng = np.random.default_rng(0)
   rows = np.sort(rng.permutation(len(source))[:_POINTS])

@@ -24,7 +24,7 @@ _DAY = 24 * 3600
 
 
 class FeatureCache:
-  """Float32 arrays in a folder, each in a file whose name tells what it was computed from.
+  """Float32 arrays in a folder, each in a file named by what it was computed from.
 
   A file is written under another name and renamed, so it is complete or absent. Where it cannot be
   written, as on a full disk, the features stay in memory and a line is logged.

@@ -25,8 +25,8 @@ _DRAWN = ('crowding_ratio', 'scatter_ratio', 'distance_ratio', 'nearest_neighbor
 
 
 def draw_crowding(results: Mapping[str, Result]) -> Iterator[Figure]:
-  """Bars, one panel a meter."""
-  meters = {
+  """Bars, one panel a metric."""
+  metrics = {
     name.replace('_', ' '): {
       who: one.measurement.plot_data['drawn'][name] for who, one in results.items()
     }
@@ -36,7 +36,7 @@ def draw_crowding(results: Mapping[str, Result]) -> Iterator[Figure]:
     'Crowding',
     'Spread within classes against distance between them, of normalized features of test images: '
     'lower is better in every panel.',
-    figures.meter_bars(meters, better=dict.fromkeys(meters, 'lower')),
+    figures.metric_bars(metrics, better=dict.fromkeys(metrics, 'lower')),
   )
 
 

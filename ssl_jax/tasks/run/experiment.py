@@ -1,5 +1,5 @@
-"""Builds the experiment of a run from its configuration, and settles everything that can be refused
-before training."""
+"""Builds the experiment of a run from its configuration, and raises for settings that do not fit
+each other, before training."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ssl_jax.training import mesh as mesh_lib
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """The experiment of a run.
+  """Data, mesh, views, method and optimizer of a run, built from its configuration.
 
   Attributes:
-    config: what they were built from.
+    config: what the other fields were built from.
     dataset: images and labels on the host.
     mesh: all devices.
     recipe: the distribution of views.
-    method: bound to its encoder and to the length of the run.
+    method: after `setup` with its encoder and the length of the run.
     optimizer: the update rule.
     schedule: optimizer steps done to learning rate.
-    order: which images make up batch i.
+    sampler: which images make up batch i.
     total_steps: optimizer steps of the run.
   """
 
@@ -40,7 +40,7 @@ class Experiment:
   method: methods.Method
   optimizer: optax.GradientTransformation
   schedule: optax.Schedule
-  order: data.EpochSampler
+  sampler: data.EpochSampler
   total_steps: int
 
   @property
@@ -51,7 +51,7 @@ class Experiment:
   @property
   def steps_per_epoch(self) -> float:
     """Optimizer steps in one epoch; not whole where updates cross an epoch's border."""
-    return self.order.batches_per_epoch / self.config.optimizer.accumulation_steps
+    return self.sampler.batches_per_epoch / self.config.optimizer.accumulation_steps
 
   def steps_of(self, epochs: float) -> int:
     """Optimizer steps in so many epochs, at least 1; 0 for 0."""
@@ -71,7 +71,7 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
   """
   mesh = mesh_lib.make_mesh()
   with flags_of('data', config.data):
-    mesh_lib.check_batch(mesh, config.data.batch_size)
+    mesh_lib.validate_batch(mesh, config.data.batch_size)
   with flags_of('method', config.method):
     config.method.validate_batch(config.data.batch_size, config.view_size)
   recipe = config.views.build(config.view_size)
@@ -79,18 +79,18 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
   dataset = config.data.load(log)
   warn_of_unseen_classes(dataset, log)
   with flags_of('data', config.data):
-    order = data.EpochSampler(
+    sampler = data.EpochSampler(
       seed=config.seed, length=len(dataset.train), batch_size=config.data.batch_size
     )
   accumulation = config.optimizer.accumulation_steps
-  batches = round(config.epochs * order.batches_per_epoch)
+  batches = round(config.epochs * sampler.batches_per_epoch)
   total_steps = config.steps or batches // accumulation
   if not total_steps:
     raise UsageError(
       f'--epochs: found {config.epochs:g}, which is {batches} batches; '
       f'one update takes {accumulation} (--optimizer.accumulation_steps)'
     )
-  schedule = config.optimizer.build_schedule(order.batches_per_epoch, total_steps * accumulation)
+  schedule = config.optimizer.build_schedule(sampler.batches_per_epoch, total_steps * accumulation)
   optimizer = config.optimizer.build(schedule)
   labels = dataset.train.labels
   counts = () if labels is None else np.bincount(labels, minlength=len(dataset.class_names))
@@ -98,7 +98,9 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
     method = config.method.setup(
       encoder=encoder, total_steps=total_steps * accumulation, class_counts=counts
     )
-  return Experiment(config, dataset, mesh, recipe, method, optimizer, schedule, order, total_steps)
+  return Experiment(
+    config, dataset, mesh, recipe, method, optimizer, schedule, sampler, total_steps
+  )
 
 
 def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Frozen encoders: of a run, of a file of weights, or untrained; what an evaluation looks at."""
+"""Frozen encoders: of a run, of a file of weights, or untrained."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _embed(chain: Chain, variables: dict[str, Any], images: jax.Array) -> jax.Ar
 
 
 def _gathered(mesh: Mesh) -> NamedSharding:
-  """Split on the devices and joined on the host, so that the devices need not talk, while one
+  """Split on the devices and joined on the host, so that there is no communication, while one
   process sees them all."""
   return mesh_lib.split(mesh) if jax.process_count() == 1 else mesh_lib.replicated(mesh)
 

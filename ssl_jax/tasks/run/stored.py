@@ -84,7 +84,7 @@ def read_config(path: pathlib.Path) -> Config:
 
 
 def _with_flags_of(own: Config, config: Config) -> Config:
-  """The run's configuration with the flags of `config` that do not decide what was trained."""
+  """The run's configuration with the flags of `config` that do not affect training."""
   parser = config_lib.parser()
   given, stored = parser.affecting_result(config), parser.render(own)
   # A flag at its default counts as left out.

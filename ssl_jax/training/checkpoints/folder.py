@@ -1,4 +1,4 @@
-"""The folder that holds the checkpoints of a run: what stays in it, and the one-line errors."""
+"""The folder of the checkpoints of a run: which ones are kept, and one-line errors."""
 
 import errno
 import pathlib

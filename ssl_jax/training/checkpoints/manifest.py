@@ -41,7 +41,7 @@ class Manifest:
 
 
 class CorruptCheckpointError(Exception):
-  """A checkpoint that must not be used; the message says what is wrong with it."""
+  """A checkpoint does not match its manifest; the message names the difference."""
 
 
 def create(

@@ -1,4 +1,4 @@
-"""A train state, any pytree of arrays, as the plain arrays that are stored, by path."""
+"""Flattens a train state, any pytree of arrays, into arrays by path for storage, and back."""
 
 import dataclasses
 import math

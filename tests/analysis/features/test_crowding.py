@@ -1,4 +1,4 @@
-"""Crowding meters: the worked example, references, invariances, memory and errors."""
+"""Crowding metrics: the worked example, references, invariances, memory and errors."""
 
 import dataclasses
 import tracemalloc
@@ -24,7 +24,7 @@ def random_problem(seed=0, count=60, dim=5, classes=4):
 
 
 def reference(features, labels):
-  """All meters by their definitions, from loops over rows, pairs and classes."""
+  """All metrics by their definitions, from loops over rows, pairs and classes."""
   features = np.float64(features)
   count, present = len(features), np.unique(labels)
   means = {label: features[labels == label].mean(0) for label in present}

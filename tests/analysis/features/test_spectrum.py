@@ -1,4 +1,4 @@
-"""Rank meters of features: exact cases, the definitions, invariances, collapse, errors."""
+"""Rank metrics of features: exact cases, the definitions, invariances, collapse, errors."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The study of negative samples and the planner as a user meets them."""
+"""The study of negative samples and the planner, from flags to output."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ class PlannerTest(TaskTest):
     self.assertEqual(status, 0, err)
     for words in (
       'With 255 negatives a batch covers all 10 classes with probability 1 - 1.3e-11',
-      'an anchor meets its own class 25.5 times',
+      'an anchor has 25.5 negatives of its own class',
       'need no queue',
       '35 (risk 0.05), 38 (risk 0.01) or 42 (risk 0.001)',
     ):

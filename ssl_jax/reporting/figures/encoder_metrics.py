@@ -14,34 +14,34 @@ _COLUMNS = 2
 _KIND_COLORS = ('#009E73', '#0072B2', '#D55E00', '#CC79A7')
 
 
-def meter_bars(
-  meters: Mapping[str, Mapping[str, float | None]], *, better: Mapping[str, str] | None = None
+def metric_bars(
+  metrics: Mapping[str, Mapping[str, float | None]], *, better: Mapping[str, str] | None = None
 ) -> bytes:
   """A panel for each metric with a bar and its value for each encoder; scales differ by panel.
 
   Args:
-    meters: by name, values by encoder; one that is None or not finite has a word in place of a bar.
-    better: 'lower' or 'higher' by name of a meter, written below its panel.
+    metrics: by name, values by encoder; one that is None or not finite is a word in place of a bar.
+    better: 'lower' or 'higher' by name of a metric, written below its panel.
 
   Returns:
     A PNG.
 
   Raises:
-    ValueError: there is no meter, or one without an encoder, or `better` has another word.
+    ValueError: there is no metric, or one without an encoder, or `better` has another word.
   """
-  if not meters or not all(meters.values()):
-    raise ArgumentError('meters', 'none, or one without values', 'at least one of one')
-  for meter, word in (better or {}).items():
+  if not metrics or not all(metrics.values()):
+    raise ArgumentError('metrics', 'none, or one without values', 'at least one of one')
+  for metric, word in (better or {}).items():
     if word not in ('lower', 'higher'):
-      raise ArgumentError('better', f'{word!r} of {meter}', "'lower' or 'higher'")
-  encoders = list(dict.fromkeys(name for values in meters.values() for name in values))
-  columns = min(_COLUMNS, len(meters))
-  lines = -(-len(meters) // columns)
+      raise ArgumentError('better', f'{word!r} of {metric}', "'lower' or 'higher'")
+  encoders = list(dict.fromkeys(name for values in metrics.values() for name in values))
+  columns = min(_COLUMNS, len(metrics))
+  lines = -(-len(metrics) // columns)
   drawing = canvas.figure(lines * (0.8 + 0.42 * len(encoders)))
   grid = drawing.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-  for axes in grid[len(meters) :]:
+  for axes in grid[len(metrics) :]:
     axes.remove()
-  for axes, (meter, values) in zip(grid, meters.items(), strict=False):
+  for axes, (metric, values) in zip(grid, metrics.items(), strict=False):
     numbers = [_finite(values.get(name)) for name in encoders]
     places = np.arange(len(encoders))
     colors = [canvas.PALETTE[at % len(canvas.PALETTE)] for at in places]
@@ -53,8 +53,8 @@ def meter_bars(
       axes.text(max(number, 0) if number == number else 0, place, f' {words}', va='center')
     axes.set_xlim(right=max(ends) + 0.18 * span)
     axes.set_yticks(places, [canvas.name(name) for name in encoders])
-    wish = f' ({better[meter]} is better)' if better and meter in better else ''
-    canvas.tidy(axes, x_label=f'{meter}{wish}', y_label='')
+    wish = f' ({better[metric]} is better)' if better and metric in better else ''
+    canvas.tidy(axes, x_label=f'{metric}{wish}', y_label='')
     axes.grid(visible=False)
   grid[0].invert_yaxis()
   return canvas.png(drawing)

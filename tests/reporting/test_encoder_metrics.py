@@ -1,4 +1,4 @@
-"""Figures of meters: what is undefined, negative, collapsed or lacking, and where words end up."""
+"""Figures of metrics: what is undefined, negative, collapsed or lacking, and where words end up."""
 
 import warnings
 from unittest import mock
@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import parameterized
 
 from ssl_jax.reporting import figures
-from ssl_jax.reporting.figures import canvas, meters
+from ssl_jax.reporting.figures import canvas, encoder_metrics
 
 EDGES = np.linspace(-1, 1, 11)
 NOTHING = np.zeros(10)
@@ -40,7 +40,7 @@ class MeterBarsTest(chex.TestCase):
     ([None, np.nan, np.inf],),
   )
   def test_words_are_within_the_panel(self, values):
-    drawing = drawn(lambda: figures.meter_bars({'m': {f'{at}': x for at, x in enumerate(values)}}))
+    drawing = drawn(lambda: figures.metric_bars({'m': {f'{at}': x for at, x in enumerate(values)}}))
     (axes,) = drawing.axes
     self.assertLen(axes.texts, len(values))
     for words in axes.texts:
@@ -50,7 +50,7 @@ class MeterBarsTest(chex.TestCase):
       self.assertEqual(bar.get_width(), value if finite else 0)
 
   def test_the_first_encoder_is_on_top_and_what_is_lacking_is_said(self):
-    drawing = drawn(lambda: figures.meter_bars({'m': {'a': 1.0, 'b': 2.0}, 'n': {'a': np.nan}}))
+    drawing = drawn(lambda: figures.metric_bars({'m': {'a': 1.0, 'b': 2.0}, 'n': {'a': np.nan}}))
     heights = [words.get_window_extent().y0 for words in drawing.axes[0].texts]
     self.assertGreater(heights[0], heights[1])
     self.assertEqual(
@@ -65,7 +65,9 @@ class SimilarityHistogramsTest(chex.TestCase):
     runs = {'a': {'one': NOTHING, 'two': SPIKE}, 'b': {'two': SPIKE, 'one': SPIKE}, 'c': {}}
     words, colors = legend(drawn(lambda: figures.similarity_histograms_plot(EDGES, runs)))
     self.assertEqual(words, ['one', 'two'])
-    self.assertEqual([to_hex(one).upper() for one in colors], list(meters._KIND_COLORS[:2]))
+    self.assertEqual(
+      [to_hex(one).upper() for one in colors], list(encoder_metrics._KIND_COLORS[:2])
+    )
 
   def test_the_dashed_line_is_the_mean(self):
     density = np.array([1, 1, 1, 1, 4, 0, 0, 0, 0, 2])
