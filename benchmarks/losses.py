@@ -1,6 +1,6 @@
 """Time and memory of value and gradient: NT-Xent, other implementations, all losses with a matrix.
 
-  python benchmarks/losses.py                                     the sizes a CPU can bear
+  python benchmarks/losses.py                                     the sizes that fit a CPU
   python benchmarks/losses.py --batches=65536 --only=blocked      131,072 embeddings: minutes
   python benchmarks/losses.py --batches=8192 --devices=1,2,4,8    memory of each device, not time
   python benchmarks/losses.py --out=benchmarks/results/NAME.json

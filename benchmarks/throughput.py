@@ -1,6 +1,6 @@
 """Images a second of the step alone, of the views alone, and of both fused, with peak memory.
 
-  python benchmarks/throughput.py                                  the sizes a CPU can bear
+  python benchmarks/throughput.py                                  the sizes that fit a CPU
   python benchmarks/throughput.py --sizes=cifar512,imagenet256     named sizes, for an accelerator
   python benchmarks/throughput.py --out=benchmarks/results/NAME.json
 
@@ -183,7 +183,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def default_sizes() -> str:
-  """What the devices of this machine can bear, asked for in a process that gives them back."""
+  """The sizes that fit the devices of this machine, found in a process that releases them."""
   code = 'import jax; print(jax.default_backend())'
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
   return ON_CPU if done.stdout.strip() == 'cpu' else ON_ACCELERATOR

@@ -1,9 +1,13 @@
-"""Old public names that keep working, with a warning, until a given release."""
+"""Old public names and keywords that keep working, with a warning, until a given release."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec('P')
+T = TypeVar('T')
 
 REMOVED_IN = '0.3'
 
@@ -32,3 +36,32 @@ def deprecated_names(module_name: str, renamed: Mapping[str, str]) -> Callable[[
     return getattr(sys.modules[module_name], new)
 
   return get
+
+
+def deprecated_keywords(renamed: Mapping[str, str]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+  """A decorator of a function some of whose keyword arguments have new names.
+
+  Args:
+    renamed: each old keyword to the new one. An old one is passed on under its new name, with a
+      DeprecationWarning; a call with both raises TypeError.
+  """
+
+  def decorate(function: Callable[P, T]) -> Callable[P, T]:
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+      for old, new in renamed.items():
+        if old in kwargs:
+          name = function.__name__
+          if new in kwargs:
+            raise TypeError(f'{name}: found {old} and {new}, its name now, must be one of them')
+          warnings.warn(
+            f'{name}: {old} is now {new}; the old name goes in {REMOVED_IN}',
+            DeprecationWarning,
+            stacklevel=2,
+          )
+          kwargs[new] = kwargs.pop(old)
+      return function(*args, **kwargs)
+
+    return call
+
+  return decorate

@@ -155,7 +155,7 @@ class LocalCropsTest(chex.TestCase):
     expected = np.mean([losses.nt_xent(*pair)[0] for pair in pairs])
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
-  def test_directed_pairs_are_never_aimed_at_crops(self):
+  def test_crops_are_never_targets(self):
     found, metrics = compare('byol', embeddings(LOCAL))
     cosines = [cosine(*pair) for pair in ((P1, T2), (P2, T1), (LOCAL, T1), (LOCAL, T2))]
     np.testing.assert_allclose(found, 2 * (2 - 2 * np.mean(cosines)), rtol=1e-5)

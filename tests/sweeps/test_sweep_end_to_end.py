@@ -20,9 +20,9 @@ class EndToEndTest(chex.TestCase):
 
   def sweep(self, *extra):
     """Exit status, standard output and standard error."""
-    door = small_runs.ROOT / 'experiments' / 'sweep.py'
+    script = small_runs.ROOT / 'experiments' / 'sweep.py'
     done = subprocess.run(
-      [sys.executable, str(door), str(self.folder / 'small.sweep'), '--seeds=0,1']
+      [sys.executable, str(script), str(self.folder / 'small.sweep'), '--seeds=0,1']
       + [f'--out={self.out}', '--columns=knn,loss,minutes', *extra],
       cwd=small_runs.ROOT,
       env={**os.environ, 'XLA_FLAGS': compiling.xla_flags()},

@@ -140,8 +140,8 @@ def test_only_methods_and_losses_name_a_method():
     # Not the method: the supervised loss, a key of the measured bounds.
     'supervised': {'evaluation/negative_samples.py', 'tasks/negatives/figures.py'},
   }
-  hosts = [name for name in methods.names() if '+' not in name]
-  quoted = re.compile(rf"""['"]({'|'.join(hosts)})['"]""")
+  bases = [name for name in methods.names() if '+' not in name]
+  quoted = re.compile(rf"""['"]({'|'.join(bases)})['"]""")
   wrong = []
   for path in sorted((ROOT / 'ssl_jax').rglob('*.py')):
     file = str(path.relative_to(ROOT / 'ssl_jax'))

@@ -124,7 +124,7 @@ class ClusteringScores:
 
 
 def clustering_scores(labels: Any, clusters: Any) -> ClusteringScores:
-  """How well clusters match classes, whatever the numbers the clusters carry.
+  """Agreement of clusters with classes, for any numbering of the clusters.
 
   There may be more or fewer clusters than classes. A partition of a single part has no entropy, and
   all of it is explained.

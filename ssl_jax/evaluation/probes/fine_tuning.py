@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.deprecation import deprecated_keywords
 from ssl_jax.evaluation.arguments import check_labels
 from ssl_jax.evaluation.features import extract
 from ssl_jax.evaluation.neighbors.knn import count_classes
@@ -104,6 +105,7 @@ class FineTuneResult:
   predictions: np.ndarray
 
 
+@deprecated_keywords({'plain': 'unaugmented'})
 def fine_tune(
   apply: Apply,
   variables: Mapping[str, Any],
@@ -113,7 +115,7 @@ def fine_tune(
   test_labels: Any,
   *,
   recipe: FineTuneRecipe,
-  plain: Callable[[jax.Array], jax.Array],
+  unaugmented: Callable[[jax.Array], jax.Array],
   augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
   num_classes: int | None = None,
   seed: int = 0,
@@ -138,8 +140,8 @@ def fine_tune(
     test_images: as `train_images`.
     test_labels: `int [test]`; labels that training lacks count as wrong.
     recipe: see `FineTuneRecipe`.
-    plain: from a uint8 batch to the encoder's images, for measuring.
-    augment: from a key and a uint8 batch to one training view of each; by default `plain`.
+    unaugmented: from a uint8 batch to the encoder's images, for measuring.
+    augment: from a key and a uint8 batch to one training view of each; by default `unaugmented`.
     num_classes: by default the largest training label plus one.
     seed: of the classifier, the order of images, the views and the held-out part; 0 or greater.
     held_out_fraction: of the labeled images of each class, above 0 and below 1.
@@ -157,7 +159,7 @@ def fine_tune(
   test_labels = check_labels('test_labels', test_labels, 'test_images', len(test_images))
   classes = count_classes(train_labels, num_classes)
   fit, held = hold_out(train_labels, held_out_fraction, seed=seed)
-  tuner = _Tuner(apply, variables, recipe, plain, augment, classes, seed)
+  tuner = _Tuner(apply, variables, recipe, unaugmented, augment, classes, seed)
 
   members = recipe.members
   accuracies = np.full(len(members), np.nan)
@@ -208,7 +210,7 @@ class _Tuner:
     apply: Apply,
     variables: Mapping[str, Any],
     recipe: FineTuneRecipe,
-    plain: Callable[[jax.Array], jax.Array],
+    unaugmented: Callable[[jax.Array], jax.Array],
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None,
     classes: int,
     seed: int,
@@ -222,7 +224,7 @@ class _Tuner:
 
     def step(state: Any, images: jax.Array, labels: jax.Array, key: jax.Array, rates: jax.Array):
       params, batch_stats, moments = state
-      views = plain(images) if augment is None else augment(key, images)
+      views = unaugmented(images) if augment is None else augment(key, images)
 
       def loss(params: Any) -> tuple[jax.Array, Any]:
         features, new_stats = apply(params['encoder'], batch_stats, views, True)
@@ -240,13 +242,13 @@ class _Tuner:
 
     def scores(state: Any, images: jax.Array) -> jax.Array:
       params, batch_stats, _ = state
-      features, _ = apply(params['encoder'], batch_stats, plain(images), False)
+      features, _ = apply(params['encoder'], batch_stats, unaugmented(images), False)
       return _classify(params['head'], features)
 
     self._step = jax.jit(step, donate_argnums=0)
     self._scores = jax.jit(scores)
     self._features = lambda params, batch_stats, images: apply(
-      params, batch_stats, plain(images), False
+      params, batch_stats, unaugmented(images), False
     )[0]
 
   def train(

@@ -24,14 +24,14 @@ class ViewFeatures(NamedTuple):
     train_means: float32 [train, dim].
     test_means: float32 [test, dim].
     test_views: float32 [epoch, test, 2, dim].
-    test_plain: float32 [test, dim], of the un-augmented images.
+    test_unaugmented: float32 [test, dim], of the un-augmented images.
   """
 
   train_views: np.ndarray
   train_means: np.ndarray
   test_means: np.ndarray
   test_views: np.ndarray
-  test_plain: np.ndarray
+  test_unaugmented: np.ndarray
 
   def class_means(self, labels: np.ndarray, classes: int) -> np.ndarray:
     """The mean of the training images of each class: `float64 [class, dim]`."""
@@ -39,7 +39,7 @@ class ViewFeatures(NamedTuple):
 
   def mean_accuracy(self, train: np.ndarray, test: np.ndarray) -> float:
     """Test accuracy of the class means of one augmented training pass, by inner product."""
-    return mean_classifier(self.train_views[:, 0], train, self.test_plain, test).accuracy
+    return mean_classifier(self.train_views[:, 0], train, self.test_unaugmented, test).accuracy
 
 
 class HeadFeatures:

@@ -82,7 +82,7 @@ def fine_tuning(context: EvalContext) -> Measurement:
       wanted,
       recipe=tuning,
       augment=lambda key, images: views.apply(crop_and_flip, key, images)[:, 0],
-      plain=lambda images: views.unaugmented(recipe, images),
+      unaugmented=lambda images: views.unaugmented(recipe, images),
       num_classes=context.classes,
       seed=context.seed,
     )

@@ -95,7 +95,7 @@ class FrozenEncoder:
     Raises:
       ValueError: there is no such layer, or no image.
     """
-    program = _plain_program(self._chain(layer), self.recipe, self.mesh, whole)
+    program = _unaugmented_program(self._chain(layer), self.recipe, self.mesh, whole)
     return self._extract(program, source)
 
   def view_features(self, source: Source, layer: str, count: int) -> np.ndarray:
@@ -144,7 +144,7 @@ class FrozenEncoder:
 # Compiled once for all encoders of an architecture: the trained one, the untrained one, and every
 # state that is looked at during training.
 @functools.lru_cache(maxsize=8)
-def _plain_program(chain: Chain, recipe: views.Recipe, mesh: Mesh, whole: bool) -> Callable:
+def _unaugmented_program(chain: Chain, recipe: views.Recipe, mesh: Mesh, whole: bool) -> Callable:
   prepare = views.whole if whole else views.unaugmented
   embed = lambda variables, images: _embed(chain, variables, prepare(recipe, images))
   return jax.jit(embed, out_shardings=_gathered(mesh))

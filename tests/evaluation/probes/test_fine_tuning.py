@@ -86,7 +86,7 @@ class FineTuneTest(chex.TestCase):
     self.assertEqual(batch_stats['batches'], 20)
 
     found = fine_tune(
-      linear, variables, train, labels, test, test_labels, recipe=ONE, plain=plain, seed=2
+      linear, variables, train, labels, test, test_labels, recipe=ONE, unaugmented=plain, seed=2
     )
     scores = (test.reshape(30, -1) / 127.5 - 1) @ weights[0] @ weights[1] + weights[2]
     np.testing.assert_array_equal(found.predictions, scores.argmax(1))
@@ -99,17 +99,26 @@ class FineTuneTest(chex.TestCase):
     variables = {'params': {'kernel': kernel}, 'batch_stats': {'mean': np.zeros(8, np.float32)}}
     recipe = dataclasses.replace(ONE, epochs=20)
     found = fine_tune(
-      convolutional, variables, train, labels, test, test_labels, recipe=recipe, plain=plain
+      convolutional, variables, train, labels, test, test_labels, recipe=recipe, unaugmented=plain
     )
     self.assertGreater(found.accuracy, 0.8)
     np.testing.assert_array_equal(variables['batch_stats']['mean'], np.zeros(8))
+
+  def test_former_keyword(self):
+    train, labels, test, test_labels = problem()
+    arguments = linear, linear_variables(), train[:0], labels, test, test_labels
+    with self.assertWarnsRegex(DeprecationWarning, 'fine_tune: plain is now unaugmented'):
+      with self.assertRaisesRegex(ValueError, 'train_images: found 0 images'):
+        fine_tune(*arguments, recipe=ONE, plain=plain)
+    with self.assertRaisesRegex(TypeError, 'found plain and unaugmented'):
+      fine_tune(*arguments, recipe=ONE, plain=plain, unaugmented=plain)
 
   def test_chooses_on_held_out_images(self):
     train, labels, test, test_labels = problem()
     recipe = dataclasses.replace(ONE, learning_rates=(1e-6, 0.02, 1e30), head_multipliers=(1.0, 10))
     arguments = linear, linear_variables(), train, labels, test
-    found = fine_tune(*arguments, test_labels, recipe=recipe, plain=plain)
-    other = fine_tune(*arguments, (test_labels + 1) % 3, recipe=recipe, plain=plain)
+    found = fine_tune(*arguments, test_labels, recipe=recipe, unaugmented=plain)
+    other = fine_tune(*arguments, (test_labels + 1) % 3, recipe=recipe, unaugmented=plain)
     self.assertEqual(found.learning_rate, 0.02)
     self.assertEqual(found.held_out_accuracy, np.nanmax(found.member_accuracies))
     self.assertEqual(found.diverged, ((1e30, 1.0), (1e30, 10)))
@@ -122,7 +131,7 @@ class FineTuneTest(chex.TestCase):
     train, labels, test, test_labels = problem()
     found = fine_tune(
       linear, linear_variables(), train[:4], labels[:4], test, test_labels,
-      recipe=dataclasses.replace(FineTuneRecipe(), epochs=1), plain=plain,
+      recipe=dataclasses.replace(FineTuneRecipe(), epochs=1), unaugmented=plain,
     )  # fmt: skip
     self.assertEqual((found.learning_rate, found.head_multiplier), (0.01, 10.0))
     self.assertIsNone(found.held_out_accuracy)
@@ -137,7 +146,7 @@ class FineTuneTest(chex.TestCase):
 
     found = fine_tune(
       linear, linear_variables(), train, labels, test, test_labels,
-      recipe=ONE, plain=plain, augment=augment,
+      recipe=ONE, unaugmented=plain, augment=augment,
     )  # fmt: skip
     jax.effects_barrier()
     self.assertLen(set(seen), 20)
@@ -160,7 +169,14 @@ class FineTuneTest(chex.TestCase):
 
     recipe = dataclasses.replace(ONE, learning_rates=(0.01, 0.02), epochs=3)
     fine_tune(
-      counted, linear_variables(), train, labels, test, test_labels, recipe=recipe, plain=plain
+      counted,
+      linear_variables(),
+      train,
+      labels,
+      test,
+      test_labels,
+      recipe=recipe,
+      unaugmented=plain,
     )
     self.assertLen(traced, 1)
 
@@ -179,7 +195,7 @@ class FineTuneTest(chex.TestCase):
   def test_errors(self):
     train, labels, test, test_labels = problem()
     run = lambda *data, **options: fine_tune(
-      linear, linear_variables(), *data, **({'recipe': ONE, 'plain': plain} | options)
+      linear, linear_variables(), *data, **({'recipe': ONE, 'unaugmented': plain} | options)
     )
     for data, options, message in (
       ((train, labels[:3], test, test_labels), {}, r'^train_labels: found'),
