@@ -107,9 +107,11 @@ class FineTuneTest(chex.TestCase):
   def test_former_keyword(self):
     train, labels, test, test_labels = problem()
     arguments = linear, linear_variables(), train[:0], labels, test, test_labels
-    with self.assertWarnsRegex(DeprecationWarning, 'fine_tune: plain is now unaugmented'):
-      with self.assertRaisesRegex(ValueError, 'train_images: found 0 images'):
-        fine_tune(*arguments, recipe=ONE, plain=plain)
+    with (
+      self.assertWarnsRegex(DeprecationWarning, 'fine_tune: plain is now unaugmented'),
+      self.assertRaisesRegex(ValueError, 'train_images: found 0 images'),
+    ):
+      fine_tune(*arguments, recipe=ONE, plain=plain)
     with self.assertRaisesRegex(TypeError, 'found plain and unaugmented'):
       fine_tune(*arguments, recipe=ONE, plain=plain, unaugmented=plain)
 
