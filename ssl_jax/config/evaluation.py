@@ -132,10 +132,13 @@ class Evaluate:
     at_least=1,
   )
   probe: str = setting(
-    'grid', 'recipe of the linear probes', choices=tuple(recipes.PRESETS), affects_result=False
+    'grid',
+    'settings of the linear probes, by the name of a preset',
+    choices=tuple(recipes.PRESETS),
+    affects_result=False,
   )
   probe_epochs: int = setting(
-    0, "epochs of the linear probes; 0 takes the recipe's", affects_result=False, at_least=0
+    0, "epochs of the linear probes; 0 takes the preset's", affects_result=False, at_least=0
   )
   probe_views: int = setting(
     0,

@@ -68,9 +68,9 @@ class Views:
     0, 'side of a view in pixels; 0 takes data.image_size', at_least=4, at_most=1024, also=0
   )
   crop_scale_min: float = setting(
-    0.0, 'smallest area of a random crop; 0 keeps the recipe', at_least=0, at_most=1
+    0.0, 'smallest area of a random crop; 0 keeps that of views.recipe', at_least=0, at_most=1
   )
-  jitter_strength: float = setting(1.0, "factor on the recipe's color jitter", at_least=0)
+  jitter_strength: float = setting(1.0, 'factor on the color jitter of views.recipe', at_least=0)
   interpolation: str = setting(
     'recipe',
     'interpolation of the random resized crop',
@@ -100,7 +100,7 @@ class Views:
     """The distribution of views of `size` pixels a side.
 
     Raises:
-      UsageError: naming the flag of a setting that the recipe refuses.
+      UsageError: naming the flag of a setting that does not fit the views.
     """
     mean, std = views.STATISTICS.get(self.normalization, (None, None))
     with flags_of('views', self):

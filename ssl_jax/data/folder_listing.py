@@ -48,7 +48,7 @@ def list_images(root: str, damaged: Callable[[str], None], log: Callable[[str], 
 
   Sub-folders that hold images are the classes, images deeper inside them included; without any, the
   images in `root` itself are an unlabeled data set. Hidden files and folders are passed over;
-  files without the extension of an image are counted in one report line. Links are followed, except
+  files without the extension of an image are counted in one log line. Links are followed, except
   into a folder they lie in.
 
   Args:

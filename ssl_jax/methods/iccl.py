@@ -35,7 +35,7 @@ class ICCL(OnlineTargetMethod):
   the order of the global batch. A batch is pushed before the axes are taken, so it has a part in
   its own, as in the released RCC. The queue starts as random directions (there: of positive
   coordinates), which have a part until `pca_queue / (2 batch)` batches have come; the released
-  recipes use the axes only from half of the run on.
+  configurations use the axes only from half of the run on.
   Source: the released code of Ge et al., IEEE TIP 2023; its recipe for ImageNet is the default.
   """
 

@@ -46,7 +46,7 @@ class _Child:
 
 
 def run_all(
-  runs: Sequence[Run], command: Sequence[str], jobs: int, report: Callable[[Outcome], None]
+  runs: Sequence[Run], command: Sequence[str], jobs: int, on_outcome: Callable[[Outcome], None]
 ) -> tuple[list[Outcome], int]:
   """Runs all that have not finished, `jobs` at a time; one that fails does not stop the others.
 
@@ -57,7 +57,7 @@ def run_all(
     runs: in this order.
     command: the program that is given the flags of a run.
     jobs: runs at once.
-    report: called once a run, when it has ended or was found finished.
+    on_outcome: called once a run, when it has ended or was found finished.
 
   Returns:
     What became of the runs that were begun or skipped, and the first signal received, or 0.
@@ -72,7 +72,7 @@ def run_all(
 
   def record(outcome: Outcome) -> None:
     outcomes.append(outcome)
-    report(outcome)
+    on_outcome(outcome)
 
   with _received_signals() as received:
     passed_on = 0

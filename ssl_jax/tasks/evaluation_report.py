@@ -37,7 +37,7 @@ class Evaluation:
   Attributes:
     name: of the encoder: the folder of its run, or its file of weights.
     path: the folder that results are written to.
-    experiment: data, recipe and architecture.
+    experiment: data, views and architecture.
     step: optimizer steps behind the encoder; None for a file of weights.
     digest: SHA-256 of the encoder's variables.
     results: measurements, by protocol and by encoder.

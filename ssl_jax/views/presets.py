@@ -94,7 +94,7 @@ def recipe(
   local_size: int = 0,
   local_scale: Sequence[float] = (0.05, 0.14),
 ) -> Recipe:
-  """A recipe by name; `None` keeps the preset's value.
+  """A view recipe by name; `None` keeps the preset's value.
 
   Two views each. Crops are bilinear, but bicubic for `byol` and DSA; normalization is ImageNet's,
   but CIFAR-10's for the `cifar_` presets.

@@ -115,8 +115,8 @@ class RunningTest(chex.TestCase):
     self.assertFalse(self.out.exists())
 
   @parameterized.parameters(
-    (('--only=c',), '--only: found c, must be one of a, b'),
-    (('--columns=kn',), '--columns: found kn'),
+    (('--only=c',), "--only: found 'c', must be one of a, b"),
+    (('--columns=kn',), "--columns: found 'kn', must"),
     (('--table_only',), '--out: found .*/out, must be the folder of a sweep'),
     (('--', '--epoch=1'), 'after --: variant a: --epoch: unknown flag'),
   )
