@@ -123,7 +123,7 @@ def find_file(
 
 
 def nearest_files(path: str, suffix: str, shipped: pathlib.Path) -> list[str]:
-  """Names that a file can be found by and that are most like `path`, which is none."""
+  """The names of flag files most similar to `path`, which is none."""
   file = pathlib.Path(path)
   folder = file if file.is_dir() else file.parent
   local = sorted(str(other) for other in folder.glob(f'*{suffix}')) if folder.is_dir() else []

@@ -44,7 +44,7 @@ def printable(path: str | os.PathLike) -> str:
 
 
 def read_image(path: str | os.PathLike, size: int) -> np.ndarray:
-  """uint8 [size, size, 3] of an image file; the table above says how.
+  """Reads an image file as uint8 [size, size, 3], as in the table above.
 
   Raises:
     OSError: the file is refused. The message is one line: the path and the reason.

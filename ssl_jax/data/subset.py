@@ -8,7 +8,7 @@ from ssl_jax.arguments import ArgumentError, check_number
 
 
 def long_tail_counts(num_images: int, num_classes: int, imbalance_factor: float) -> np.ndarray:
-  """How many images each class keeps in an exponentially long-tailed subset.
+  """The number of images of each class in an exponentially long-tailed subset.
 
   n_k = floor(num_images * imbalance_factor ** (k / (num_classes - 1))), the long-tailed CIFAR of
   Cui et al., CVPR 2019: class 0 keeps everything, the last class the given fraction (0.01: 100

@@ -9,7 +9,7 @@ Tree = TypeVar('Tree')
 
 
 def count(num_rows: int, block_size: int) -> int:
-  """How many blocks of at most `block_size` rows hold `num_rows`."""
+  """The number of blocks of at most `block_size` rows that hold `num_rows`."""
   return -(-num_rows // block_size)
 
 

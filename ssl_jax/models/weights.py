@@ -50,7 +50,7 @@ def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
 
 
 def load_weights(path: str | os.PathLike[str], network: Network) -> Variables:
-  """Reads what `save_weights` wrote for this network.
+  """Reads a file of `save_weights` into the variables of a network.
 
   Returns:
     `{'params': tree, 'batch_stats': tree}` of NumPy arrays.

@@ -37,7 +37,7 @@ class Cell:
     return statistics.stdev(self.values) if len(self.values) > 1 else None
 
   def show(self, column: Column, seeds: int) -> str:
-    """`mean ± deviation`, or `-`; a number from fewer seeds than the row's says so."""
+    """`mean ± deviation`, or `-`; fewer seeds than the row's are noted."""
     if self.mean is None:
       return '-'
     text = column.show(self.mean)

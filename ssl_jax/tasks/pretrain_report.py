@@ -216,7 +216,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def next_steps(experiment: Experiment, run_dir: pathlib.Path) -> list[str]:
-  """What can be done with a finished run: commands and Python to copy."""
+  """Commands and Python that continue from a finished run, one a line."""
   program, run = program_name(), shlex.quote(str(run_dir))
   labeled = experiment.dataset.train.labels is not None
   protocols = 'linear,crowding,embedding' if labeled else 'spectrum,embedding'

@@ -69,7 +69,7 @@ class FineTuneRecipe:
     return tuple((rate, head) for rate in self.learning_rates for head in self.head_multipliers)
 
   def learning_rate_factor(self, epoch: int) -> float:
-    """What the learning rates are multiplied with in an epoch, counted from 0.
+    """The factor on the learning rates in an epoch, counted from 0.
 
     >>> [FineTuneRecipe().learning_rate_factor(epoch) for epoch in (11, 12)]
     [1.0, 0.2]

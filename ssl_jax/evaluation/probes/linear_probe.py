@@ -228,7 +228,7 @@ class _Probe:
       yield parameters
 
   def measure(self, parameters: jax.Array, rows: np.ndarray, labels: np.ndarray) -> _Measured:
-    """What the members make of other rows, `[n, dim]`."""
+    """The predictions, ranks and losses of all members on other rows, `[n, dim]`."""
     chunk = max(1, min(len(rows), _SCORES // (len(parameters) * self._classes)))
     parts = []
     for start in range(0, len(rows), chunk):

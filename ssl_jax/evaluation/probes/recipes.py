@@ -106,7 +106,7 @@ class ProbeRecipe:
 
 
 def learning_rate_factors(recipe: ProbeRecipe, batches: int) -> np.ndarray:
-  """What a recipe's learning rate is multiplied with: `float64 [epoch, batch]`.
+  """The factors on the learning rate over a training: `float64 [epoch, batch]`.
 
   >>> recipe = ProbeRecipe((1.0,), epochs=3, schedule='step', decay_epochs=(2,))
   >>> [round(float(x), 6) for x in learning_rate_factors(recipe, batches=1)[:, 0]]

@@ -90,7 +90,7 @@ def unflatten_views(rows: jax.Array, num_views: int) -> list[jax.Array]:
 
 
 def feature_std(embeddings: Iterable[jax.Array]) -> jax.Array:
-  """How far embeddings are from collapse, averaged over views; carries no gradient.
+  """The standard deviation of normalized embeddings, averaged over views; without gradient.
 
   Args:
     embeddings: `[batch, dim]` arrays.

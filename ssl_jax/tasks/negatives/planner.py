@@ -55,7 +55,7 @@ def batch_sizes(sizes: ClassSizes, marked: int) -> list[int]:
 
 
 def coupon_table(sizes: ClassSizes) -> Table:
-  """T1: the draws until every class is seen."""
+  """T1: the draws until every class was drawn."""
   mean = analysis.expected_draws(sizes.probs)
   rows = [
     ('classes', sizes.classes),

@@ -63,7 +63,7 @@ def crowding(context: EvalContext) -> Measurement:
 
 @protocol('spectrum', help='RankMe, effective rank', online=('rank_me', 'effective_rank'))
 def spectrum(context: EvalContext) -> Measurement:
-  """How many directions the features use."""
+  """Rank metrics of the features."""
   source = context.source('test')
   features = np.asarray(context.features('test')[: min(len(source), _MOST_ROWS)])
   found = analysis.spectrum(features)

@@ -25,7 +25,7 @@ def recipe_of(context: EvalContext) -> evaluation.ProbeRecipe:
 
 @functools.lru_cache(maxsize=4)
 def chosen_probe(context: EvalContext) -> evaluation.LinearProbeResult:
-  """The linear probe of a context, trained once for all protocols that look at it."""
+  """The linear probe of a context, trained once for all protocols that use it."""
   views = context.settings.probe_views
   train = context.view_features('train', views) if views else context.features('train')
   return evaluation.linear_probe(
@@ -40,7 +40,7 @@ def chosen_probe(context: EvalContext) -> evaluation.LinearProbeResult:
 
 
 def draw_linear(results: Mapping[str, Result]) -> Iterator[Figure]:
-  """Accuracy over epochs, and what each encoder but the untrained one confuses."""
+  """Accuracy over epochs, and confusion matrices of all encoders but the untrained one."""
   yield Figure(
     'Linear probe',
     'Test accuracy after each epoch of the probe that was chosen on held-out training images.',

@@ -18,7 +18,7 @@ _MOST_GALLERY = 20_000
 
 
 def draw_retrieval(results: Mapping[str, Result]) -> Iterator[Figure]:
-  """A grid of queries and what they found, for the first encoder."""
+  """A grid of queries and their nearest images, for the first encoder."""
   who, one = next(iter(results.items()))
   plot_data = one.measurement.plot_data
   if not plot_data:

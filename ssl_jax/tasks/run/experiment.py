@@ -104,7 +104,7 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
 
 
 def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) -> None:
-  """Says so where test images are of classes that no training image has: kNN counts them wrong."""
+  """Logs a warning if test images are of classes without training images; kNN counts them wrong."""
   train, test = dataset.train, dataset.test
   if test is None or train.labels is None or test.labels is None:
     return

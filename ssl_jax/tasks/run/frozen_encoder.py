@@ -208,7 +208,7 @@ def load(run_dir: pathlib.Path) -> FrozenEncoder:
 
 
 def untrained(experiment: Experiment) -> FrozenEncoder:
-  """What the run started from."""
+  """The encoder of a run before training."""
   initial = state.create(
     experiment.method,
     experiment.optimizer,

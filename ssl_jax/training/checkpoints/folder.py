@@ -76,7 +76,7 @@ def check_space(folder: pathlib.Path, each: int, held: int, keep_last: int, keep
 
 
 def save_error(path: pathlib.Path, size: int, error: Exception) -> CheckpointError:
-  """What to tell the user when saving `size` bytes at `path` failed with `error`."""
+  """The exception for a save of `size` bytes at `path` that failed with `error`."""
   text = str(error)
   full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
   # The storage library reports a full disk in words only.
