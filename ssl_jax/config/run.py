@@ -93,7 +93,7 @@ class Views:
   def __post_init__(self) -> None:
     check_settings(self)
     if self.local_scale_max < self.local_scale_min:
-      allowed = f'from local_scale_min {self.local_scale_min} to 1'
+      allowed = f'from {self.local_scale_min} (--views.local_scale_min) to 1'
       raise ArgumentError('local_scale_max', self.local_scale_max, allowed)
 
   def build(self, size: int) -> views.Recipe:
@@ -230,7 +230,8 @@ class Devices:
   def __post_init__(self) -> None:
     check_settings(self)
     if self.process_id >= self.num_processes:
-      raise ArgumentError('process_id', self.process_id, f'< num_processes, {self.num_processes}')
+      allowed = f'below {self.num_processes} (--devices.num_processes)'
+      raise ArgumentError('process_id', self.process_id, allowed)
 
 
 # The function of each task, as MODULE:NAME below `ssl_jax.tasks`, imported when it is run.
@@ -268,7 +269,12 @@ class Config:
     0, 'seed of initialization, order and augmentation', at_least=0, at_most=2**31 - 1
   )
   epochs: float = setting(100.0, 'passes over the training images', above=0)
-  steps: int = setting(0, 'optimizer steps; when above 0 it counts instead of epochs', at_least=0)
+  steps: int = setting(
+    0,
+    'optimizer steps; when above 0 it counts instead of epochs',
+    at_least=0,
+    at_most=2**31 - 1,
+  )
   protocols: tuple[str, ...] = setting(
     ('knn',),
     'what is measured: knn in training; by evaluate, a list from --help=evaluate, or all',
@@ -288,6 +294,13 @@ class Config:
 
   def __post_init__(self) -> None:
     check_settings(self)
+    # Ignored, they would start a training that nobody asked for.
+    owners = {'class_counts': 'negatives', 'weights': 'evaluate', 'compare': 'evaluate'}
+    for name, task in owners.items():
+      found = getattr(self, name)
+      if found and self.task != task:
+        found = found if isinstance(found, str) else ','.join(found)
+        raise ArgumentError(name, found, f'left out of --task={self.task}; it needs --task={task}')
 
   @property
   def view_size(self) -> int:

@@ -11,9 +11,11 @@ import pytest
 from absl.testing import parameterized
 
 from ssl_jax import cli, models
+from ssl_jax import config as config_lib
 from ssl_jax.tasks import protocols
 from ssl_jax.tasks.protocols import PROTOCOLS
 from ssl_jax.tasks.protocols.protocol import plain
+from ssl_jax.tasks.run.stored import open_run
 from ssl_jax.training import Checkpoints
 from tests.tasks import small_runs
 
@@ -326,6 +328,14 @@ class BadInputTest(EvaluateTest):
 
   def test_a_misspelled_protocol(self):
     self.assertIn('nearest: knn', self.refused('--protocols=knnn'))
+
+  def test_the_run_s_neighbors_come_first_where_none_are_given(self):
+    for flags, expected in ((), (5, 200, 10, 20)), (('--knn.k=3,5',), (3, 5)):
+      asked = config_lib.parse([f'--run_dir={self.run_dir}', '--task=evaluate', *flags])
+      self.assertEqual(open_run(asked).experiment.config.knn.k, expected)
+
+  def test_no_protocol(self):
+    self.assertIn('--protocols: found none', self.refused('--protocols='))
 
   def test_no_checkpoint(self):
     shutil.rmtree(self.run_dir / 'checkpoints')

@@ -149,6 +149,8 @@ def check_protocols(config: Config) -> None:
   if config.task == 'pretrain':
     _check_words('protocols', config.protocols, ('knn',), '; others belong to --task=evaluate')
   else:
+    if config.task == 'evaluate' and not config.protocols:
+      raise UsageError('--protocols: found none, must be at least one; --help=evaluate lists them')
     _check_words('protocols', config.protocols, ('all', *PROTOCOLS))
 
 

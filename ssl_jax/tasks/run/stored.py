@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 
 from ssl_jax import config as config_lib
-from ssl_jax.config import Config
+from ssl_jax.config import Config, Knn
 from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.methods.dsa import frozen_encoder_run, init_from
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
 from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
+
+_T = TypeVar('_T')
 
 
 class StoredRun(NamedTuple):
@@ -109,8 +111,19 @@ def _with_flags_of(own: Config, config: Config) -> Config:
     report=config.report,
     negatives=config.negatives,
     evaluate=config.evaluate,
-    knn=config.knn,
+    knn=dataclasses.replace(
+      config.knn,
+      k=_own_first(own.knn.k, config.knn.k, Knn().k),
+      temperature=_own_first(own.knn.temperature, config.knn.temperature, Knn().temperature),
+    ),
   )
+
+
+def _own_first(
+  own: tuple[_T, ...], given: tuple[_T, ...], default: tuple[_T, ...]
+) -> tuple[_T, ...]:
+  """What is given, but the run's own numbers, as in its training, before those of the default."""
+  return given if given != default else tuple(dict.fromkeys((*own, *default)))
 
 
 def with_frozen_encoder(
