@@ -30,7 +30,6 @@ def test_a_tilde_in_run_dir_is_the_home_folder(program):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='--weights is read by --task=evaluate alone')
 def test_weights_that_are_not_there_are_not_ignored(program):
   assert program(*DIGITS, '--steps=1', '--run_dir=r', '--weights=nosuch.npz').status == 2
 
