@@ -95,7 +95,7 @@ class OnlineEvaluation:
     Returns:
       `crowding_ratio` (variance within classes over squared distance between them, lower is
       better; NaN without two classes and two images of one), `uniformity` (log-mean of exp(-2 d²)
-      over pairs, lower is more uniform) and `feature_std` (spread per dimension: 1 fills the
+      over pairs, lower is more uniform; NaN of one image) and `feature_std` (spread per dimension: 1 fills the
       sphere, 0 is collapse).
     """
     context = self._context(state, _MOST_IMAGES)
@@ -106,7 +106,7 @@ class OnlineEvaluation:
       ratio = analysis.crowding(features, labels, normalize=True).crowding_ratio
     return {
       'crowding_ratio': ratio,
-      'uniformity': analysis.uniformity(features),
+      'uniformity': analysis.uniformity(features) if len(features) > 1 else float('nan'),
       'feature_std': float(methods.feature_std([jnp.asarray(features)])),
     }
 

@@ -112,6 +112,15 @@ class ResultTest(TaskTest):
     self.assertNotIn('kNN', out)
     self.assertTrue((self.run_dir / 'report.html').exists())
 
+  def test_a_single_test_image(self):
+    arrays = dict(np.load(self.images))
+    arrays |= {name: arrays[name][:1] for name in ('test_images', 'test_labels')}
+    self.images = self.folder / 'one.npz'
+    np.savez(self.images, **arrays)
+    status, _, err = self.call('--steps=1', '--report.html=true')
+    self.assertEqual(status, 0, err)
+    self.assertTrue((self.run_dir / 'report.html').exists())
+
   def test_accumulation_and_steps_per_call(self):
     flags = ('--optimizer.accumulation_steps=2', '--steps=4', '--optimizer.learning_rate=0.001')
     losses = []
