@@ -95,8 +95,8 @@ class OnlineEvaluation:
     Returns:
       `crowding_ratio` (variance within classes over squared distance between them, lower is
       better; NaN without two classes and two images of one), `uniformity` (log-mean of exp(-2 d²)
-      over pairs, lower is more uniform; NaN of one image) and `feature_std` (spread per dimension: 1 fills the
-      sphere, 0 is collapse).
+      over pairs, lower is more uniform; NaN of one image) and `feature_std` (spread per
+      dimension: 1 fills the sphere, 0 is collapse).
     """
     context = self._context(state, _MOST_IMAGES)
     features, labels = context.features('test'), context.labels('test')
