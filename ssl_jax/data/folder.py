@@ -56,11 +56,11 @@ def load_folder(
   root = printable(path)
   if not pathlib.Path(path).is_dir():
     found = 'a file' if pathlib.Path(path).exists() else 'nothing'
-    raise NotADirectoryError(f'{root}: found {found}; data.source=folder:PATH allows a folder')
+    raise NotADirectoryError(f'{root}: found {found}; folder:PATH allows a folder')
 
   def damaged(line: str) -> None:
     if on_error == 'fail':
-      raise OSError(f'{line}; data.on_error=skip goes on without it')
+      raise OSError(f'{line}; on_error=skip goes on without it')
     log(f'{line}; skipped')
 
   try:

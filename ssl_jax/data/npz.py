@@ -47,11 +47,9 @@ _NAMES = ('train_images', 'train_labels', 'test_images', 'test_labels', 'classes
 
 def _read(path: str) -> dict[str, np.ndarray]:
   if not pathlib.Path(path).exists():
-    raise FileNotFoundError(
-      f'{path}: there is no such file; data.source=npz:PATH allows a .npz file'
-    )
+    raise FileNotFoundError(f'{path}: there is no such file; npz:PATH allows a .npz file')
   if not pathlib.Path(path).is_file():
-    raise OSError(f'{path}: found no regular file; data.source=npz:PATH allows a .npz file')
+    raise OSError(f'{path}: found no regular file; npz:PATH allows a .npz file')
   try:
     is_zip = zipfile.is_zipfile(path)
     with np.load(path, allow_pickle=False) if is_zip else _no_npz(path) as archive:

@@ -93,7 +93,7 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
   shown = printable(path)
   if not pathlib.Path(path).is_file():
     state = 'this is no regular file' if pathlib.Path(path).exists() else 'there is no such file'
-    raise FileNotFoundError(f'{shown}: {state}; evaluate.reid=npz:PATH allows a .npz file')
+    raise FileNotFoundError(f'{shown}: {state}; npz:PATH allows a .npz file')
   if not zipfile.is_zipfile(path):
     raise OSError(f'{shown}: found no complete .npz (zip) file; allowed what numpy.savez writes')
   try:
@@ -111,7 +111,7 @@ def _read_arrays(path: str) -> dict[str, np.ndarray]:
 def _of_folder(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   if not folder.is_dir():
     raise NotADirectoryError(
-      f'{printable(folder)}: there is no such folder; evaluate.reid=folder:PATH allows one with '
+      f'{printable(folder)}: there is no such folder; folder:PATH allows one with '
       'query/ and gallery/'
     )
   files = _images_below(folder)

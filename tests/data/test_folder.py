@@ -207,7 +207,7 @@ class FolderTest(TemporaryFolderTest):
   def test_damaged_files_fail_when_asked_to(self):
     self.add_classes()
     (self.root / 'dog' / '01.png').write_bytes(b'')
-    message = r'dog/01\.png: empty file; data\.on_error=skip goes on without it$'
+    message = r'dog/01\.png: empty file; on_error=skip goes on without it$'
     self.assert_refused(OSError, message, on_error='fail')
 
   def test_unreadable_folder_counts_as_damage(self):
