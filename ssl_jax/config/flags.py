@@ -18,12 +18,12 @@ import pathlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from absl import flags
 
 import ssl_jax
-from ssl_jax.arguments import ArgumentError, nearest, type_hints
+from ssl_jax.arguments import ArgumentError, check_settings, nearest, type_hints
 
 T = TypeVar('T')
 
@@ -33,6 +33,20 @@ COMMAND_LINE = 'command line'
 
 class UsageError(ValueError):
   """A flag or its value is not allowed; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """A section of the configuration, whose settings are checked against their declared bounds.
+
+  Attributes:
+    affects_result: whether its settings affect the result of a run; a setting may deny it alone.
+  """
+
+  affects_result: ClassVar[bool] = True
+
+  def __post_init__(self) -> None:
+    check_settings(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,7 +301,7 @@ class Parser:
     for section in self.sections(chosen):
       for field in section.fields:
         name, affects = section.flag(field), field.metadata.get('affects_result', True)
-        if affects:
+        if affects and getattr(section.kind, 'affects_result', True):
           found[name] = values[name].partition(',')[0] if affects == 'first' else values[name]
     return found
 

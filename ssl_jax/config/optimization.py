@@ -7,8 +7,8 @@ from typing import Any
 
 import optax
 
-from ssl_jax.arguments import ArgumentError, check_settings, setting
-from ssl_jax.config.flags import flags_of
+from ssl_jax.arguments import ArgumentError, setting
+from ssl_jax.config.flags import Settings, flags_of
 from ssl_jax.training import optimizers, schedules
 
 # Settings that `optimizers.build` and `schedules.warmup_cosine` take under the same name.
@@ -28,7 +28,7 @@ _COSINE = ('min_lr_ratio', 'schedule_by_epoch', 'warmup_by_epoch', 'cosine_after
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Settings):
   """The update rule and its learning rate over the run."""
 
   name: str = setting('sgd', 'update rule', choices=optimizers.NAMES)
@@ -83,7 +83,7 @@ class Optimizer:
   )
 
   def __post_init__(self) -> None:
-    check_settings(self)
+    super().__post_init__()
     cosine = self.schedule == 'cosine'
     if self.warmup_by_epoch and not (cosine and self.schedule_by_epoch):
       allowed = 'false, unless the schedule is a cosine with schedule_by_epoch'

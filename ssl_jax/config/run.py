@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 from ssl_jax import data, methods, models, views
-from ssl_jax.arguments import ArgumentError, check_settings, setting
+from ssl_jax.arguments import ArgumentError, setting
 from ssl_jax.config.evaluation import Evaluate, Knn, Negatives, OnlineMetrics
-from ssl_jax.config.flags import Parser, flags_of
+from ssl_jax.config.flags import Parser, Settings, flags_of
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.renames import RENAMES
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class Data(Settings):
   """The images, and how many enter one forward pass."""
 
   source: str = setting('photographs', 'photographs, digits, npz:PATH or folder:PATH')
@@ -41,9 +42,6 @@ class Data:
     'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
   )
 
-  def __post_init__(self) -> None:
-    check_settings(self)
-
   def load(self, log: Callable[[str], None] = print) -> data.Dataset:
     """The images and labels on the host, `log` taking one line about each image that is skipped.
 
@@ -60,7 +58,7 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Views:
+class Views(Settings):
   """The augmentations that make views of an image."""
 
   recipe: str = setting('cifar_simclr', 'distribution of augmentations', choices=views.NAMES)
@@ -91,7 +89,7 @@ class Views:
   local_scale_max: float = setting(0.14, 'greatest area of a local crop', above=0, at_most=1)
 
   def __post_init__(self) -> None:
-    check_settings(self)
+    super().__post_init__()
     if self.local_scale_max < self.local_scale_min:
       allowed = f'from {self.local_scale_min} (--views.local_scale_min) to 1'
       raise ArgumentError('local_scale_max', self.local_scale_max, allowed)
@@ -119,7 +117,7 @@ class Views:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class Model(Settings):
   """The encoder."""
 
   name: str = setting('resnet18', 'architecture', choices=models.names())
@@ -147,9 +145,6 @@ class Model:
     choices=('float32', 'bfloat16'),
   )
 
-  def __post_init__(self) -> None:
-    check_settings(self)
-
   def build(self) -> models.Network:
     """The encoder.
 
@@ -161,74 +156,61 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Settings):
   """Which checkpoints are saved and kept."""
 
-  every_steps: int = setting(
-    500, 'steps between checkpoints; 0 saves only at the end', affects_result=False, at_least=0
-  )
-  keep_last: int = setting(2, 'newest checkpoints kept', affects_result=False, at_least=1)
-  keep_best: int = setting(
-    1, 'checkpoints of the highest kNN kept besides', affects_result=False, at_least=0
-  )
+  affects_result: ClassVar[bool] = False
 
-  def __post_init__(self) -> None:
-    check_settings(self)
+  every_steps: int = setting(500, 'steps between checkpoints; 0 saves only at the end', at_least=0)
+  keep_last: int = setting(2, 'newest checkpoints kept', at_least=1)
+  keep_best: int = setting(1, 'checkpoints of the highest kNN kept besides', at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Report(Settings):
   """Log lines, TensorBoard events and the HTML report."""
 
-  every_steps: int = setting(20, 'steps between lines of metrics', affects_result=False, at_least=1)
-  tensorboard: bool = setting(True, 'also write TensorBoard event files', affects_result=False)
-  html: bool = setting(True, 'write report.html at the end', affects_result=False)
+  affects_result: ClassVar[bool] = False
 
-  def __post_init__(self) -> None:
-    check_settings(self)
+  every_steps: int = setting(20, 'steps between lines of metrics', at_least=1)
+  tensorboard: bool = setting(True, 'also write TensorBoard event files')
+  html: bool = setting(True, 'write report.html at the end')
 
 
 @dataclasses.dataclass(frozen=True)
-class Devices:
+class Devices(Settings):
   """Devices and processes. None of this affects the result, up to rounding."""
+
+  affects_result: ClassVar[bool] = False
 
   platform: str = setting(
     'auto',
     'kind of device to run on; auto takes the fastest there is',
     choices=('auto', 'cpu', 'gpu', 'tpu'),
-    affects_result=False,
   )
   num_cpu_devices: int = setting(
     0,
     'number of devices that the CPU is split into; 0 does not split it',
-    affects_result=False,
     at_least=0,
     at_most=64,
   )
   steps_per_call: int = setting(
     1,
     'steps in one compiled loop; slow on CPU, see the architecture page',
-    affects_result=False,
     at_least=1,
   )
-  deterministic: bool = setting(
-    False, 'only GPU kernels that repeat byte for byte', affects_result=False
-  )
+  deterministic: bool = setting(False, 'only GPU kernels that repeat byte for byte')
   coordinator_address: str = setting(
-    '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster', affects_result=False
+    '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster'
   )
-  num_processes: int = setting(
-    1, 'number of processes of the run, with a coordinator', affects_result=False, at_least=1
-  )
-  process_id: int = setting(
-    0, 'index of this process, with a coordinator', affects_result=False, at_least=0
-  )
+  num_processes: int = setting(1, 'number of processes of the run, with a coordinator', at_least=1)
+  process_id: int = setting(0, 'index of this process, with a coordinator', at_least=0)
   compile_cache: str = setting(
-    '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', affects_result=False
+    '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off'
   )
 
   def __post_init__(self) -> None:
-    check_settings(self)
+    super().__post_init__()
     if self.process_id >= self.num_processes:
       allowed = f'below {self.num_processes} (--devices.num_processes)'
       raise ArgumentError('process_id', self.process_id, allowed)
@@ -243,7 +225,7 @@ TASKS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
   """A whole run."""
 
   task: str = setting(
@@ -293,7 +275,7 @@ class Config:
   devices: Devices = Devices()
 
   def __post_init__(self) -> None:
-    check_settings(self)
+    super().__post_init__()
     # Ignored, they would start a training that nobody asked for.
     owners = {'class_counts': 'negatives', 'weights': 'evaluate', 'compare': 'evaluate'}
     for name, task in owners.items():

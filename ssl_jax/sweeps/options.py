@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from ssl_jax.arguments import ArgumentError, check_settings, setting
-from ssl_jax.config.flags import Parser
+from ssl_jax.arguments import ArgumentError, setting
+from ssl_jax.config.flags import Parser, Settings
 from ssl_jax.config.help import flag_lines, program_name
 from ssl_jax.sweeps.columns import COLUMNS, DEFAULT_COLUMNS
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Settings):
   """Which sweep is run, how, and what its table shows."""
 
   file: str = setting('', 'sweep file, also given as a word without dashes')
@@ -26,7 +26,7 @@ class Options:
   table_only: bool = setting(False, 'make the table of what has finished, and run nothing')
 
   def __post_init__(self) -> None:
-    check_settings(self)
+    super().__post_init__()
     if not self.file:
       raise ArgumentError('file', 'none', 'a sweep file')
     for name in ('seeds', 'columns'):
