@@ -112,6 +112,7 @@ class EveryMethodTest(chex.TestCase):
       chex.assert_trees_all_close(new_state, new, rtol=1e-10)
 
   @by_name(tiny.REPRESENTATIVES)
+  @pytest.mark.slow
   def test_devices_change_nothing(self, name):
     self.check_devices_change_nothing(name)
 

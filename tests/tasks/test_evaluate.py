@@ -343,6 +343,7 @@ class BadInputTest(EvaluateTest):
 
 
 class CompareTest(EvaluateTest):
+  @pytest.mark.slow
   def test_two_runs_side_by_side(self):
     other = self.folder / 'other'
     flags = ('--seed=1', '--steps=4')

@@ -105,6 +105,7 @@ class ResultTest(TaskTest):
     for words in ('Nearest neighbors', 'Where the time went', '--data.batch_size=16'):
       self.assertIn(words, page)
 
+  @pytest.mark.slow
   def test_unlabeled_images_train_without_knn(self):
     self.images = small_runs.write_images(self.folder / 'bare.npz', labeled=False)
     status, out, err = self.call('--steps=3', '--report.html=true')
@@ -121,6 +122,7 @@ class ResultTest(TaskTest):
     self.assertEqual(status, 0, err)
     self.assertTrue((self.run_dir / 'report.html').exists())
 
+  @pytest.mark.slow
   def test_accumulation_and_steps_per_call(self):
     flags = ('--optimizer.accumulation_steps=2', '--steps=4', '--optimizer.learning_rate=0.001')
     losses = []
@@ -169,6 +171,7 @@ class RefusalTest(TaskTest):
     self.assertIn(expected, self.refused(*flag.split()))
     self.assertFalse((self.run_dir / 'config.flags').exists())
 
+  @pytest.mark.slow
   def test_a_rank_or_a_group_beyond_the_batch(self):
     line = self.refused('--method.rank_high=40', method='truncated_triplet')
     self.assertIn('--method.rank_high: found 40, must be at most 15', line)
@@ -237,6 +240,7 @@ class RefusalTest(TaskTest):
 
 
 class LearningTest(TaskTest):
+  @pytest.mark.slow
   def test_an_epoch_of_photographs_beats_the_untrained_encoder(self):
     recipe = small_runs.ROOT / 'experiments' / 'flags' / 'photographs' / 'simclr.flags'
     status = cli.main(
@@ -272,6 +276,7 @@ class OutputTest(TaskTest):
 
 
 class CommandTest(chex.TestCase):
+  @pytest.mark.slow
   def test_the_installed_command_is_the_script(self):
     beside = pathlib.Path(sys.executable).parent / 'ssl-jax'
     if not beside.exists():

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.tasks import small_runs
 from tests.tasks.test_pretrain import TaskTest
 
@@ -33,6 +35,7 @@ class AskingTest(TaskTest):
     self.assertIn('crowding', out)
     self.assertIn('train_accuracy', result['last_metrics'])
 
+  @pytest.mark.slow
   def test_the_encoder_of_another_run(self):
     lender = self.run_dir
     self.assertEqual(self.call('--steps=2')[0], 0)

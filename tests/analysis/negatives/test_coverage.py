@@ -7,6 +7,7 @@ import time
 
 import chex
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -175,6 +176,7 @@ class PropertyTest(chex.TestCase):
 
   @settings(max_examples=40, deadline=None, derandomize=True)
   @given(st.lists(st.integers(1, 40), min_size=1, max_size=12))
+  @pytest.mark.slow
   def test_grows_without_replacement_up_to_one(self, counts):
     total = sum(counts)
     numbers = sorted({round(x) for x in np.linspace(0, total, 40)})

@@ -6,6 +6,7 @@ import importlib
 
 import chex
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -169,6 +170,7 @@ class LinearProbeTest(chex.TestCase):
       self.assertGreater(np.mean(found.predictions == by_hand.predictions), 0.95)
 
   @parameterized.parameters(0, 1)
+  @pytest.mark.slow
   def test_digits_as_scikit_learn(self, seed):
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(images))

@@ -2,6 +2,7 @@
 
 import chex
 import numpy as np
+import pytest
 from absl.testing import parameterized
 from scipy.special import logsumexp
 from sklearn import linear_model
@@ -31,6 +32,7 @@ def blobs(count=90, dim=5, classes=3, seed=0):
 
 class LogisticRegressionTest(chex.TestCase):
   @parameterized.parameters(0.1, 1.0, 100.0)
+  @pytest.mark.slow
   def test_digits_as_scikit_learn(self, l2):
     train, labels, test, test_labels = digits()
     reference = linear_model.LogisticRegression(C=1 / l2, tol=1e-6, max_iter=5000).fit(

@@ -138,6 +138,7 @@ class ClassCountsTest(TaskTest):
 
 
 class StudyTest(TaskTest):
+  @pytest.mark.slow
   def test_of_a_run(self):
     images, run_dir = small_runs.write_images(self.folder / 'images.npz'), self.folder / 'run'
     argv = small_runs.arguments(images, run_dir, '--steps=2', '--protocols=')
