@@ -38,6 +38,10 @@ class Data(Settings):
   test_fraction: float = setting(
     0.1, 'part held out where the source has no test images', at_least=0, below=1
   )
+  validation: bool = setting(
+    False,
+    'measure on images held out of the training ones, not on the test images, to choose settings',
+  )
   on_error: str = setting(
     'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
   )

@@ -12,7 +12,7 @@ from ssl_jax.data.digits import load_digits
 from ssl_jax.data.folder import load_folder
 from ssl_jax.data.npz import load_npz
 from ssl_jax.data.photographs import load_photographs
-from ssl_jax.data.subset import long_tail_indices
+from ssl_jax.data.subset import held_out, long_tail_indices
 
 SOURCES = ('photographs', 'digits', 'npz:PATH', 'folder:PATH')
 
@@ -24,6 +24,7 @@ def load(
   imbalance_factor: float = 1.0,
   train_limit: int = 0,
   test_fraction: float = 0.1,
+  validation: bool = False,
   on_error: str = 'skip',
   seed: int = 0,
   log: Callable[[str], None] = print,
@@ -38,6 +39,9 @@ def load(
     train_limit: training keeps the first so many images, in stored order and after the long tail;
       0 keeps all.
     test_fraction: share of the images held out for testing, where the source brings no test images.
+    validation: replaces the test images by images held out of the training ones: `test_fraction` of
+      each class, and of photographs the patches of a third of the training stripes. Settings are
+      chosen on them, so that the test images stay unseen.
     on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
     seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
       set.
@@ -61,7 +65,7 @@ def load(
     path = str(pathlib.Path(path).expanduser())
   match kind, bool(colon):
     case 'photographs', False:
-      dataset = load_photographs(image_size)
+      dataset = load_photographs(image_size, validation)
     case 'digits', False:
       dataset = load_digits(image_size, test_fraction, seed)
     case 'npz', True if path:
@@ -70,12 +74,21 @@ def load(
       dataset = load_folder(path, image_size, test_fraction, on_error, seed, log)
     case _:
       raise ArgumentError('source', repr(source), f'one of {", ".join(SOURCES)}', _likely(source))
-  train = dataset.train
+  train, test = dataset.train, dataset.test
+  if validation and kind != 'photographs':
+    held = held_out(train.labels, len(train), test_fraction, seed)
+    if held.all() or not held.any():
+      raise ArgumentError(
+        'validation',
+        f'{held.sum()} of {len(train)} training images held out, at test_fraction {test_fraction}',
+        'one with images on both sides, or false',
+      )
+    train, test = train.subset(~held), train.subset(held)
   if imbalance_factor != 1:
     train = train.subset(long_tail_indices(train.labels, imbalance_factor))
   if train_limit:
     train = train.subset(np.arange(min(train_limit, len(train))))
-  return dataclasses.replace(dataset, train=train)
+  return dataclasses.replace(dataset, train=train, test=test)
 
 
 def _likely(source: str) -> list[str]:

@@ -50,6 +50,7 @@ TEST_PATCHES = 50
 SHORTER_SIDE = 384  # pixels; larger pictures are shrunk to it, so that a patch shows something
 TRAIN_STRIPE = 120  # pixels along the longer side
 TEST_STRIPE = 40
+VALIDATION_STRIPE = 40  # the last pixels of a training stripe, where some are held out of training
 # Bicubic shrinking mixes neighbors up to two pixels away: with four left out between stripes, no
 # pixel of the original picture reaches both a training and a test patch.
 GAP = 4
@@ -59,13 +60,14 @@ GAP = 4
 _PLASTIC = 1.32471795724474602596
 
 
-def load_photographs(image_size: int) -> Dataset:
+def load_photographs(image_size: int, validation: bool = False) -> Dataset:
   """200 training and 50 test patches of each of 19 pictures, always the same ones.
 
   A picture is cut across its longer side into stripes, 120 pixels for training and 40 for testing
   in turn; a patch of 32 x 32 pixels lies wholly inside one stripe. The k-th patches of all pictures
   stand together, so that the first n images are balanced. Another `image_size` resizes the same
-  patches.
+  patches. With `validation` both kinds of patches come from the training stripes, of which 76
+  pixels are then for training and the last 40 for testing.
 
   Raises:
     ValueError: scikit-image, scikit-learn or Pillow is not installed.
@@ -75,8 +77,8 @@ def load_photographs(image_size: int) -> Dataset:
   train, test = [], []
   for package, module, name in PICTURES:
     picture = read_picture(picture_path(package, module, name))
-    train.append(cut(picture, TRAIN_PATCHES, testing=False))
-    test.append(cut(picture, TEST_PATCHES, testing=True))
+    train.append(cut(picture, TRAIN_PATCHES, 'fit' if validation else 'train'))
+    test.append(cut(picture, TEST_PATCHES, 'validation' if validation else 'test'))
   names = tuple(pathlib.PurePosixPath(name).stem for _, _, name in PICTURES)
   return Dataset(
     'photographs', _interleave(train, image_size), _interleave(test, image_size), names
@@ -114,19 +116,29 @@ def read_picture(path: pathlib.Path) -> np.ndarray:
   return np.asarray(image)
 
 
-def stripes(length: int, testing: bool) -> Iterator[tuple[int, int]]:
-  """Start and stop of each training, or each test stripe along a side of `length` pixels."""
+# Offset and width of the stripe of each part within a period.
+_PARTS = {
+  'train': (0, TRAIN_STRIPE),
+  'test': (TRAIN_STRIPE + GAP, TEST_STRIPE),
+  'fit': (0, TRAIN_STRIPE - VALIDATION_STRIPE - GAP),
+  'validation': (TRAIN_STRIPE - VALIDATION_STRIPE, VALIDATION_STRIPE),
+}
+
+
+def stripes(length: int, part: str) -> Iterator[tuple[int, int]]:
+  """Start and stop of each stripe of 'train', of 'test', or of the two that 'train' is cut into,
+  'fit' and 'validation', along a side of `length` pixels."""
   period = TRAIN_STRIPE + TEST_STRIPE + 2 * GAP
-  offset, width = (TRAIN_STRIPE + GAP, TEST_STRIPE) if testing else (0, TRAIN_STRIPE)
+  offset, width = _PARTS[part]
   for start in range(offset, length, period):
     yield start, min(start + width, length)
 
 
-def corners(height: int, width: int, count: int, testing: bool) -> list[tuple[int, int]]:
+def corners(height: int, width: int, count: int, part: str) -> list[tuple[int, int]]:
   """Top left corners of `count` patches of a picture, spread evenly over its stripes."""
   along = [
     corner
-    for start, stop in stripes(max(height, width), testing)
+    for start, stop in stripes(max(height, width), part)
     for corner in range(start, stop - PATCH + 1)
   ]
   across = min(height, width) - PATCH + 1
@@ -140,8 +152,8 @@ def corners(height: int, width: int, count: int, testing: bool) -> list[tuple[in
   return places if height > width else [(top, left) for left, top in places]
 
 
-def cut(picture: np.ndarray, count: int, testing: bool) -> np.ndarray:
-  """uint8 [count, 32, 32, 3]: patches from the training, or from the test stripes."""
+def cut(picture: np.ndarray, count: int, part: str) -> np.ndarray:
+  """uint8 [count, 32, 32, 3]: patches from the stripes of `part`."""
   height, width, _ = picture.shape
-  places = corners(height, width, count, testing)
+  places = corners(height, width, count, part)
   return np.stack([picture[top : top + PATCH, left : left + PATCH] for top, left in places])

@@ -15,6 +15,7 @@ from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, as_batch, fla
 from ssl_jax.methods.base.method import Variables, hyperparameter
 from ssl_jax.methods.base.online_target import OnlineTargetMethod
 from ssl_jax.methods.base.queue import push, with_queue
+from ssl_jax.models import KERNEL_INITS
 
 TARGETS = ('ema', 'stop_gradient')
 VARIANTS = ('iccl', 'rcc')
@@ -46,6 +47,12 @@ class ICCL(OnlineTargetMethod):
   projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
   projector_out: int = hyperparameter(
     512, 'width of the embeddings: the number of clusters', at_least=1
+  )
+  predictor_init: str = hyperparameter(
+    'projector',
+    "distribution of the predictor's weights at the start; projector: as that of the projector, "
+    'lecun_uniform with the target ema and torch_default with stop_gradient',
+    choices=('projector', *KERNEL_INITS),
   )
   fade_start: float = hyperparameter(
     0.5, 'share of the run after which clustering fades in', at_least=0, at_most=1
@@ -117,8 +124,8 @@ class ICCL(OnlineTargetMethod):
     return 'lecun_uniform' if self.target == 'ema' else 'torch_default'
 
   @property
-  def predictor_init(self) -> str:
-    return self.projector_init
+  def predictor_kernel_init(self) -> str:
+    return self.projector_init if self.predictor_init == 'projector' else self.predictor_init
 
   def validate(self) -> None:
     super().validate()

@@ -32,14 +32,11 @@ class MoCoV3(OnlineTargetMethod):
   projector_bias: ClassVar[bool] = False
   predictor_bias: ClassVar[bool] = False
 
+  predictor_init: str = redefault(OnlineTargetMethod, 'predictor_init', 'kaiming_normal')
   temperature: float = hyperparameter(
     1.0, 'temperature that divides the cosines; 1 for ResNets, 0.2 for ViTs', above=0
   )
   block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
-
-  @property
-  def predictor_init(self) -> str:
-    return 'kaiming_normal'
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

@@ -36,15 +36,12 @@ class NNCLR(OnlineTargetMethod):
   projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
   projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
   projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 256)
+  predictor_init: str = redefault(OnlineTargetMethod, 'predictor_init', 'kaiming_normal')
   temperature: float = redefault(ContrastiveMethod, 'temperature', 0.1)
   queue_size: int = hyperparameter(
     98304, 'embeddings in the queue that neighbors are taken from', at_least=1
   )
   block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
-
-  @property
-  def predictor_init(self) -> str:
-    return 'kaiming_normal'
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

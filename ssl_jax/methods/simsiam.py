@@ -34,13 +34,10 @@ class SimSiam(OnlineTargetMethod):
   projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
   projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 2048)
   predictor_hidden: int = redefault(OnlineTargetMethod, 'predictor_hidden', 512)
+  predictor_init: str = redefault(OnlineTargetMethod, 'predictor_init', 'torch_default')
 
   @property
   def projector_init(self) -> str:
-    return 'torch_default'
-
-  @property
-  def predictor_init(self) -> str:
     return 'torch_default'
 
   def loss_from_embeddings(

@@ -93,6 +93,8 @@ def make_update(
     params = optax.apply_updates(state.params, updates)
     metrics = {name: value / accumulation_steps for name, value in totals.items()}
     metrics['gradient_norm'] = optax.tree.norm(gradients).astype(jnp.float32)
+    # Rates of methods compare by the encoder's steps: a head's gradient may be many times larger.
+    metrics['encoder_gradient_norm'] = optax.tree.norm(gradients['encoder']).astype(jnp.float32)
     metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
     target = state.target
     if method.target_network == 'ema':

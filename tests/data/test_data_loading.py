@@ -66,6 +66,29 @@ class LoadTest(TemporaryFolderTest):
     np.testing.assert_array_equal(limited.train.labels, tailed.train.labels[:50])
     self.assertLen(data.load('digits', image_size=8, train_limit=10**6).train, len(whole.train))
 
+  def test_validation_measures_on_held_out_training_images(self):
+    whole = data.load('digits', image_size=8)
+    found = data.load('digits', image_size=8, validation=True)
+    tagged = lambda source: {
+      (image.tobytes(), int(label))
+      for image, label in zip(source.images, source.labels, strict=True)
+    }
+    self.assertLen(found.train, len(whole.train) - len(found.test))
+    self.assertEqual(tagged(found.train) | tagged(found.test), tagged(whole.train))
+    self.assertTrue(tagged(found.test).isdisjoint(tagged(found.train) | tagged(whole.test)))
+    np.testing.assert_allclose(
+      np.bincount(found.test.labels), 0.1 * np.bincount(whole.train.labels), atol=0.5
+    )
+
+  def test_validation_is_held_out_before_the_long_tail(self):
+    tailed = data.load('digits', image_size=8, validation=True, imbalance_factor=0.1)
+    found = data.load('digits', image_size=8, validation=True)
+    np.testing.assert_array_equal(tailed.test.images, found.test.images)
+
+  def test_validation_needs_a_part_to_hold_out(self):
+    with self.assertRaisesRegex(ValueError, 'validation: found 0 of .* at test_fraction 0'):
+      data.load('digits', image_size=8, validation=True, test_fraction=0)
+
   def test_long_tail_needs_labels(self):
     path = self.folder / 'a.npz'
     np.savez(path, train_images=np.zeros((9, 4, 4, 3), np.uint8))

@@ -47,27 +47,31 @@ class PhotographsTest(chex.TestCase):
     np.testing.assert_array_equal(np.bincount(limited.labels), [10] * 19)
     np.testing.assert_array_equal(limited.images, _DATASET.train.images[:190])
 
-  @parameterized.parameters((172, 384), (384, 384), (640, 384), (384, 500))
-  def test_no_pixel_is_in_both_a_training_and_a_test_patch(self, height, width):
+  @parameterized.product(
+    size=((172, 384), (384, 384), (640, 384), (384, 500)),
+    parts=(('train', 'test'), ('fit', 'validation'), ('validation', 'test')),
+  )
+  def test_no_pixel_is_in_patches_of_two_parts(self, size, parts):
+    height, width = size
     covered = {}
-    for testing, count in ((False, 200), (True, 50)):
-      places = photographs.corners(height, width, count, testing)
+    for part, count in zip(parts, (200, 50), strict=True):
+      places = photographs.corners(height, width, count, part)
       self.assertLen(set(places), count)
-      covered[testing] = np.zeros((height, width), bool)
+      covered[part] = np.zeros((height, width), bool)
       for top, left in places:
         self.assertTrue(0 <= top <= height - 32 and 0 <= left <= width - 32)
-        covered[testing][top : top + 32, left : left + 32] = True
+        covered[part][top : top + 32, left : left + 32] = True
     along = 0 if height > width else 1
-    train, test = (covered[testing].any(axis=1 - along) for testing in (False, True))
-    distance = np.abs(np.flatnonzero(train)[:, None] - np.flatnonzero(test)[None, :]).min()
+    first, second = (np.flatnonzero(covered[part].any(axis=1 - along)) for part in parts)
+    distance = np.abs(first[:, None] - second[None, :]).min()
     self.assertGreater(distance, photographs.GAP)
 
   def test_patches_are_cut_at_their_places(self):
     height, width = 200, 400
     picture = np.zeros((height, width, 3), np.uint8)
     picture[..., 0], picture[..., 1] = np.arange(height)[:, None], np.arange(width) % 256
-    patches = photographs.cut(picture, 20, testing=True)
-    for (top, left), patch in zip(photographs.corners(200, 400, 20, True), patches, strict=True):
+    patches = photographs.cut(picture, 20, 'test')
+    for (top, left), patch in zip(photographs.corners(200, 400, 20, 'test'), patches, strict=True):
       self.assertEqual((patch[0, 0, 0], patch[0, 0, 1]), (top, left % 256))
 
   def test_same_patches_whatever_the_seed(self):

@@ -14,7 +14,7 @@ from ssl_jax.methods.base import projected
 from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, flatten_views, unflatten_views
 from ssl_jax.methods.base.method import Method, Variables, hyperparameter
 from ssl_jax.methods.base.resizing import at_random_side
-from ssl_jax.models import Network
+from ssl_jax.models import KERNEL_INITS, Network
 
 _PROJECTING = ('encoder', 'projector')
 MOMENTUM_SCHEDULES = ('cosine', 'constant')
@@ -59,6 +59,11 @@ class OnlineTargetMethod(Method):
   online and 128 to 224 for the target. Every side given here is compiled, so steps of 32 will do:
   `online_sizes=(96, 128, 160, 192, 224), target_sizes=(128, 160, 192, 224)`. Off by default: the
   sides depend on the size of the images, and CPUs are slow at it.
+
+  The predictor starts at N(0, 0.01²), as released for a width of 4,096. Cosines do not change with
+  the length of a prediction, so their gradient at the last layer is inversely proportional to it:
+  with a hidden width of 128 the first gradient of the predictor is many times the encoder's. A
+  start that scales with the fan, such as `predictor_init='lecun_uniform'`, is right at any width.
   """
 
   target_network: ClassVar[str] = 'ema'
@@ -77,6 +82,12 @@ class OnlineTargetMethod(Method):
     2, 'linear layers of the predictor; 0 for none', at_least=0
   )
   predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor', at_least=1)
+  predictor_init: str = hyperparameter(
+    'normal_0.01',
+    "distribution of the predictor's weights at the start, as that of models.mlp; all but "
+    'normal_0.01 scale with the width',
+    choices=KERNEL_INITS,
+  )
   base_momentum: float = hyperparameter(
     0.99, 'momentum of the target at step 0', at_least=0, at_most=1
   )
@@ -127,7 +138,7 @@ class OnlineTargetMethod(Method):
         last_norm=self.predictor_last_norm,
         last_norm_affine=self.last_norm_affine,
         biases=self.predictor_bias,
-        kernel_init=self.predictor_init,
+        kernel_init=self.predictor_kernel_init,
       )
     return networks
 
@@ -137,8 +148,9 @@ class OnlineTargetMethod(Method):
     return 'kaiming_normal'
 
   @property
-  def predictor_init(self) -> str:
-    return 'normal_0.01'
+  def predictor_kernel_init(self) -> str:
+    """The distribution of the predictor's kernels, see `models.mlp`."""
+    return self.predictor_init
 
   def embed(
     self, variables: Variables, batch: Batch | chex.Array, step: chex.Numeric, key: chex.PRNGKey
