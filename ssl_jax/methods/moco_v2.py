@@ -25,12 +25,15 @@ class MoCoV2(OnlineTargetMethod):
 
   The paper compares the first view with the second only, and normalizes batches of one GPU,
   shuffled between them; here both directions count, as in the later reimplementations, and
-  statistics are those of the whole batch of one view. The queue holds both views' targets of
-  earlier batches, newest first, in the order of the global batch; at the start random directions.
+  statistics are those of the whole batch of one view. The projector is linear, ReLU, linear,
+  without batch norm, and starts as PyTorch's layers do, as in the released code. The queue holds
+  both views' targets of earlier batches, newest first, in the order of the global batch; at the
+  start random directions.
   Source: He et al., CVPR 2020; Chen et al., arXiv 2003.04297.
   """
 
   name: ClassVar[str] = 'moco_v2'
+  projector_hidden_norm: ClassVar[bool] = False
 
   projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
   projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 128)
@@ -40,6 +43,10 @@ class MoCoV2(OnlineTargetMethod):
   temperature: float = redefault(ContrastiveMethod, 'temperature', 0.2)
   queue_size: int = hyperparameter(65536, 'embeddings in the queue, two an image', at_least=1)
   block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
+
+  @property
+  def projector_init(self) -> str:
+    return 'torch_default'
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

@@ -28,7 +28,12 @@ L1_FLOOR = 1e-12
 def init_arranging(
   key: chex.PRNGKey, dim: int, hidden: int | None = None, *, form: Form = 'concatenation'
 ) -> dict[str, jax.Array]:
-  """Fresh parameters of the arranging module: biases 0, so that M starts near 1/2 (neutral).
+  """Fresh parameters of the arranging module.
+
+  Kernels are drawn from U(±1 / sqrt(inputs)). For the concatenation biases are 0, so that M starts
+  near 1/2 (neutral). For the difference they are drawn from the same interval, the start that the
+  released code has: differences in large batches are far smaller than these biases, so M starts
+  constant, or 0 for good.
 
   >>> import jax
   >>> params = init_arranging(jax.random.key(0), dim=8)
@@ -36,7 +41,7 @@ def init_arranging(
   {'hidden_bias': (8,), 'hidden_kernel': (16, 8), 'output_bias': (), 'output_kernel': (8,)}
 
   Args:
-    key: of the random kernels, uniform in ±1 / sqrt(inputs).
+    key: of all that is drawn.
     dim: of the embeddings.
     hidden: the width; `dim` where None.
     form: 'concatenation' for `arranging_matrix`, 'difference' for `released_arranging_matrix`.
@@ -58,11 +63,16 @@ def init_arranging(
     bound = 1 / math.sqrt(fan_in)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
+  def bias(key, fan_in, shape):
+    if form == 'concatenation':
+      return jnp.zeros(shape)
+    return uniform(jax.random.fold_in(key, 1), fan_in, shape)
+
   return {
     'hidden_kernel': uniform(hidden_key, inputs, (inputs, hidden)),
-    'hidden_bias': jnp.zeros(hidden),
+    'hidden_bias': bias(hidden_key, inputs, (hidden,)),
     'output_kernel': uniform(output_key, hidden, (hidden,)),
-    'output_bias': jnp.zeros(()),
+    'output_bias': bias(output_key, hidden, ()),
   }
 
 

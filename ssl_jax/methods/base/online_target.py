@@ -68,6 +68,8 @@ class OnlineTargetMethod(Method):
 
   target_network: ClassVar[str] = 'ema'
   averaged_networks: ClassVar[tuple[str, ...]] = _PROJECTING
+  # Batch norm after the projector's hidden layers.
+  projector_hidden_norm: ClassVar[bool] = True
   # Batch norm after the last layer of each head, with or without gain and bias.
   projector_last_norm: ClassVar[bool] = False
   predictor_last_norm: ClassVar[bool] = False
@@ -123,6 +125,7 @@ class OnlineTargetMethod(Method):
       self.projector_layers,
       self.projector_hidden,
       self.projector_out,
+      hidden_norm=self.projector_hidden_norm,
       last_norm=self.projector_last_norm,
       last_norm_affine=self.last_norm_affine,
       biases=self.projector_bias,

@@ -94,19 +94,21 @@ def mlp_head(
   hidden: int,
   out: int,
   *,
+  hidden_norm: bool = True,
   last_norm: bool = False,
   last_norm_affine: bool = True,
   biases: bool = True,
   last_bias: bool = True,
   kernel_init: str = 'kaiming_normal',
 ) -> Network:
-  """`layers` linear layers, batch norm and ReLU after each but the last.
+  """`layers` linear layers, batch norm (`hidden_norm`) and ReLU after each but the last.
 
   Args:
     input_network: the network whose output it takes.
     layers: at least 1.
     hidden: width of all layers but the last; 0 is that of the input.
     out: width of the last.
+    hidden_norm: whether batch norm follows all layers but the last.
     last_norm: whether batch norm follows the last layer too.
     last_norm_affine: whether that one has gain and bias.
     biases: whether the linear layers have them.
@@ -116,7 +118,7 @@ def mlp_head(
   return models.mlp(
     input_network.out_features,
     (hidden or input_network.out_features,) * (layers - 1) + (out,),
-    norms=(True,) * (layers - 1) + (last_norm,),
+    norms=(hidden_norm,) * (layers - 1) + (last_norm,),
     biases=(biases,) * (layers - 1) + (biases and last_bias,),
     last_norm_affine=last_norm_affine,
     kernel_init=kernel_init,

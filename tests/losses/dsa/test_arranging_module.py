@@ -96,6 +96,26 @@ class ModuleTest(chex.TestCase):
     assert jnp.ptp(matrix) > 0.01
     np.testing.assert_array_equal(arranging_matrix(params, 0 * z, 0 * z), 0.5)
 
+  def test_released_starts_constant_or_dead(self):
+    rows = jax.random.normal(jax.random.key(0), (256, 64))
+    started = jax.jit(
+      lambda key: released_arranging_matrix(init_arranging(key, 64, form='difference'), rows)
+    )
+    means = []
+    for seed in range(6):
+      matrix = np.asarray(started(jax.random.key(seed)))
+      means.append(matrix.mean())
+      np.testing.assert_allclose(matrix, means[-1], rtol=0.01, atol=0)
+    np.testing.assert_allclose(sorted(set(np.round(means, 6))), [0, 1 / 256], rtol=1e-3, atol=1e-6)
+
+  def test_biases_of_the_difference_are_drawn(self):
+    for form, inputs in (('concatenation', 8), ('difference', 4)):
+      params = init_arranging(jax.random.key(0), dim=4, hidden=16, form=form)
+      for name, fan_in in (('hidden_bias', inputs), ('output_bias', 16)):
+        drawn = np.abs(params[name])
+        self.assertEqual(bool(drawn.min() > 0), form == 'difference')
+        self.assertLessEqual(drawn.max(), fan_in**-0.5)
+
 
 class ErrorTest(chex.TestCase):
   @parameterized.named_parameters(

@@ -1,4 +1,4 @@
-"""What the last layer of a projector has, and how the weights of heads start."""
+"""What the layers of a projector have, and how the weights of heads start."""
 
 import chex
 import jax
@@ -32,6 +32,21 @@ class InitTest(chex.TestCase):
     kernel = _projector(projector_init='torch_default')['linear1']['kernel']
     self.assertLessEqual(float(jnp.max(jnp.abs(kernel))), kernel.shape[0] ** -0.5)
     self.assertRaises(ValueError, lambda: _projector(projector_init='zeros'))
+
+
+class MoCoTest(chex.TestCase):
+  def test_the_projector_is_linear_relu_linear(self):
+    network = tiny.method('moco_v2', 'float32').networks()['projector']
+    x = jax.random.normal(jax.random.key(1), (4, *network.in_shape))
+    variables = network.init(jax.random.key(0), x)
+    first, second = (variables['params'][name] for name in ('linear1', 'linear2'))
+    expected = jax.nn.relu(x @ first['kernel'] + first['bias']) @ second['kernel'] + second['bias']
+    found, batch_stats = network.apply(variables, x, train=True)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-6)
+    self.assertEmpty(batch_stats)
+    # PyTorch's start, which draws the biases too.
+    self.assertGreater(float(jnp.min(jnp.abs(first['bias']))), 0)
+    self.assertLessEqual(float(jnp.max(jnp.abs(first['kernel']))), x.shape[1] ** -0.5)
 
 
 def _predictor(name, **hyperparameters):
