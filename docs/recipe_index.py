@@ -37,7 +37,8 @@ ssl-jax sweep papers/dsa_cifar10 --only=simclr+dsa --seeds=0
 A file of your own comes before a shipped one: a name is looked for beside the file that includes
 it, in the working directory, then among the shipped recipes. Recipes for GPUs compute in bfloat16
 (`--model.dtype=float32` switches that off), those for CPUs in float32. `papers/` holds published
-settings that never ran here.
+settings that never ran here. Of the five papers, vision transformers (ICCL), the text of AG News
+(negative samples) and detection on COCO and VOC (truncated triplet) are not part of this library.
 """
 
 

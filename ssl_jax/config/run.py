@@ -73,6 +73,13 @@ class Views(Settings):
     0.0, 'smallest area of a random crop; 0 keeps that of views.recipe', at_least=0, at_most=1
   )
   jitter_strength: float = setting(1.0, 'factor on the color jitter of views.recipe', at_least=0)
+  permutation_prob: float = setting(
+    -1.0,
+    'probability of a random order of the color channels; -1 keeps that of views.recipe',
+    at_least=0,
+    at_most=1,
+    also=-1,
+  )
   interpolation: str = setting(
     'recipe',
     'interpolation of the random resized crop',
@@ -111,6 +118,7 @@ class Views(Settings):
         size=size,
         crop_scale_min=self.crop_scale_min or None,
         jitter_strength=self.jitter_strength,
+        permutation_prob=None if self.permutation_prob < 0 else self.permutation_prob,
         interpolation=None if self.interpolation == 'recipe' else self.interpolation,
         local_crops=self.local_crops,
         local_size=self.local_size,
@@ -127,8 +135,8 @@ class Model(Settings):
   name: str = setting('resnet18', 'architecture', choices=models.names())
   stem: str = setting(
     'cifar',
-    'first layers; cifar: 3x3 without pooling, padded by 3 in cifar_padded; imagenet: 7x7, '
-    'stride 2, max-pool',
+    'first layers; cifar: 3x3 without pooling, padded by 3 in cifar_padded, with a max-pool in '
+    'cifar_pooled; imagenet: 7x7, stride 2, max-pool',
     choices=models.STEMS,
   )
   width: int = setting(64, 'channels of the first stage', at_least=1, at_most=1024)

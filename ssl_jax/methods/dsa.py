@@ -37,6 +37,12 @@ class WithDSA(Method):
   moving average of the encoder with running statistics ('ema', the base method's own target where
   it has one), the average colors of an 8 x 8 grid ('pixel'), the encoder at a random start
   ('random') or that of another run ('checkpoint').
+
+  Of a method with targets, pairs are formed of online embeddings within a view and of an online and
+  a target embedding across views. The released code for BYOL, which does not run, has two
+  logarithms instead of one, each with the pairs of targets within a view in place of one view's
+  online pairs, summed over all pairs of the image and its two views, and a single M of the image's
+  predictions.
   Source: Song et al., arXiv 2407.13541, partly reconstructed.
   """
 

@@ -18,6 +18,7 @@ from ssl_jax.methods.base.queue import push, with_queue
 from ssl_jax.models import KERNEL_INITS
 
 TARGETS = ('ema', 'stop_gradient')
+SIMILARITIES = ('auto', 'byol', 'simsiam')
 VARIANTS = ('iccl', 'rcc')
 ADAPTIVE = ('off', 'clip', 'free')
 
@@ -29,8 +30,9 @@ class ICCL(OnlineTargetMethod):
   A projector of three layers without bias and a predictor of two. With 'ema' the predictor has no
   bias either and the similarity loss is the sum of both directions; with 'stop_gradient' the
   projector ends in a batch norm without gain and bias, the predictor has biases (released: in its
-  last layer alone; batch norm cancels the other), and the similarity loss is the mean. Statistics
-  are those of the global batch. Exactly two views: the released code has no multi-crop.
+  last layer alone; batch norm cancels the other), and the similarity loss is the mean. The released
+  RCC has such biases and the mean with either target; the mean is then `similarity='simsiam'`.
+  Statistics are those of the global batch. Exactly two views: the released code has no multi-crop.
 
   With `pca_queue` the principal axes are those of a queue of both views' targets, newest first, in
   the order of the global batch. A batch is pushed before the axes are taken, so it has a part in
@@ -44,14 +46,25 @@ class ICCL(OnlineTargetMethod):
   projector_bias: ClassVar[bool] = False
 
   target: str = hyperparameter('ema', 'network that predictions are compared with', choices=TARGETS)
+  similarity: str = hyperparameter(
+    'auto',
+    'similarity loss; byol: the sum of both directions of 2 - 2 cos, simsiam: their mean of -cos, '
+    'auto: byol with the target ema, simsiam with stop_gradient',
+    choices=SIMILARITIES,
+  )
   projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
   projector_out: int = hyperparameter(
     512, 'width of the embeddings: the number of clusters', at_least=1
   )
+  projector_init: str = hyperparameter(
+    'target',
+    'distribution of the weights of the projector at the start; target: lecun_uniform with the '
+    'target ema, torch_default with stop_gradient',
+    choices=('target', *KERNEL_INITS),
+  )
   predictor_init: str = hyperparameter(
     'projector',
-    "distribution of the predictor's weights at the start; projector: as that of the projector, "
-    'lecun_uniform with the target ema and torch_default with stop_gradient',
+    'distribution of the weights of the predictor at the start; projector: that of the projector',
     choices=('projector', *KERNEL_INITS),
   )
   fade_start: float = hyperparameter(
@@ -117,15 +130,19 @@ class ICCL(OnlineTargetMethod):
 
   @property
   def predictor_bias(self) -> bool:  # type: ignore[override]
-    return self.target == 'stop_gradient'
+    return self.target == 'stop_gradient' or self.variant == 'rcc'
 
   @property
-  def projector_init(self) -> str:
+  def projector_kernel_init(self) -> str:
+    if self.projector_init != 'target':
+      return self.projector_init
     return 'lecun_uniform' if self.target == 'ema' else 'torch_default'
 
   @property
   def predictor_kernel_init(self) -> str:
-    return self.projector_init if self.predictor_init == 'projector' else self.predictor_init
+    if self.predictor_init != 'projector':
+      return self.predictor_init
+    return self.projector_kernel_init
 
   def validate(self) -> None:
     super().validate()
@@ -175,9 +192,18 @@ class ICCL(OnlineTargetMethod):
       target_temperature=self.target_temperature,
       adaptive_temperature=self.adaptive_temperature,
       uniformity_gradient_scale=self.uniformity_gradient_scale,
-      similarity='byol' if self.target == 'ema' else 'simsiam',
+      similarity=self._similarity(),
       similarity_weight_after=self.similarity_weight_after,
       assignments=self.assignments,
       pca_dim=self.pca_dim or None,
       pca_rows=embeddings.context['pca_rows'] if self.pca_queue else None,
     )
+
+  def target_momentum(self, step: chex.Numeric) -> jax.Array:
+    # The released code counts batches from 1, so that the last update leaves the target alone.
+    return super().target_momentum(jnp.asarray(step) + 1)
+
+  def _similarity(self) -> str:
+    if self.similarity != 'auto':
+      return self.similarity
+    return 'byol' if self.target == 'ema' else 'simsiam'

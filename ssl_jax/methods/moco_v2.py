@@ -37,16 +37,13 @@ class MoCoV2(OnlineTargetMethod):
 
   projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
   projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 128)
+  projector_init: str = redefault(OnlineTargetMethod, 'projector_init', 'torch_default')
   predictor_layers: int = redefault(OnlineTargetMethod, 'predictor_layers', 0)
   base_momentum: float = redefault(OnlineTargetMethod, 'base_momentum', 0.999)
   momentum_schedule: str = redefault(OnlineTargetMethod, 'momentum_schedule', 'constant')
   temperature: float = redefault(ContrastiveMethod, 'temperature', 0.2)
   queue_size: int = hyperparameter(65536, 'embeddings in the queue, two an image', at_least=1)
   block_size: int = redefault(ContrastiveMethod, 'block_size', 0)
-
-  @property
-  def projector_init(self) -> str:
-    return 'torch_default'
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:
     super().validate_batch(batch_size, view_size)

@@ -33,12 +33,9 @@ class SimSiam(OnlineTargetMethod):
   projector_layers: int = redefault(OnlineTargetMethod, 'projector_layers', 3)
   projector_hidden: int = redefault(OnlineTargetMethod, 'projector_hidden', 2048)
   projector_out: int = redefault(OnlineTargetMethod, 'projector_out', 2048)
+  projector_init: str = redefault(OnlineTargetMethod, 'projector_init', 'torch_default')
   predictor_hidden: int = redefault(OnlineTargetMethod, 'predictor_hidden', 512)
   predictor_init: str = redefault(OnlineTargetMethod, 'predictor_init', 'torch_default')
-
-  @property
-  def projector_init(self) -> str:
-    return 'torch_default'
 
   def loss_from_embeddings(
     self, embeddings: Embeddings, variables: Variables, step: chex.Numeric

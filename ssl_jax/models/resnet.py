@@ -23,7 +23,7 @@ _ARCHITECTURES: dict[str, tuple[tuple[int, ...], bool]] = {
   'resnet101': ((3, 4, 23, 3), True),
   'resnet152': ((3, 8, 36, 3), True),
 }
-STEMS = ('imagenet', 'cifar', 'cifar_padded')
+STEMS = ('imagenet', 'cifar', 'cifar_padded', 'cifar_pooled')
 _CONV_INITS = {
   'kaiming_normal_fan_in': Scaled(2**0.5),
   'kaiming_normal_fan_out': Scaled(2**0.5, fan='out'),
@@ -62,7 +62,8 @@ def resnet(
     name: 'resnet18', '34', '50', '101', '152'; or 'resnet10', a basic block a stage, for laptops.
     stem: 'imagenet' is a 7x7 convolution with stride 2 and a 3x3 max-pool with stride 2; 'cifar' is
       a 3x3 convolution with stride 1 and no pooling; 'cifar_padded' is the same with padding 3, so
-      that 32 pixels become 36 (Nozawa and Sato, NeurIPS 2021).
+      that 32 pixels become 36 (Nozawa and Sato, NeurIPS 2021); 'cifar_pooled' is 'cifar' with the
+      max-pool, for 64 pixels (Ermolov et al., ICML 2021).
     width: channels of the stem; stages have 1, 2, 4 and 8 times as many, times 4 for bottlenecks.
     zero_init_residual: start the gain of the last norm of every block at 0, its branch at nothing.
     conv_init: 'kaiming_normal_fan_in', N(0, 2 / fan_in) (Wang et al., ICCV 2021);
@@ -136,7 +137,7 @@ class ResNet(nn.Module):
       padding = 3 if self.stem == 'cifar_padded' else 1
       x = conv(self.width, (3, 3), padding=padding, name='stem_conv')(x)
     x = nn.relu(norm(name='stem_norm')(x))
-    if self.stem == 'imagenet':
+    if self.stem in ('imagenet', 'cifar_pooled'):
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     for stage, count in enumerate(self.blocks):
       for block in range(count):

@@ -86,6 +86,7 @@ def recipe(
   size: int,
   crop_scale_min: float | None = None,
   jitter_strength: float | None = None,
+  permutation_prob: float | None = None,
   interpolation: str | None = None,
   mean: Sequence[float] | None = None,
   std: Sequence[float] | None = None,
@@ -115,6 +116,7 @@ def recipe(
     size: side of the views in pixels.
     crop_scale_min: least share of the area in a crop.
     jitter_strength: multiplies brightness, contrast, saturation and hue.
+    permutation_prob: probability of a random order of the color channels.
     interpolation: 'bilinear' or 'bicubic'.
     mean, std: of the normalization, in [0, 1] units, one value a channel.
     unaugmented: append the un-augmented image as the last view.
@@ -142,6 +144,8 @@ def recipe(
         'jitter_strength', repr(jitter_strength), f'0 to {limit:g} (a hue of half a turn)'
       )
     views = tuple(_strengthen(view, jitter_strength) for view in views)
+  if permutation_prob is not None:
+    views = tuple(dataclasses.replace(view, permutation_prob=permutation_prob) for view in views)
   if interpolation is not None:
     views = tuple(dataclasses.replace(view, interpolation=interpolation) for view in views)
   fields['views'] = views

@@ -18,6 +18,8 @@ STATISTICS = {
   'imagenet': (IMAGENET_MEAN, IMAGENET_STD),
   'cifar10': (CIFAR10_MEAN, CIFAR10_STD),
   'cifar100': (CIFAR100_MEAN, CIFAR100_STD),
+  'stl10': ((0.43, 0.42, 0.39), (0.27, 0.26, 0.27)),
+  'tiny_imagenet': ((0.480, 0.448, 0.398), (0.277, 0.269, 0.282)),
   'none': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 

@@ -107,6 +107,38 @@ class TwoViewsTest(chex.TestCase):
     rcc, metrics = compare('iccl', step=100, variant='rcc')
     np.testing.assert_allclose(rcc, metrics['cross_entropy'], rtol=1e-6)
 
+  @parameterized.parameters(
+    ('auto', 'ema', 'byol'),
+    ('auto', 'stop_gradient', 'simsiam'),
+    ('simsiam', 'ema', 'simsiam'),
+    ('byol', 'stop_gradient', 'byol'),
+  )
+  def test_similarity_of_iccl(self, similarity, target, expected):
+    # Before clustering fades in it is the whole loss.
+    found, _ = compare('iccl', fade_start=0.5, similarity=similarity, target=target)
+    loss = {'byol': losses.cosine_regression, 'simsiam': losses.negative_cosine}[expected]
+    total = loss(P1, T2)[0] + loss(P2, T1)[0]
+    np.testing.assert_allclose(found, total / (1 if expected == 'byol' else 2), rtol=1e-5)
+
+  def test_rcc_of_imagenet_has_the_networks_of_its_released_code(self):
+    method = tiny.method('iccl', 'float32', target='ema', variant='rcc', similarity='simsiam')
+    params = method.init(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))['params']
+    self.assertEqual(method.averaged_networks, ('encoder', 'projector'))
+    self.assertNotIn('norm2', params['projector'])
+    self.assertNotIn('bias', params['projector']['linear2'])
+    np.testing.assert_array_equal(params['predictor']['linear2']['bias'], 0)
+    for head in ('projector', 'predictor'):
+      kernel = np.abs(params[head]['linear1']['kernel'])
+      limit = (3 / len(kernel)) ** 0.5
+      self.assertBetween(kernel.max(), 0.8 * limit, limit)
+
+  def test_iccl_counts_momentum_from_one(self):
+    momentum = tiny.method('iccl', base_momentum=0.9).target_momentum
+    for step in (0, 49, 99):
+      expected = methods.cosine_momentum(step + 1, tiny.TOTAL_STEPS, 0.9)
+      np.testing.assert_allclose(momentum(step), expected, rtol=1e-6)
+    self.assertEqual(float(momentum(99)), 1.0)
+
   def test_balanced_oracle_and_schedule(self):
     method = tiny.method('balanced', 'float32', class_prior_weights=True)
     self.assertTrue(method.needs_labels)

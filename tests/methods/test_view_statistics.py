@@ -86,3 +86,23 @@ class ViewStatisticsTest(chex.TestCase):
       after, _ = embed(state, changed, 0, jax.random.key(0))
     chex.assert_trees_all_equal(before.online[0], after.online[0])
     assert np.abs(before.online[1] - after.online[1]).max() > 1e-3
+
+  def test_simclr_per_view_in_the_encoder_alone(self):
+    method = tiny.method('simclr', encoder_norm_per_view=True, projector_norm=True)
+    with jax.enable_x64(True):
+      state = jax.jit(method.init)(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
+      embeddings, new = jax.jit(method.embed)(state, tiny.views(), 0, jax.random.key(0))
+
+      @jax.jit
+      def by_hand(state, views):
+        params, batch_stats, features = state['params'], dict(state['batch_stats']), []
+        for view in (views[:, 0], views[:, 1]):
+          x, batch_stats['encoder'] = _apply(method, 'encoder', params, batch_stats, view)
+          features.append(x)
+        x = jnp.concatenate(features)
+        x, batch_stats['projector'] = _apply(method, 'projector', params, batch_stats, x)
+        return (x[: tiny.BATCH], x[tiny.BATCH :]), batch_stats
+
+      online, batch_stats = by_hand(state, tiny.views())
+      chex.assert_trees_all_close(embeddings.online, online, rtol=1e-9, atol=1e-12)
+      chex.assert_trees_all_close(new['batch_stats'], batch_stats, rtol=1e-9, atol=1e-12)

@@ -64,7 +64,7 @@ def resnet(name, stem, variables, x, train):
   x = conv(x, params['stem_conv']['kernel'], 2 if imagenet else 1, 3 if imagenet else 1)
   x, new['stem_norm'] = norm(x, params['stem_norm'], batch_stats['stem_norm'], train)
   x = np.maximum(x, 0)
-  x = max_pool(x) if imagenet else x
+  x = max_pool(x) if stem in ('imagenet', 'cifar_pooled') else x
   counts, bottleneck = STAGES[name]
   for stage, count in enumerate(counts, 1):
     for index in range(1, count + 1):

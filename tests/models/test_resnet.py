@@ -59,6 +59,7 @@ class ArchitectureTest(chex.TestCase):
     ('resnet18', 'cifar', 32, (32, 16, 8, 4)),
     ('resnet10', 'cifar', 33, (33, 17, 9, 5)),
     ('resnet18', 'cifar_padded', 32, (36, 18, 9, 5)),
+    ('resnet18', 'cifar_pooled', 64, (32, 16, 8, 4)),
   )
   def test_feature_map_sizes(self, name, stem, size, sides):
     network = models.resnet(name, stem=stem, width=8)
@@ -279,7 +280,7 @@ class RefusalTest(chex.TestCase):
     ({'name': 'vgg'}, "name: found 'vgg', must be one of resnet10, resnet18, resnet34"),
     (
       {'stem': 'cifar10'},
-      "stem: found 'cifar10', must be one of imagenet, cifar, cifar_padded; nearest: cifar, ",
+      "stem: found 'cifar10', must be one of imagenet, cifar, cifar_padded, cifar_pooled; nearest: cifar, ",
     ),
     ({'conv_init': 'zeros'}, "conv_init: found 'zeros'"),
     ({'stem_init': 'zeros'}, "stem_init: found 'zeros'"),

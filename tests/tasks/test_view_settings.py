@@ -23,3 +23,10 @@ class NormalizationTest(chex.TestCase):
   def test_otherwise_it_is_the_recipe_s(self, recipe, name):
     recipe = _recipe(f'--views.recipe={recipe}')
     self.assertEqual((recipe.mean, recipe.std), views.STATISTICS[name])
+
+
+class PermutationTest(chex.TestCase):
+  def test_minus_one_is_that_of_the_recipe(self):
+    for flags, expected in (((), 0.8), (('--views.permutation_prob=0',), 0.0)):
+      recipe = _recipe('--views.recipe=imagenette_iccl', *flags)
+      self.assertEqual({view.permutation_prob for view in recipe.views}, {expected})

@@ -82,6 +82,7 @@ class PresetTest(chex.TestCase):
       size=16,
       crop_scale_min=0.3,
       jitter_strength=2,
+      permutation_prob=0.4,
       interpolation='bilinear',
       mean=[0.5, 0.5, 0.5],
       std=[0.2, 0.2, 0.2],
@@ -90,7 +91,7 @@ class PresetTest(chex.TestCase):
     for view in recipe.views:
       self.assertEqual(view.crop_scale, (0.3, 1.0))
       self.assertEqual((view.brightness, view.saturation, view.hue), (0.8, 0.4, 0.2))
-      self.assertEqual(view.interpolation, 'bilinear')
+      self.assertEqual((view.interpolation, view.permutation_prob), ('bilinear', 0.4))
     self.assertEqual((recipe.mean, recipe.std, recipe.unaugmented), ((0.5,) * 3, (0.2,) * 3, True))
     hash(recipe)
     self.assertEqual(views.recipe('byol', size=16, jitter_strength=1.0).views[1].blur_prob, 0.1)
@@ -109,6 +110,7 @@ class PresetTest(chex.TestCase):
     ({'crop_scale_min': 1.5}, 'crop_scale_min: found 1.5'),
     ({'jitter_strength': -1.0}, r'jitter_strength: found -1\.0, must be 0 to 5'),
     ({'jitter_strength': 6.0}, 'jitter_strength: found 6'),
+    ({'permutation_prob': 1.1}, 'permutation_prob: found 1.1, must be from 0 to 1'),
     ({'interpolation': 'area'}, "interpolation: found 'area', must be one of bilinear, bicubic"),
     ({'mean': (0.5, 0.5)}, r'mean: found \(0.5, 0.5\), must be 3'),
     ({'std': (0.2, 0.0, 0.2)}, r'std: found 0\.0, must be > 0'),

@@ -80,6 +80,11 @@ class OnlineTargetMethod(Method):
   projector_layers: int = hyperparameter(2, 'linear layers of the projector', at_least=1)
   projector_hidden: int = hyperparameter(4096, 'hidden width of the projector', at_least=1)
   projector_out: int = hyperparameter(256, 'width of the embeddings', at_least=1)
+  projector_init: str = hyperparameter(
+    'kaiming_normal',
+    'distribution of the weights of the projector at the start',
+    choices=KERNEL_INITS,
+  )
   predictor_layers: int = hyperparameter(
     2, 'linear layers of the predictor; 0 for none', at_least=0
   )
@@ -129,7 +134,7 @@ class OnlineTargetMethod(Method):
       last_norm=self.projector_last_norm,
       last_norm_affine=self.last_norm_affine,
       biases=self.projector_bias,
-      kernel_init=self.projector_init,
+      kernel_init=self.projector_kernel_init,
     )
     networks = {'encoder': encoder, 'projector': projector}
     if self.predictor_layers:
@@ -146,9 +151,9 @@ class OnlineTargetMethod(Method):
     return networks
 
   @property
-  def projector_init(self) -> str:
+  def projector_kernel_init(self) -> str:
     """The distribution of the projector's kernels, see `models.mlp`."""
-    return 'kaiming_normal'
+    return self.projector_init
 
   @property
   def predictor_kernel_init(self) -> str:

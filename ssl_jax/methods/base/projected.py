@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from ssl_jax import models
 from ssl_jax.methods.base.batch import Batch, Embeddings, as_batch, flatten_views, unflatten_views
@@ -19,6 +20,8 @@ from ssl_jax.models import Network
 class ProjectedMethod(Method):
   """Encoder and projector; batch statistics span both views, as in the authors' code of SimCLR.
 
+  With `encoder_norm_per_view` the encoder normalizes view by view and the projector both at once,
+  as in the released code of Song et al. (arXiv 2407.13541).
   Local crops pass through the networks after the two views, with statistics of their own.
   """
 
@@ -39,6 +42,9 @@ class ProjectedMethod(Method):
     choices=models.KERNEL_INITS,
   )
   batch_norm_per_view: bool = hyperparameter(False, 'batch statistics of each view on its own')
+  encoder_norm_per_view: bool = hyperparameter(
+    False, 'batch statistics of each view on its own in the encoder alone'
+  )
 
   def networks(self) -> Mapping[str, Network]:
     encoder = self.require_encoder()
@@ -72,6 +78,17 @@ class ProjectedMethod(Method):
           names, params, batch_stats, batch.views[:, index]
         )
         online.append(projection)
+    elif self.encoder_norm_per_view:
+      features = []
+      for index in range(num_views):
+        found, batch_stats = self.apply_networks(
+          names[:1], params, batch_stats, batch.views[:, index]
+        )
+        features.append(found)
+      projections, batch_stats = self.apply_networks(
+        names[1:], params, batch_stats, flatten_views(jnp.stack(features, axis=1))
+      )
+      online += unflatten_views(projections, num_views)
     else:
       projections, batch_stats = self.apply_networks(
         names, params, batch_stats, flatten_views(batch.views)

@@ -34,6 +34,24 @@ class InitTest(chex.TestCase):
     self.assertRaises(ValueError, lambda: _projector(projector_init='zeros'))
 
 
+class ProjectorInitTest(chex.TestCase):
+  @parameterized.parameters(
+    ('byol', {}, (2 / 4096) ** 0.5),
+    ('byol', {'projector_init': 'lecun_uniform'}, 4096**-0.5),
+    ('moco_v3', {'projector_init': 'torch_default'}, (3 * 4096) ** -0.5),
+    ('simsiam', {}, (3 * 4096) ** -0.5),
+    ('iccl', {}, 4096**-0.5),
+    ('iccl', {'target': 'stop_gradient'}, (3 * 4096) ** -0.5),
+    ('iccl', {'projector_init': 'kaiming_normal'}, (2 / 4096) ** 0.5),
+  )
+  def test_deviation_of_the_last_layer(self, name, hyperparameters, expected):
+    method = tiny.method(name, 'float32', projector_hidden=4096, **hyperparameters)
+    shape = jax.ShapeDtypeStruct((2, method.require_encoder().out_features), jnp.float32)
+    params = method.networks()['projector'].init(jax.random.key(0), shape)['params']
+    deviation = float(jnp.std(params['linear2']['kernel']))
+    self.assertAlmostEqual(deviation / expected, 1, delta=0.02)
+
+
 class MoCoTest(chex.TestCase):
   def test_the_projector_is_linear_relu_linear(self):
     network = tiny.method('moco_v2', 'float32').networks()['projector']
