@@ -280,7 +280,8 @@ class RefusalTest(chex.TestCase):
     ({'name': 'vgg'}, "name: found 'vgg', must be one of resnet10, resnet18, resnet34"),
     (
       {'stem': 'cifar10'},
-      "stem: found 'cifar10', must be one of imagenet, cifar, cifar_padded, cifar_pooled; nearest: cifar, ",
+      "stem: found 'cifar10', must be one of imagenet, cifar, cifar_padded, cifar_pooled; nearest: "
+      'cifar, ',
     ),
     ({'conv_init': 'zeros'}, "conv_init: found 'zeros'"),
     ({'stem_init': 'zeros'}, "stem_init: found 'zeros'"),
