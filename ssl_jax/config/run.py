@@ -285,6 +285,9 @@ class Config(Settings):
   checkpoint: Checkpoint = Checkpoint()
   report: Report = Report()
   devices: Devices = Devices()
+  given: frozenset[str] = dataclasses.field(
+    default=frozenset(), compare=False, repr=False, metadata={'flag': False}
+  )  # the flags that were given, also at their default
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -337,7 +340,8 @@ def resolve(argv: Iterable[str]) -> tuple[Config, dict[str, str]]:
   Raises:
     UsageError: as `parse`.
   """
-  return parser().resolve(argv)
+  config, origins = parser().resolve(argv)
+  return dataclasses.replace(config, given=frozenset(origins)), origins
 
 
 def to_flags(config: Config) -> str:

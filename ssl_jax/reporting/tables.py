@@ -40,6 +40,7 @@ class Table(NamedTuple):
     best: for each row 'max', 'min' or None: which of its numbers, if they differ, a page sets in
       bold. Empty marks none.
     strong: for each row, whether a page sets all of it in bold. Empty is False for all.
+    notes: lines below the table, such as why a cell is empty.
   """
 
   heading: str
@@ -48,6 +49,7 @@ class Table(NamedTuple):
   rows: Sequence[Sequence[Any]]
   best: Sequence[str | None] = ()
   strong: Sequence[bool] = ()
+  notes: Sequence[str] = ()
 
 
 def as_text(table: Table) -> str:
@@ -62,7 +64,8 @@ def as_text(table: Table) -> str:
     ).rstrip()
     for line in lines
   ]
-  return '\n'.join([table.heading, '', *shown, '', *textwrap.wrap(table.caption, _WIDTH)])
+  below = [line for words in (table.caption, *table.notes) for line in textwrap.wrap(words, _WIDTH)]
+  return '\n'.join([table.heading, '', *shown, '', *below])
 
 
 def as_csv(table: Table) -> str:
@@ -112,6 +115,7 @@ def as_html(table: Table) -> str:
   return (
     f'<h2>{text(table.heading)}</h2><figcaption>{text(table.caption)}</figcaption>'
     f'<div class="frame"><table><tr>{head}</tr>{body}</table></div>'
+    + ''.join(f'<figcaption>{text(note)}</figcaption>' for note in table.notes)
   )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from ssl_jax.sweeps import options, planning, sweep_file, table
 from ssl_jax.sweeps.columns import COLUMNS, TRAINED
 from ssl_jax.sweeps.running import Outcome, run_all
 from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.json_file import write_json
 
 _SOME_FAILED = 1
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str], command: Sequence[str]) -> int:
     command=f'{program_name("sweep")} {shlex.join(made_by)}',
   )
   atomic_write(out / 'table.md', compared.markdown())
-  atomic_write(out / 'table.json', json.dumps(compared.as_json(), indent=2) + '\n')
+  write_json(out / 'table.json', compared.as_json())
   _say(f'\n{compared.markdown()}')
   _say(f'table     {out / "table.md"}, table.json')
   if failed:

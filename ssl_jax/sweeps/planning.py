@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from ssl_jax.config.flags import Argument, UsageError
 from ssl_jax.sweeps.sweep_file import Sweep, Variant
 from ssl_jax.tasks.protocols import check_protocols
 from ssl_jax.tasks.run import folder as run_folder
+from ssl_jax.training.json_file import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +87,9 @@ def finished(run: Run) -> dict[str, Any] | None:
     UsageError: the folder belongs to a run with other flags, which are named.
   """
   run_folder.refuse_other_configuration(run.folder, run.config)
-  try:
-    result = json.loads((run.folder / run_folder.RESULT).read_text(encoding='utf-8'))
-  except (OSError, ValueError):
-    return None
+  result = read_json(run.folder / run_folder.RESULT)
   # A result without its configuration may be of any run.
-  known = isinstance(result, dict) and (run.folder / run_folder.CONFIG).is_file()
-  return result if known else None
+  return result if result and (run.folder / run_folder.CONFIG).is_file() else None
 
 
 def has_finished(run: Run) -> bool:

@@ -22,7 +22,7 @@ from ssl_jax.tasks.protocols import (
   chosen_protocols,
   feature_cache,
 )
-from ssl_jax.tasks.protocols.context import EvalContext
+from ssl_jax.tasks.protocols.context import EvalContext, describe_labels
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 from ssl_jax.tasks.run import folder, frozen_encoder
 from ssl_jax.tasks.run.experiment import build_experiment
@@ -96,6 +96,8 @@ def _evaluate_one(
     encoder, name = frozen_encoder.of_run(run), str(run.path)
     log(f'run       {path}, step {step:,}')
   log(f'data      {experiment.dataset.describe()}')
+  if words := describe_labels(experiment.dataset):
+    log(f'labels    of {words}: protocols that tell classes apart take those')
   cache = FeatureCache(path / feature_cache.FOLDER, log)
   context = lambda who, of: EvalContext(who, of, experiment.dataset, experiment.config, cache)
   contexts = [] if only == UNTRAINED else [context(TRAINED, encoder)]
@@ -117,6 +119,8 @@ def _evaluate_one(
       continue
     seconds[protocol] = time.perf_counter() - start
     log(f'protocol  {protocol}: {seconds[protocol]:.1f} s{_headline(results[protocol])}')
+    for line in evaluation_report.notes(results[protocol]):
+      log(f'note      {protocol}: {line}')
   if not only:
     cache.tidy()
   digest = encoder.digest(next(iter(encoder.networks)))
@@ -129,5 +133,6 @@ def _headline(results: Mapping[str, Result]) -> str:
   for who, one in results.items():
     for name, score in list(one.measurement.scores.items())[:1]:
       number = f'{100 * score.value:.2f} %' if score.percent else f'{score.value:.4g}'
+      number = 'not measured' if score.reason else number
       words.append(f'{who} {number} ({name})')
   return f', {", ".join(words)}' if words else ''

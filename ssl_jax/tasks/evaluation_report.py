@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ssl_jax import config as config_lib
@@ -21,10 +19,12 @@ from ssl_jax.reporting import (
   tables,
 )
 from ssl_jax.tasks.protocols import PROTOCOLS, UNTRAINED, Result
+from ssl_jax.tasks.protocols.context import describe_labels
 from ssl_jax.tasks.protocols.protocol import canonical_name
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.json_file import read_json, write_json
 
 # Flags that scores depend on: those of the sections below, and the seed.
 _SETTINGS = ('evaluate.', 'knn.k', 'knn.temperature', 'data.', 'views.')
@@ -65,21 +65,19 @@ def publish(found: Evaluation, log: Callable[[str], None], *, html: bool) -> Non
     {
       who: {name: one[who] for name, one in found.results.items() if who in one} for who in encoders
     },
+    {name: {'': reason} for name, reason in found.failed.items()},
   )
   _publish_table(found.path / 'evaluation' / 'evaluation.csv', table, log)
   path, content = found.path / folder.EVALUATION, _content(found)
-  _write_json(path, content)
+  write_json(path, content)
   log(f'numbers   {path}')
   if not html or not found.results:
     return
-  try:
-    for name, by_encoder in found.results.items():
-      content['protocols'][name]['figures'] = report.save_figures(
-        found.path, f'evaluation/{folder.FIGURES}/{name}', _draw(name, by_encoder)
-      )
-  except ModuleNotFoundError as error:
-    log(f'pictures  left out: {error.name} is not installed')
-  _write_json(path, content)
+  for name, by_encoder in found.results.items():
+    content['protocols'][name]['figures'] = report.save_figures(
+      found.path, f'evaluation/{folder.FIGURES}/{name}', _drawn(name, by_encoder, log)
+    )
+  write_json(path, content)
   log(f'report    {report.write_report(found.path)}')
 
 
@@ -98,11 +96,16 @@ def publish_comparison(
     for protocol, by_encoder in baseline.results.items():
       if protocol in results:
         results[protocol][UNTRAINED] = next(iter(by_encoder.values()))
+  failed: dict[str, dict[str, str]] = {}
+  for name, run in runs.items():
+    for protocol, reason in run.failed.items():
+      failed.setdefault(protocol, {})[name] = reason
   encoders = [*runs, *([UNTRAINED] if baseline is not None else [])]
   table = _table(
     'Side by side',
     'The best of each line is marked.',
     {who: {name: one[who] for name, one in results.items() if who in one} for who in encoders},
+    failed,
   )
   _make_folder(target)
   _publish_table(target / 'comparison.csv', table, log)
@@ -110,7 +113,9 @@ def publish_comparison(
     title=' and '.join(runs),
     runs={name: _summary(run) for name, run in runs.items()},
     tables=[table] if table.rows else [],
-    figures=[figure for name, by_encoder in results.items() for figure in _draw(name, by_encoder)],
+    figures=[
+      figure for name, by_encoder in results.items() for figure in _drawn(name, by_encoder, log)
+    ],
     versions=collect_versions(),
     devices=describe_devices(),
   )
@@ -139,8 +144,14 @@ def _summary(found: Evaluation) -> dict[str, Any]:
   }
 
 
-def _table(heading: str, caption: str, columns: Mapping[str, Mapping[str, Result]]) -> Table:
-  """The scores of measurements by encoder and by protocol."""
+def _table(
+  heading: str,
+  caption: str,
+  columns: Mapping[str, Mapping[str, Result]],
+  failed: Mapping[str, Mapping[str, str]],
+) -> Table:
+  """The scores of measurements by encoder and by protocol; `failed` has reasons by protocol and
+  encoder."""
   types: dict[str, dict[str, Any]] = {}
   for by_protocol in columns.values():
     for protocol, one in by_protocol.items():
@@ -149,7 +160,19 @@ def _table(heading: str, caption: str, columns: Mapping[str, Mapping[str, Result
     who: {protocol: _scores(one) for protocol, one in by_protocol.items()}
     for who, by_protocol in columns.items()
   }
-  return report.score_table(heading, caption, scores, types)
+  lines = []
+  for protocol, reasons in failed.items():
+    # One line for all encoders where they agree.
+    by_reason: dict[str, list[str]] = {}
+    for who, reason in reasons.items():
+      by_reason.setdefault(reason, []).append(who)
+    for reason, encoders in by_reason.items():
+      of = f' of {", ".join(encoders)}' if any(encoders) and len(encoders) < len(columns) else ''
+      lines.append(f'{protocol}{of}: {reason}')
+  for protocol in types:
+    measured = {who: one[protocol] for who, one in columns.items() if protocol in one}
+    lines += [f'{protocol}: {line}' for line in notes(measured)]
+  return report.score_table(heading, caption, scores, types, failed, lines)
 
 
 def _publish_table(path: pathlib.Path, table: Table, log: Callable[[str], None]) -> None:
@@ -172,6 +195,7 @@ def _content(found: Evaluation) -> dict[str, Any]:
     'step': found.step,
     'weights_sha256': found.digest,
     'data': found.experiment.dataset.describe(),
+    'labels': describe_labels(found.experiment.dataset) or 'all',
     'settings': settings,
     'protocols': {},
     'failed': found.failed,
@@ -182,7 +206,7 @@ def _content(found: Evaluation) -> dict[str, Any]:
   }
   if found.step is None:  # the folder of a run has its flags
     content['config_flags'] = config_lib.to_flags(config)
-  old, earlier = report.read_json(found.path / folder.EVALUATION), {}
+  old, earlier = read_json(found.path / folder.EVALUATION), {}
   if all(old.get(name) == content[name] for name in ('weights_sha256', 'data', 'settings')):
     current = {canonical_name(name): one for name, one in old['protocols'].items()}
     earlier = {name: one for name, one in current.items() if name not in found.failed}
@@ -190,7 +214,9 @@ def _content(found: Evaluation) -> dict[str, Any]:
     name: {
       'scores': {who: _scores(one) for who, one in by_encoder.items()},
       'score_types': {k: v for one in by_encoder.values() for k, v in _score_types(one).items()},
-      'details': {who: _to_json(one.measurement.details) for who, one in by_encoder.items()},
+      'reason': {who: reasons for who, one in by_encoder.items() if (reasons := _reasons(one))},
+      'notes': notes(by_encoder),
+      'details': {who: one.measurement.details for who, one in by_encoder.items()},
       'figures': earlier.get(name, {}).get('figures', []),
       'seconds': round(found.seconds[name], 2),
     }
@@ -199,8 +225,24 @@ def _content(found: Evaluation) -> dict[str, Any]:
   return content
 
 
+def notes(by_encoder: Mapping[str, Result]) -> list[str]:
+  """What a protocol did otherwise than the defaults say, and why some numbers are left out."""
+  lines = dict.fromkeys(line for one in by_encoder.values() for line in one.measurement.notes)
+  left_out: dict[str, dict[str, None]] = {}
+  for one in by_encoder.values():
+    for name, reason in _reasons(one).items():
+      left_out.setdefault(reason, {})[name] = None
+  return [*lines, *(f'{", ".join(names)}: {reason}' for reason, names in left_out.items())]
+
+
+def _reasons(one: Result) -> dict[str, str]:
+  return {n: score.reason for n, score in one.measurement.scores.items() if score.reason}
+
+
 def _scores(one: Result) -> dict[str, float | None]:
-  return {name: _finite(score.value) for name, score in one.measurement.scores.items()}
+  return {
+    name: None if score.reason else score.value for name, score in one.measurement.scores.items()
+  }
 
 
 def _score_types(one: Result) -> dict[str, dict[str, Any]]:
@@ -210,31 +252,18 @@ def _score_types(one: Result) -> dict[str, dict[str, Any]]:
   }
 
 
-def _draw(protocol: str, by_encoder: Mapping[str, Result]) -> Iterator[Figure]:
+def _drawn(
+  protocol: str, by_encoder: Mapping[str, Result], log: Callable[[str], None]
+) -> list[Figure]:
+  """The figures of a protocol; a line is logged where they cannot be drawn."""
   draw = PROTOCOLS[protocol].draw
-  if draw is not None and by_encoder:
-    yield from draw(by_encoder)
-
-
-def _finite(value: float) -> float | None:
-  return float(value) if math.isfinite(value) else None
-
-
-def _to_json(value: Any) -> Any:
-  """NumPy arrays and scalars as lists and numbers; numbers that are not finite become None."""
-  if isinstance(value, Mapping):
-    return {str(key): _to_json(one) for key, one in value.items()}
-  if isinstance(value, list | tuple):
-    return [_to_json(one) for one in value]
-  if hasattr(value, 'item') and getattr(value, 'ndim', 0) == 0:
-    value = value.item()
-  if hasattr(value, 'tolist'):
-    return _to_json(value.tolist())
-  return _finite(value) if isinstance(value, float) else value
-
-
-def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-  atomic_write(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
+  try:
+    return list(draw(by_encoder)) if draw is not None and by_encoder else []
+  except ModuleNotFoundError as error:
+    log(f'pictures  of {protocol} left out: {error.name} is not installed')
+  except ValueError as error:
+    log(f'pictures  of {protocol} left out: {" ".join(str(error).split())}')
+  return []
 
 
 def _make_folder(target: pathlib.Path) -> None:

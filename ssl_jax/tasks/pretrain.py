@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import io
-import json
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
@@ -39,6 +38,7 @@ from ssl_jax.training import (
 )
 from ssl_jax.training.atomic import atomic_write
 from ssl_jax.training.inputs import augment, stored_rows
+from ssl_jax.training.json_file import read_json, write_json
 
 _STOPPING = 'stopping: the steps in progress are finished and saved; a second signal does not wait'
 
@@ -385,7 +385,7 @@ def publish(run: Run, trained: Trained, baselines: Baselines) -> None:
   )
   # Figures of an earlier process of the run are valid until they are drawn again.
   path = run.folder / folder.RESULT
-  result['figures'] = report.read_json(path).get('figures', [])
+  result['figures'] = read_json(path).get('figures', [])
   write_json(path, result)
   for line in pretrain_report.lines(result):
     run.log(line)
@@ -408,11 +408,6 @@ def publish_report(
   result['figures'] = report.save_figures(run.folder, folder.FIGURES, drawn)
   write_json(run.folder / folder.RESULT, result)
   run.log(f'report    {report.write_report(run.folder)}')
-
-
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-  """Replaces the file by `content`."""
-  atomic_write(path, json.dumps(content, indent=2) + '\n')
 
 
 def exit_after_signal(preemption: Preemption, log: Callable[[str], None], where: str) -> int:

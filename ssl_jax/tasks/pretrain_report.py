@@ -136,7 +136,7 @@ def _neighbors(experiment: Experiment, shown: ReportData) -> bytes:
   labels = _labels(experiment, shown)
   hits = None
   if labels is not None and dataset.train.labels is not None:
-    hits = dataset.train.labels[rows] == labels[chosen][:, None]
+    hits = figures.same_class(dataset.train.labels[rows], labels[chosen])
   queries = source[shown.queries[chosen]]
   return figures.neighbor_grid(queries, dataset.train[rows], hits)
 

@@ -12,16 +12,17 @@ from ssl_jax.reporting.figures.curves import (
   protocol_curves,
 )
 from ssl_jax.reporting.figures.draws import draws_plot
-from ssl_jax.reporting.figures.embedding import tsne, tsne_panels
+from ssl_jax.reporting.figures.embedding import PERPLEXITY, perplexity, tsne, tsne_panels
 from ssl_jax.reporting.figures.encoder_metrics import (
   metric_bars,
   probe_curve,
   similarity_histograms_plot,
 )
-from ssl_jax.reporting.figures.pictures import contact_sheet, neighbor_grid
+from ssl_jax.reporting.figures.pictures import contact_sheet, neighbor_grid, same_class
 from ssl_jax.reporting.figures.ranks import RankCurve, rank_curves
 
 __all__ = [
+  'PERPLEXITY',
   'RankCurve',
   'confusion_matrix',
   'contact_sheet',
@@ -31,9 +32,11 @@ __all__ = [
   'metric_bars',
   'neighbor_grid',
   'optimizer_curves',
+  'perplexity',
   'probe_curve',
   'protocol_curves',
   'rank_curves',
+  'same_class',
   'similarity_histograms_plot',
   'tsne',
   'tsne_panels',

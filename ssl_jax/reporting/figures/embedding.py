@@ -8,6 +8,7 @@ import numpy as np
 from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting.figures import canvas
 
+PERPLEXITY = 30.0
 _MOST_CLASSES = 24  # that a legend can name and a reader can tell apart
 _LETTERS, _MARKER = 140, 9  # of a line of the legend below the panels, and those a marker takes
 _LINE = 0.19  # inches
@@ -27,7 +28,8 @@ def tsne(
 
   Args:
     features: `[n, dim]`, finite, at least 3 rows.
-    labels: `int [n]`, which colors and shapes tell apart; None draws all alike.
+    labels: `int [n]`, which colors and shapes tell apart, -1 of a point without a label, which is
+      gray; None draws all alike.
     class_names: by label, for the legend; a label without a name is written as its number.
     max_points: of more rows, so many evenly spaced ones are drawn.
 
@@ -127,6 +129,11 @@ def _draw(
     spine.set_color('#d1d5db')
 
 
+def perplexity(count: int) -> float:
+  """That of t-SNE of `count` points: 30, or a third of the other points where they are few."""
+  return min(PERPLEXITY, (count - 1) / 3)
+
+
 def _place(features: np.ndarray) -> np.ndarray:
   from sklearn.manifold import TSNE
   from threadpoolctl import threadpool_limits
@@ -135,16 +142,22 @@ def _place(features: np.ndarray) -> np.ndarray:
   features = features / np.where(norms > 0, norms, 1)
   if np.ptp(features, axis=0).max() < 1e-6:  # collapsed: PCA would divide by its zero spread
     return np.zeros((len(features), 2), np.float32)
-  perplexity = min(30.0, (len(features) - 1) / 3)
   start = 'pca' if features.shape[1] > 1 else 'random'
   # One thread: those of OpenMP spin at every barrier, ten times slower on a machine that is busy.
   with threadpool_limits(1):
-    return TSNE(init=start, random_state=0, perplexity=perplexity).fit_transform(features)
+    return TSNE(init=start, random_state=0, perplexity=perplexity(len(features))).fit_transform(
+      features
+    )
 
 
 def _scatter_classes(
   axes: Any, points: np.ndarray, labels: np.ndarray, class_names: Sequence[str] | None
 ) -> None:
+  unlabeled = labels < 0
+  if unlabeled.any():
+    of_legend = None if class_names is None else 'no label'
+    axes.scatter(*points[unlabeled].T, s=10, color=canvas.GRAY, linewidths=0, label=of_legend)
+    points, labels = points[~unlabeled], labels[~unlabeled]
   classes, counts = np.unique(labels, return_counts=True)
   shown = np.sort(classes[np.argsort(-counts, kind='stable')[:_MOST_CLASSES]])
   rest = ~np.isin(labels, shown)

@@ -66,7 +66,7 @@ def neighbor_grid(
     queries: `[n, height, width, 3]`, uint8, or float in [0, 1].
     neighbors: `[n, k, height, width, 3]` likewise.
     hits: `bool [n, k]`: whether a neighbor is of the query's class. A hit has a solid blue frame,
-      a miss a dashed orange one; None draws no frames.
+      a miss a dashed orange one, a masked entry of a masked array none; None draws no frames.
     max_queries: of more, the first are shown.
     max_neighbors: likewise.
     half: makes a picture of half the width, to stand beside that of another encoder.
@@ -98,9 +98,20 @@ def neighbor_grid(
     for column in range(columns):
       corner = (_at(column + 1) + offset, _at(line))
       _place(axes, neighbors[line, column], *corner)
-      if hits is not None:
+      if hits is not None and not np.ma.getmaskarray(hits)[line, column]:
         _frame(axes, *corner, hit=bool(hits[line, column]), width=1.5 if half else 3.0)
   return canvas.png(drawing)
+
+
+def same_class(neighbors: np.ndarray, queries: np.ndarray) -> np.ma.MaskedArray:
+  """The `hits` of `neighbor_grid`: `bool [n, k]`, masked where one of the images has no label, -1.
+
+  Args:
+    neighbors: labels, `int [n, k]`.
+    queries: labels, `int [n]`.
+  """
+  own = queries[:, None]
+  return np.ma.masked_array(neighbors == own, mask=(neighbors < 0) | (own < 0))
 
 
 def _board(

@@ -35,10 +35,10 @@ from ssl_jax.tasks.negatives.study import (
   upper_table,
 )
 from ssl_jax.tasks.run import folder
-from ssl_jax.tasks.run.report import read_json
 from ssl_jax.tasks.run.stored import StoredRun, open_run
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.json_file import read_json
 
 FOLDER = 'negatives'
 

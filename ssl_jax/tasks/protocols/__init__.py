@@ -1,9 +1,10 @@
 """The protocols of `--task=evaluate`, each a decorated function of an `EvalContext`.
 
-A new one is such a function in one of the modules below.
+A new one is such a function in a module of this package.
 """
 
 import importlib
+import pkgutil
 
 from ssl_jax.tasks.protocols.protocol import (
   PROTOCOLS,
@@ -18,8 +19,8 @@ from ssl_jax.tasks.protocols.protocol import (
   protocol,
 )
 
-# In the order of `--protocols=all` and of `--help`.
-_MODULES = (
+# In the order of `--protocols=all` and of `--help`; other modules come after them.
+_FIRST = (
   'neighbors',
   'probes',
   'low_shot',
@@ -30,7 +31,7 @@ _MODULES = (
   'prototypes',
   'embedding',
 )
-for _module in _MODULES:
+for _module in dict.fromkeys((*_FIRST, *(found.name for found in pkgutil.iter_modules(__path__)))):
   importlib.import_module(f'{__name__}.{_module}')
 
 __all__ = [

@@ -22,35 +22,43 @@ _AUDITED_ANCHORS = 25_600
   'clustering',
   help='k-means: accuracy, NMI, ARI, silhouette',
   settings=('evaluate.kmeans_restarts',),
+  classes_of='test',
 )
 def clustering(context: EvalContext) -> Measurement:
   """k-means with as many clusters as classes, of normalized test features."""
+  labels = context.labels('test')[:_MOST_ROWS]
   found = evaluation.clustering(
     np.asarray(context.features('test')[:_MOST_ROWS]),
-    context.labels('test')[:_MOST_ROWS],
+    labels,
     restarts=context.settings.kmeans_restarts,
     seed=context.seed,
   )
-  return Measurement(
-    {
-      'accuracy': share(found.accuracy),
-      'NMI': higher(found.nmi),
-      'ARI': higher(found.ari),
-      'silhouette_of_clusters': higher(found.silhouette),
-    }
-  )
+  scores = {
+    'accuracy': share(found.accuracy),
+    'NMI': higher(found.nmi),
+    'ARI': higher(found.ari),
+    'silhouette_of_clusters': higher(found.silhouette),
+  }
+  reason = 'every class has a single test image' if found.clusters == len(labels) else ''
+  scores = {name: score._replace(reason=reason) for name, score in scores.items()}
+  if not reason and np.isnan(found.silhouette):
+    reason = 'k-means found a single cluster, or one for each image'
+    scores['silhouette_of_clusters'] = higher(np.nan)._replace(reason=reason)
+  return Measurement(scores)
 
 
 @protocol(
   'granularity',
   help='k-means with C/2 to 10 C clusters of C classes: homogeneity, completeness',
   settings=('evaluate.kmeans_restarts',),
+  classes_of='test',
 )
 def granularity(context: EvalContext) -> Measurement:
   """Under- and over-clustering: from half as many clusters as classes to ten times as many."""
+  labels = context.labels('test')[:_MOST_ROWS]
   found = analysis.cluster_granularity(
     np.asarray(context.features('test')[:_MOST_ROWS]),
-    context.labels('test')[:_MOST_ROWS],
+    labels,
     restarts=context.settings.kmeans_restarts,
     seed=context.seed,
   )
@@ -61,7 +69,10 @@ def granularity(context: EvalContext) -> Measurement:
     scores[f'NMI, {row.clusters} clusters'] = higher(row.nmi)
   scores['mean cosine, same class'] = plain(found.same_class_cosine)
   scores['mean cosine, other class'] = plain(found.different_class_cosine)
-  return Measurement(scores, {}, {'rows': [dataclasses.asdict(row) for row in found.rows]})
+  most = 10 * len(np.unique(labels))
+  note = f'{most:,} clusters and others beyond the {len(labels):,} test images are left out'
+  details = {'rows': [dataclasses.asdict(row) for row in found.rows]}
+  return Measurement(scores, {}, details, (note,) if most > len(labels) else ())
 
 
 def draw_false_negatives(results: Mapping[str, Result]) -> Iterator[Figure]:
@@ -85,6 +96,7 @@ def draw_false_negatives(results: Mapping[str, Result]) -> Iterator[Figure]:
   'false_negatives',
   help='share of the same class by rank of the negative, against the binomial bound',
   settings=('evaluate.false_negative_batch_size',),
+  classes_of='test',
   draw=draw_false_negatives,
 )
 def false_negatives(context: EvalContext) -> Measurement:
@@ -111,4 +123,5 @@ def false_negatives(context: EvalContext) -> Measurement:
   scores = {f'P(same class | rank {rank})': plain(found.same_class[ranks[rank]]) for rank in shown}
   scores |= {f'bound at rank {rank}': plain(found.exact_bound[ranks[rank]]) for rank in shown}
   scores['P(same class), any rank'] = plain(found.chance)
-  return Measurement(scores, {'audit': found}, {'batch_size': batch})
+  notes = () if batch == wanted else (f'batches of {batch:,} instead of {wanted:,}: all there are',)
+  return Measurement(scores, {'audit': found}, {'batch_size': batch}, notes)

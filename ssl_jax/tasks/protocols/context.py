@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
@@ -14,8 +15,14 @@ from ssl_jax.data import ArraySource, Dataset
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache, fingerprint
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
+_READ = 65_536  # rows of features read at once
+
 # The flags that the augmented views of test images depend on.
 VIEW_SETTINGS = ('evaluate.views', 'evaluate.augmented_images')
+
+
+class NonFiniteFeaturesError(ValueError):
+  """Features hold NaN or infinite values; the message is one line."""
 
 
 class EvalContext:
@@ -39,9 +46,34 @@ class EvalContext:
   ) -> None:
     self.name, self.encoder, self.dataset = name, encoder, dataset
     self.settings, self.knn = config.evaluate, config.knn
+    self._config = config
     self.seed, self.batch_size = config.seed, config.data.batch_size
     self._cache = cache
     self._in_memory: dict[str, np.ndarray] = {}
+
+  @functools.cached_property
+  def labeled(self) -> EvalContext:
+    """The same encoder on the labeled images alone; itself where all are labeled, or none."""
+    found = labeled_only(self.dataset)
+    if found is self.dataset:
+      return self
+    return EvalContext(self.name, self.encoder, found, self._config, self._cache)
+
+  def is_given(self, flag: str) -> bool:
+    """Whether the flag was given, and is therefore not adapted to few images."""
+    return flag in self._config.given
+
+  def require_classes(self, split: str) -> None:
+    """Requires two classes among the labels of a split.
+
+    Raises:
+      ValueError: there is a single one, or no label.
+    """
+    labels = self.labels(split)
+    if len(np.unique(labels)) < 2:
+      raise ValueError(
+        f'labels of the {split} images: found a single class, must be at least 2 to be told apart'
+      )
 
   @property
   def classes(self) -> int:
@@ -60,7 +92,7 @@ class EvalContext:
     return source
 
   def labels(self, split: str) -> np.ndarray:
-    """int32 [n].
+    """int32 [n]; -1 of an image without a label, which `labeled` leaves out.
 
     Raises:
       ValueError: the images carry none.
@@ -131,11 +163,45 @@ class EvalContext:
     else:
       whole = self._encoder_digest(list(self.encoder.networks)[-1])
       features = self._cache.get(name, whole, digest(), make)
-    for start in range(0, len(features), 65_536):
-      bad = ~np.isfinite(features[start : start + 65_536]).all(axis=1)
-      if bad.any():
-        raise ValueError(
-          f'features: found NaN or infinite values in {int(bad.sum()):,} rows of {name}, '
-          f'the first is {start + int(np.argmax(bad))}, must be finite'
-        )
+    bad = np.concatenate(
+      [
+        start + np.flatnonzero(~np.isfinite(features[start : start + _READ]).all(axis=1))
+        for start in range(0, len(features), _READ)
+      ]
+    )
+    if len(bad):
+      raise NonFiniteFeaturesError(
+        f'features: found NaN or infinite values in {len(bad):,} of {len(features):,} rows of '
+        f'{name}, the first is {bad[0]}, must be finite'
+      )
     return features
+
+
+def labeled_only(dataset: Dataset) -> Dataset:
+  """The images with a label, 0 or greater; the data set itself where all have one, or none.
+
+  A split without any labeled image keeps its images and has no labels.
+  """
+  found: dict[str, Any] = {}
+  for split in ('train', 'test'):
+    source = getattr(dataset, split)
+    if source is None or source.labels is None:
+      continue
+    is_labeled = source.labels >= 0
+    if not is_labeled.any():
+      found[split] = ArraySource(source.images, None, source.names)
+    elif not is_labeled.all():
+      found[split] = source.subset(np.flatnonzero(is_labeled))
+  return dataclasses.replace(dataset, **found) if found else dataset
+
+
+def describe_labels(dataset: Dataset) -> str:
+  """How many images have a label, where some have none; '' otherwise."""
+  counts = []
+  for split, words in (('train', 'training'), ('test', 'test')):
+    source = getattr(dataset, split)
+    if source is not None and source.labels is not None:
+      counts.append((int(np.sum(source.labels >= 0)), len(source), words))
+  if all(known == count for known, count, _ in counts):
+    return ''
+  return ', '.join(f'{known:,} of {count:,} {words} images' for known, count, words in counts)

@@ -70,7 +70,7 @@ def embedding(context: EvalContext) -> Measurement:
   found = bank_rows[nearest]
   hits = None
   if source.labels is not None and train.labels is not None:
-    hits = train.labels[found] == source.labels[rows[shown]][:, None]
+    hits = figures.same_class(train.labels[found], source.labels[rows[shown]])
   images = train[found.ravel()].reshape(*found.shape, *train.images.shape[1:])
   labels = None if source.labels is None else source.labels[rows]
   plot_data = {
@@ -80,4 +80,7 @@ def embedding(context: EvalContext) -> Measurement:
     'found': images,
     'hits': hits,
   }
-  return Measurement({}, plot_data)
+  lowered = figures.perplexity(len(rows))
+  note = f't-SNE of {len(rows)} images has perplexity {lowered:.3g} instead of 30'
+  notes = (note,) if lowered < figures.PERPLEXITY else ()
+  return Measurement({}, plot_data, notes=notes)

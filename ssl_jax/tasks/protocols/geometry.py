@@ -43,6 +43,7 @@ def draw_crowding(results: Mapping[str, Result]) -> Iterator[Figure]:
 @protocol(
   'crowding',
   help='spread within classes against distance between them (DSA)',
+  classes_of='test',
   online=('crowding_ratio', 'scatter_ratio', 'nearest_neighbor_error', 'silhouette_of_classes'),
   draw=draw_crowding,
 )
@@ -58,6 +59,9 @@ def crowding(context: EvalContext) -> Measurement:
     for name, value in sorted(found.items(), key=lambda item: item[0] != 'crowding_ratio')
   }
   scores['crowding_ratio, not normalized'] = lower(raw['crowding_ratio'])
+  for name, score in scores.items():
+    if not np.isfinite(score.value):
+      scores[name] = score._replace(reason='the features of the classes coincide')
   return Measurement(scores, {'drawn': {name: found[name] for name in _DRAWN}}, {'raw': raw})
 
 
@@ -65,6 +69,8 @@ def crowding(context: EvalContext) -> Measurement:
 def spectrum(context: EvalContext) -> Measurement:
   """Rank metrics of the features."""
   source = context.source('test')
+  if len(source) < 2:
+    raise ValueError(f'test images: found {len(source)}, must be at least 2 to have a spread')
   features = np.asarray(context.features('test')[: min(len(source), _MOST_ROWS)])
   found = analysis.spectrum(features)
   return Measurement(
@@ -88,12 +94,12 @@ def hypersphere(context: EvalContext) -> Measurement:
   """Wang and Isola's alignment and uniformity of augmented views; both lower is better."""
   views = context.augmented_features()
   # `uniformity` alone is that of unaugmented features, in result.json.
-  by_view = [analysis.uniformity(views[:, view]) for view in range(views.shape[1])]
+  uniformity = lower(np.nan)._replace(reason='it compares two test images, and there is one')
+  if len(views) > 1:
+    by_view = [analysis.uniformity(views[:, view]) for view in range(views.shape[1])]
+    uniformity = lower(float(np.mean(by_view)))
   return Measurement(
-    {
-      'alignment': lower(analysis.alignment(views)),
-      'uniformity_views': lower(float(np.mean(by_view))),
-    }
+    {'alignment': lower(analysis.alignment(views)), 'uniformity_views': uniformity}
   )
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from ssl_jax import evaluation, views
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.probes import recipe_of
 from ssl_jax.tasks.protocols.protocol import Measurement, plain, protocol, share
@@ -24,6 +25,7 @@ from ssl_jax.tasks.protocols.protocol import Measurement, plain, protocol, share
     'evaluate.probe',
     'evaluate.probe_epochs',
   ),
+  classes_of='train',
   aliases=('few_labels',),
 )
 def low_shot(context: EvalContext) -> Measurement:
@@ -31,7 +33,8 @@ def low_shot(context: EvalContext) -> Measurement:
   scores, details = {}, {}
   train, labels = context.features('train'), context.labels('train')
   test, wanted = context.features('test'), context.labels('test')
-  for name, rows in _subsets(context):
+  notes: list[str] = []
+  for name, rows in _subsets(context, notes):
     linear = evaluation.linear_probe(
       train[rows],
       labels[rows],
@@ -47,13 +50,14 @@ def low_shot(context: EvalContext) -> Measurement:
     scores[f'linear, {name}'] = share(linear.accuracy)
     scores[f'ridge, {name}'] = share(closed.accuracy)
     details[name] = {'images': len(rows), 'best epoch on test': linear.best_accuracy}
-  return Measurement(scores, {}, details)
+  return Measurement(scores, {}, details, tuple(notes))
 
 
 @protocol(
   'fine_tuning',
   help='the whole encoder trained on 1 % and 10 % of the labels',
   settings=('evaluate.fractions', 'evaluate.label_lists', 'evaluate.fine_tuning_epochs'),
+  classes_of='train',
 )
 def fine_tuning(context: EvalContext) -> Measurement:
   """All of the encoder trained on few labels by the 1 % protocol of OpenSelfSup."""
@@ -67,7 +71,8 @@ def fine_tuning(context: EvalContext) -> Measurement:
   crop_and_flip = _crop_and_flip(recipe)
 
   scores, details = {}, {}
-  for name, rows in _subsets(context):
+  notes: list[str] = []
+  for name, rows in _subsets(context, notes):
     found = evaluation.fine_tune(
       lambda params, batch_stats, images, train: network.apply(
         {'params': params, 'batch_stats': batch_stats}, images, train
@@ -89,40 +94,70 @@ def fine_tuning(context: EvalContext) -> Measurement:
     scores[f'accuracy, {name}'] = share(found.accuracy)
     scores[f'learning rate, {name}'] = plain(found.learning_rate)
     details[name] = {'images': len(rows)}
-  return Measurement(scores, {}, details)
+  return Measurement(scores, {}, details, tuple(notes))
 
 
 @protocol(
   'episodes',
   help='few-shot episodes with a 95 % interval',
   settings=('evaluate.ways', 'evaluate.shots', 'evaluate.queries', 'evaluate.episodes'),
+  classes_of='test',
 )
 def episodes(context: EvalContext) -> Measurement:
   """Few-shot episodes of the test classes; the protocol is reconstructed after DSA."""
   settings = context.settings
+  ways, queries, notes = _episode_size(context)
   found = evaluation.few_shot_episodes(
     context.features('test'),
     context.labels('test'),
-    ways=settings.ways,
+    ways=ways,
     shots=settings.shots,
-    queries=settings.queries,
+    queries=queries,
     episodes=settings.episodes,
     seed=context.seed,
   )
-  name = f'{settings.ways}-way {settings.shots}-shot'
+  name = f'{ways}-way {settings.shots}-shot'
   return Measurement(
     {name: share(found.mean), f'{name}, 95 % interval ±': _half(found.interval95)},
     {},
-    {'episodes': found.episodes},
+    {'episodes': found.episodes, 'queries': queries},
+    notes,
   )
+
+
+def _episode_size(context: EvalContext) -> tuple[int, int, tuple[str, ...]]:
+  """Ways and queries that the test images allow, and what was lowered; given ones stay."""
+  ways, shots, queries = (getattr(context.settings, n) for n in ('ways', 'shots', 'queries'))
+  images = np.sort(np.unique(context.labels('test'), return_counts=True)[1])[::-1]
+  # The default of 15 queries gives way before the number of classes does.
+  needed = shots + (queries if context.is_given('evaluate.queries') else 1)
+  enough = int(np.sum(images >= needed))
+  if enough < 2:
+    raise ValueError(
+      f'classes with {needed} test images or more: found {enough}, must be at least 2'
+    )
+  if ways > enough and context.is_given('evaluate.ways'):
+    raise ArgumentError(
+      'evaluate.ways', ways, f'at most {enough}, the classes with {needed} test images or more'
+    )
+  possible = min(ways, enough), min(queries, int(images[min(ways, enough) - 1]) - shots)
+  notes = tuple(
+    f'{name} = {wanted} is {found}, what the test images allow'
+    for name, wanted, found in zip(('ways', 'queries'), (ways, queries), possible, strict=True)
+    if found < wanted
+  )
+  return *possible, notes
 
 
 def _half(interval: float):
   return plain(interval)._replace(percent=True)
 
 
-def _subsets(context: EvalContext) -> Iterator[tuple[str, np.ndarray]]:
-  """Names and rows of the parts of the training images whose labels may be used."""
+def _subsets(context: EvalContext, notes: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+  """Names and rows of the parts of the training images whose labels may be used.
+
+  What a fraction holds beyond its share, so that no class is left out, is added to `notes`.
+  """
   settings, source = context.settings, context.source('train')
   for path in settings.label_lists:
     if not source.names:
@@ -133,7 +168,10 @@ def _subsets(context: EvalContext) -> Iterator[tuple[str, np.ndarray]]:
   labels = context.labels('train')
   for fraction in settings.fractions:
     rows = evaluation.stratified_subset(labels, fraction, seed=context.seed)
-    yield f'{100 * fraction:g} % of labels', rows
+    name = f'{100 * fraction:g} % of labels'
+    if len(rows) > 1.5 * fraction * len(labels):
+      notes.append(f'{name}: {len(rows)} of {len(labels)} images, at least one of each class')
+    yield name, rows
 
 
 @functools.cache

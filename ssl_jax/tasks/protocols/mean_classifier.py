@@ -13,6 +13,7 @@ from ssl_jax.tasks.protocols.protocol import Measurement, lower, plain, protocol
 @protocol(
   'mean_classifier',
   help='mean classifier and supervised loss (negative samples)',
+  classes_of='train',
   aliases=('class_means',),
 )
 def mean_classifier(context: EvalContext) -> Measurement:
@@ -41,6 +42,7 @@ def mean_classifier(context: EvalContext) -> Measurement:
     'evaluate.probe_epochs',
     'evaluate.probe_views',
   ),
+  classes_of='train',
 )
 def long_tail(context: EvalContext) -> Measurement:
   """The linear probe's accuracy on classes with many, medium and few training images."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssl_jax import data, evaluation
 from ssl_jax.reporting import Figure, figures
-from ssl_jax.tasks.protocols.context import EvalContext
+from ssl_jax.tasks.protocols.context import EvalContext, labeled_only
 from ssl_jax.tasks.protocols.protocol import UNTRAINED, Measurement, Result, plain, protocol, share
 
 # Layers of the presets that ask for one are those of --evaluate.layer: see docs/evaluation.md.
@@ -66,6 +66,7 @@ def draw_linear(results: Mapping[str, Result]) -> Iterator[Figure]:
   'linear',
   help='linear probe, a grid at once, chosen on held-out training images',
   settings=('evaluate.probe', 'evaluate.probe_epochs', 'evaluate.probe_views'),
+  classes_of='train',
   draw=draw_linear,
 )
 def linear(context: EvalContext) -> Measurement:
@@ -78,7 +79,7 @@ def linear(context: EvalContext) -> Measurement:
   )
 
 
-@protocol('logistic', help='logistic regression to convergence (L-BFGS)')
+@protocol('logistic', help='logistic regression to convergence (L-BFGS)', classes_of='train')
 def logistic(context: EvalContext) -> Measurement:
   """Logistic regression to convergence; its penalty is chosen on held-out training images."""
   found = evaluation.logistic_probe(
@@ -93,7 +94,7 @@ def logistic(context: EvalContext) -> Measurement:
   )
 
 
-@protocol('ridge', help='closed-form ridge classifier')
+@protocol('ridge', help='closed-form ridge classifier', classes_of='train')
 def ridge(context: EvalContext) -> Measurement:
   """Ridge regression onto one-hot labels in closed form."""
   found = evaluation.ridge_probe(
@@ -113,13 +114,18 @@ def transfer(context: EvalContext) -> Measurement:
   source = context.settings.transfer
   if not source:
     raise ValueError('evaluate.transfer: found nothing, must be a data source, as --data.source')
-  other = _second(source, context.source('train').images.shape[1])
+  other = labeled_only(_second(source, context.source('train').images.shape[1]))
+  train_labels = other.train.labels
   for split in ('train', 'test'):
     if not len(getattr(other, split)) or getattr(other, split).labels is None:
       raise ValueError(f'evaluate.transfer: found {source} without labeled {split} images')
+  if train_labels is None or len(np.unique(train_labels)) < 2:
+    raise ValueError(
+      f'evaluate.transfer: found a single class in {source}, must be at least 2 to be told apart'
+    )
   found = evaluation.linear_probe(
     context.features_of(other.train, 'transfer-train'),
-    other.train.labels,
+    train_labels,
     context.features_of(other.test, 'transfer-test'),
     other.test.labels,
     recipe=recipe_of(context),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,11 +19,19 @@ TRAINED, UNTRAINED = 'trained', 'untrained'
 
 
 class Score(NamedTuple):
-  """A number of the table; `percent` is a fraction from 0 to 1 that is written in percent."""
+  """A number of the table.
+
+  Attributes:
+    value: the number.
+    better: 'max', 'min' or None.
+    percent: whether it is a fraction from 0 to 1 that is written in percent.
+    reason: why the number means nothing on these images; it is then not shown.
+  """
 
   value: float
   better: str | None = None
   percent: bool = False
+  reason: str = ''
 
 
 def share(value: float) -> Score:
@@ -52,11 +62,19 @@ class Measurement:
     scores: by name, in the order of the table.
     plot_data: arrays that figures are drawn from.
     details: what evaluation.json holds besides the scores.
+    notes: what was done otherwise than the defaults say, a sentence each.
   """
 
   scores: dict[str, Score]
   plot_data: dict[str, Any] = dataclasses.field(default_factory=dict)
   details: dict[str, Any] = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
+
+  def __post_init__(self) -> None:
+    for name, score in self.scores.items():
+      reason = score.reason or ('' if math.isfinite(score.value) else f'it is {score.value}')
+      if reason:
+        self.scores[name] = score._replace(value=math.nan, reason=reason)
 
 
 class Result(NamedTuple):
@@ -80,6 +98,8 @@ class Protocol:
     help: a noun phrase for `--help`.
     measure: measures one encoder; its ValueError is reported and other protocols go on.
     settings: the flags that it reads, besides those of all protocols.
+    classes_of: the split whose classes it tells apart, 'train' or 'test'. It is then given labeled
+      images alone, and refuses fewer than two classes.
     online: the scores that training can log, as metrics `NAME/SCORE`; empty for none.
     draw: draws the results of several encoders.
     aliases: names it had before, accepted until 0.3.
@@ -89,6 +109,7 @@ class Protocol:
   help: str
   measure: Measure
   settings: tuple[str, ...] = ()
+  classes_of: str = ''
   online: tuple[str, ...] = ()
   draw: Draw | None = None
   aliases: tuple[str, ...] = ()
@@ -103,6 +124,7 @@ def protocol(
   *,
   help: str,
   settings: Iterable[str] = (),
+  classes_of: str = '',
   online: Iterable[str] = (),
   draw: Draw | None = None,
   aliases: Iterable[str] = (),
@@ -114,7 +136,10 @@ def protocol(
   """
 
   def register(measure: Measure) -> Measure:
-    declared = Protocol(name, help, measure, tuple(settings), tuple(online), draw, tuple(aliases))
+    run = _of_classes(measure, classes_of) if classes_of else measure
+    declared = Protocol(
+      name, help, run, tuple(settings), classes_of, tuple(online), draw, tuple(aliases)
+    )
     for word in (name, *declared.aliases):
       if word == 'all' or canonical_name(word) in PROTOCOLS:
         raise ValueError(f'name: found {word}, must not be the name of another protocol')
@@ -122,6 +147,21 @@ def protocol(
     return measure
 
   return register
+
+
+def _of_classes(measure: Measure, split: str) -> Measure:
+  """`measure` of the labeled images alone, of two classes or more."""
+
+  @functools.wraps(measure)
+  def of_labeled(context: EvalContext) -> Measurement:
+    labeled = context.labeled
+    labeled.require_classes(split)
+    found = measure(labeled)
+    if len(labeled.labels('test')) > 1:
+      return found
+    return dataclasses.replace(found, notes=(*found.notes, 'measured on a single test image'))
+
+  return of_labeled
 
 
 def canonical_name(word: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from ssl_jax import analysis
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import VIEW_SETTINGS, EvalContext
@@ -18,6 +20,7 @@ SHARPNESS = 2.0
   'prototype_bias',
   help='prototype representation bias (balanced contrastive loss)',
   settings=VIEW_SETTINGS,
+  classes_of='test',
   online=('squared', 'squared_unbiased', 'share', 'augmentation_variance'),
   aliases=('bias',),
 )
@@ -39,6 +42,7 @@ def prototype_bias(context: EvalContext) -> Measurement:
   'bound_chain',
   help='the steps from the supervised objective to the contrastive loss',
   settings=VIEW_SETTINGS,
+  classes_of='test',
   online=tuple(field.name for field in dataclasses.fields(analysis.BoundChain)),
 )
 def bound_chain(context: EvalContext) -> Measurement:
@@ -63,6 +67,7 @@ def draw_similarities(results: Mapping[str, Result]) -> Iterator[Figure]:
   'similarities',
   help='histograms of cosines: same image, same class, other class',
   settings=VIEW_SETTINGS,
+  classes_of='test',
   draw=draw_similarities,
 )
 def similarities(context: EvalContext) -> Measurement:
@@ -74,5 +79,8 @@ def similarities(context: EvalContext) -> Measurement:
   means = {kind: getattr(found, f'{kind}_mean') for kind in kinds}
   scores = {f'mean cosine of views, {kind.replace("_", " ")}': plain(means[kind]) for kind in kinds}
   scores['same class minus other class'] = higher(means['same_class'] - means['other_class'])
+  for name, score in scores.items():
+    if np.isnan(score.value):
+      scores[name] = score._replace(reason='no two test images are of one class')
   words = {kind.replace('_', ' '): densities[kind] for kind in kinds}
   return Measurement(scores, {'edges': found.edges, 'densities': words})

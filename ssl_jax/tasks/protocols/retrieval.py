@@ -41,7 +41,10 @@ def draw_retrieval(results: Mapping[str, Result]) -> Iterator[Figure]:
 def retrieval(context: EvalContext) -> Measurement:
   """Rank-1/5/10 and mAP: of persons with `--evaluate.reid` (SYSU-30k, Market-1501), else each
   test image asks for the others of its class."""
-  return _persons(context) if context.settings.reid else _test_images(context)
+  if context.settings.reid:
+    return _persons(context)
+  context.labeled.require_classes('test')
+  return _test_images(context.labeled)
 
 
 def _test_images(context: EvalContext) -> Measurement:
@@ -111,6 +114,9 @@ def _scores(found: evaluation.RetrievalScores) -> dict:
   scores = {f'rank-{rank}': share(value) for rank, value in found.cmc.items()}
   scores['mAP'] = higher(found.mean_average_precision)._replace(percent=True)
   scores['mAP, trapezoid'] = higher(found.trapezoid_map)._replace(percent=True)
+  if found.queries == found.queries_without_match:
+    reason = 'no query has another image of its own in the gallery'
+    scores = {name: score._replace(reason=reason) for name, score in scores.items()}
   scores['queries without a match'] = plain(found.queries_without_match)
   return scores
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import pathlib
 from collections.abc import Iterator
 
@@ -13,7 +12,7 @@ import jax
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flags import UsageError
-from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.json_file import read_json, write_json
 
 CONFIG = 'config.flags'
 LOCK = '.lock'
@@ -93,13 +92,11 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
 
 def read_seconds(folder: pathlib.Path) -> dict[str, float]:
   """Seconds by phase of the earlier processes of the run; empty for the first."""
-  try:
-    return json.loads((folder / SECONDS).read_text())
-  except (OSError, ValueError):
-    return {}
+  stored = read_json(folder / SECONDS)
+  return {name: value for name, value in stored.items() if isinstance(value, int | float)}
 
 
 def write_seconds(folder: pathlib.Path, seconds: dict[str, float]) -> None:
   """Writes the seconds by phase for `read_seconds`, on the first process."""
   if jax.process_index() == 0:
-    atomic_write(folder / SECONDS, json.dumps(seconds) + '\n')
+    write_json(folder / SECONDS, seconds)

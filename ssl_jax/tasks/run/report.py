@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from ssl_jax.reporting import GENERATOR, Figure, Part, Percent, Table, render_re
 from ssl_jax.reporting.page import anchors
 from ssl_jax.tasks.run import folder
 from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.json_file import read_json
 
 # A report of a version that kept pictures in the page alone.
 OLD_REPORT = 'report_old.html'
@@ -45,7 +45,9 @@ def render(run_dir: pathlib.Path) -> str:
   result = read_json(run_dir / folder.RESULT)
   evaluation = read_json(run_dir / folder.EVALUATION)
   flags = run_dir / folder.CONFIG
-  config_text = flags.read_text() if flags.is_file() else evaluation.get('config_flags', '')
+  config_text = (
+    flags.read_text(encoding='utf-8') if flags.is_file() else evaluation.get('config_flags', '')
+  )
   if flags.is_file() and result:
     facts = _training(config_lib.parse([f'--flagfile={flags}']), result)
   else:
@@ -106,6 +108,8 @@ def _evaluation(run_dir: pathlib.Path, evaluation: Mapping[str, Any]) -> Part:
       for who in encoders
     },
     {name: one.get('score_types', {}) for name, one in protocols.items()},
+    evaluation.get('failed', {}),
+    [f'{name}: {line}' for name, one in protocols.items() for line in one.get('notes', ())],
   )
   figures = [
     figure for one in protocols.values() for figure in load_figures(run_dir, one.get('figures', ()))
@@ -116,7 +120,12 @@ def _evaluation(run_dir: pathlib.Path, evaluation: Mapping[str, Any]) -> Part:
 
 
 def score_table(
-  heading: str, caption: str, columns: Mapping[str, Scores], types: ScoreTypes
+  heading: str,
+  caption: str,
+  columns: Mapping[str, Scores],
+  types: ScoreTypes,
+  failed: Iterable[str] = (),
+  notes: Sequence[str] = (),
 ) -> Table:
   """A table with a row for each score and a column for each encoder; fractions become percentages.
 
@@ -126,6 +135,8 @@ def score_table(
     columns: the scores of each encoder.
     types: whether a score is a fraction to be shown in percent, and which end is `better`: 'max',
       'min' or None. A score without a type is a plain number.
+    failed: protocols without a score, a row without numbers each.
+    notes: below the table.
   """
   names = dict.fromkeys(
     (protocol, name)
@@ -142,7 +153,12 @@ def score_table(
     unit = ', %' if kind.get('percent') else ''
     rows.append((f'{protocol}: {name}{unit}', *values))
     best.append(kind.get('better'))
-  return Table(heading, caption, ('', *columns), tuple(rows), tuple(best))
+  measured = {protocol for protocol, _ in names}
+  for protocol in failed if columns else ():
+    if protocol not in measured:
+      rows.append((protocol, *[None] * len(columns)))
+      best.append(None)
+  return Table(heading, caption, ('', *columns), tuple(rows), tuple(best), (), tuple(notes))
 
 
 def _headlines(table: Table) -> Table:
@@ -157,6 +173,8 @@ def _headlines(table: Table) -> Table:
     table.columns,
     tuple(table.rows[at] for at in chosen),
     tuple(table.best[at] for at in chosen),
+    (),
+    table.notes,
   )
 
 
@@ -191,12 +209,3 @@ def load_figures(run_dir: pathlib.Path, index: Sequence[Mapping[str, Any]]) -> l
     if path.is_file():
       found.append(Figure(image=path.read_bytes(), **facts))
   return found
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """The object in a JSON file; empty where there is no such file, or it is damaged."""
-  try:
-    content = json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}
-  return content if isinstance(content, dict) else {}

@@ -106,6 +106,7 @@ def _with_flags_of(own: Config, config: Config) -> Config:
     task=config.task,
     protocols=config.protocols,
     run_dir=config.run_dir,
+    given=config.given,
     data=dataclasses.replace(own.data, source=source),
     devices=config.devices,
     report=config.report,
