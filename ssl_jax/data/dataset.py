@@ -7,13 +7,17 @@ import numpy as np
 
 from ssl_jax.arguments import ArgumentError
 
+# The label of an image whose class is not known, beside others whose class is.
+UNLABELED = -1
+
 
 class Source(Protocol):
   """The interface of a source of images, in memory or streamed.
 
-  `labels` is int32 [n], or None when the images carry none. `source[indices]` takes int [batch] and
-  returns uint8 [batch, height, width, 3]; which images belong together in a batch, and when, is the
-  business of `Order` alone, so that a source holds no position and needs no checkpoint.
+  `labels` is int32 [n], -1 where an image is unlabeled, or None when none has a label.
+  `source[indices]` takes int [batch] and returns uint8 [batch, height, width, 3]; which images
+  belong together in a batch, and when, is the business of `EpochSampler` alone, so that a source
+  holds no position and needs no checkpoint.
   """
 
   @property
@@ -30,7 +34,7 @@ class ArraySource:
 
   Args:
     images: uint8 [n, height, width, 3].
-    labels: int32 [n], counted from 0, or None.
+    labels: int32 [n], counted from 0, -1 where an image is unlabeled; None when none has a label.
     names: of the image files, relative to their folder, [n]; empty where there are no files.
 
   Raises:
@@ -51,6 +55,8 @@ class ArraySource:
       raise ArgumentError(
         'labels', f'{labels.dtype} {list(labels.shape)}', f'int32 [{len(images)}], one an image'
       )
+    if labels is not None and labels.size and labels.min() < UNLABELED:
+      raise ArgumentError('labels', labels.min(), f'at least 0, or {UNLABELED} for unlabeled')
     if self.names and len(self.names) != len(images):
       raise ArgumentError('names', len(self.names), f'{len(images)}, one an image')
 
@@ -59,6 +65,11 @@ class ArraySource:
 
   def __getitem__(self, indices: np.ndarray) -> np.ndarray:
     return self.images[indices]
+
+  @property
+  def labeled(self) -> int:
+    """The number of images with a label."""
+    return 0 if self.labels is None else int((self.labels != UNLABELED).sum())
 
   def subset(self, indices: np.ndarray) -> 'ArraySource':
     """The images at `indices` (int [k] or bool [n]) with their labels and names, in that order."""
@@ -83,10 +94,20 @@ class Dataset:
   test: ArraySource
   class_names: tuple[str, ...] = ()
 
+  def class_counts(self) -> np.ndarray:
+    """int64 [class]: the training images of each class; empty without labels."""
+    labels = self.train.labels
+    if labels is None:
+      return np.zeros(0, np.int64)
+    return np.bincount(labels[labels != UNLABELED], minlength=len(self.class_names))
+
   def describe(self) -> str:
     """One line for people: source, number of images, their size, classes."""
     height, width = self.train.images.shape[1:3]
-    classes = f'{len(self.class_names)} classes' if self.class_names else 'no labels'
+    number = len(self.class_names)
+    classes = f'{number} class{"es" * (number > 1)}' if number else 'no labels'
+    if 0 < self.train.labeled < len(self.train):
+      classes += f', {self.train.labeled:,} of the training images labeled'
     return (
       f'{self.name}: {len(self.train):,} training and {len(self.test):,} test images'
       f' of {width}x{height} pixels, {classes}'

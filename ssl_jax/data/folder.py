@@ -6,16 +6,19 @@ import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
-from ssl_jax.data.folder_listing import Listing, hash_order, list_images
-from ssl_jax.data.image_file import printable, read_image
+from ssl_jax.data.folder_layout import Split, find_layout
+from ssl_jax.data.folder_listing import Listing, hash_order, list_classes, list_tree
+from ssl_jax.data.image_file import Decoded, decode_image, plugin_formats, used_depth
+from ssl_jax.data.npz_file import machine_memory
+from ssl_jax.data.one_line import printable
 from ssl_jax.data.resizing import require_pillow
 
-_TEST_FOLDERS = ('test', 'val')
 # Each thread may hold one full-size image.
 _MAX_THREADS = 8
 
@@ -30,12 +33,12 @@ def load_folder(
 ) -> Dataset:
   """Decodes the images of PATH to squares of `image_size` pixels.
 
-  Layouts: PATH/CLASS/IMAGE; PATH/IMAGE, unlabeled; or one of them in PATH/train and another in
-  PATH/test (or PATH/val). Without the latter, an image is held out when the hash of its relative
-  path falls into the lowest `test_fraction`: the same images on every machine, and an image never
-  changes sides when others are added. Images stand in the order of that hash, so that the first n
-  are a fair sample. `image_file.read_image` states what becomes of every kind of image,
-  `list_images` which files are read.
+  `folder_layout.find_layout` says which images are for training and for testing, and of which
+  class. Without a test folder, an image is held out when the hash of its relative path falls into
+  the lowest `test_fraction`: the same images on every machine, and an image never changes sides
+  when others are added; an unlabeled image beside labeled ones is never held out. Images stand in
+  the order of that hash, so that the first n are a fair sample. `image_file.read_image` states what
+  becomes of every kind of image, `list_tree` which files are read.
 
   Args:
     path: the folder.
@@ -63,106 +66,158 @@ def load_folder(
       raise OSError(f'{line}; on_error=skip goes on without it')
     log(f'{line}; skipped')
 
+  def incomplete(line: str) -> None:
+    if on_error == 'fail':
+      raise OSError(f'{line}; on_error=skip goes on with what is there')
+    log(line)
+
   try:
-    train, test = _splits(path, test_fraction, seed, damaged, log)
+    tree = list_tree(path, damaged, log)
   except OSError as error:
     if error.strerror is None:
       raise
     raise OSError(f'{printable(error.filename or path)}: {error.strerror}') from error
-  _check_memory(root, len(train.files) + len(test.files), image_size)
-
-  def read(listing: Listing) -> ArraySource:
-    images, kept = decode(listing.root, listing.files, image_size, damaged)
-    if len(kept) < len(listing.files):
-      lost = len(listing.files) - len(kept)
-      log(f'{printable(listing.root)}: skipped {lost:,} of {len(listing.files):,} image files')
-    labels = np.asarray(listing.labels, np.int32)[kept] if listing.labels else None
-    return ArraySource(images, labels, tuple(listing.files[row] for row in kept))
-
-  train_source, test_source = read(train), read(test)
+  splits = find_layout(root, tree.images, tree.folders, log)
+  train, test = _listings(path, splits, test_fraction, seed)
+  if splits[1] is None and test_fraction:
+    held, total = len(test.files), len(test.files) + len(train.files)
+    log(f'{root}: {held:,} of {total:,} images are held out for testing')
+  listings = (train, test)
+  _check_memory(root, sum(len(listing.files) for listing in listings), image_size)
+  decoded = [decode(x.root, x.files, image_size, damaged, incomplete) for x in listings]
+  _scale(listings, decoded, image_size, log)
+  train_source, test_source = (
+    _source(listing, found, log) for listing, found in zip(listings, decoded, strict=True)
+  )
   if not len(train_source):
     raise OSError(f'{root}: no training image is left; allowed at least one that can be read')
-  class_names = train.class_names or test.class_names
-  return Dataset(f'folder:{root}', train_source, test_source, class_names)
+  return Dataset(f'folder:{root}', train_source, test_source, train.class_names or test.class_names)
 
 
-def _splits(
-  path: str,
-  test_fraction: float,
-  seed: int,
-  damaged: Callable[[str], None],
-  log: Callable[[str], None],
+def _listings(
+  path: str, splits: tuple[Split, Split | None], test_fraction: float, seed: int
 ) -> tuple[Listing, Listing]:
-  tests = [name for name in _TEST_FOLDERS if pathlib.Path(path, name).is_dir()]
-  if not pathlib.Path(path, 'train').is_dir():
-    if tests:
-      raise ArgumentError(
-        printable(path), f'{tests[0]}/ without train/', 'both, or class folders alone'
-      )
-    return _hold_out(list_images(path, damaged, log), test_fraction, seed)
-  train = list_images(f'{path}/train', damaged, log)
-  if not tests:
-    return _hold_out(train, test_fraction, seed)
-  test = list_images(f'{path}/{tests[0]}', damaged, log)
-  if not train.class_names or not test.class_names:
-    return train, test
-  unknown = [name for name in test.class_names if name not in train.class_names]
-  if unknown:
-    raise ArgumentError(
-      printable(test.root),
-      f'class {unknown[0]!r}, which train/ does not have',
-      f'its {len(train.class_names)} classes',
+  train, test = splits
+  names = train.class_names or (test.class_names if test else [])
+  listings = [
+    list_classes(
+      f'{path}/{split.folder}'.rstrip('/'), split.classes, names if split.class_names else ()
     )
-  number = [train.class_names.index(name) for name in test.class_names]
-  labels = tuple(number[label] for label in test.labels)
-  return train, Listing(test.root, test.files, train.class_names, labels)
+    for split in (train, test)
+    if split is not None
+  ]
+  if test is None:
+    return _hold_out(listings[0], test_fraction, seed)
+  return listings[0], listings[1]
+
+
+def _source(listing: Listing, found: 'Images', log: Callable[[str], None]) -> ArraySource:
+  if len(found.rows) < len(listing.files):
+    lost = len(listing.files) - len(found.rows)
+    log(f'{printable(listing.root)}: skipped {lost:,} of {len(listing.files):,} image files')
+  kept = listing.subset(found.rows.tolist())
+  labels = np.asarray(kept.labels, np.int32) if listing.labels else None
+  return ArraySource(found.pixels, labels, kept.files)
+
+
+def _scale(
+  listings: Sequence[Listing],
+  decoded: Sequence['Images'],
+  image_size: int,
+  log: Callable[[str], None],
+) -> None:
+  """Reads gray images of 16 bits again where all of the data set use fewer bits than that."""
+  for color in (False, True):
+    peaks = [found.peaks[found.deep_color == color] for found in decoded]
+    peak = max((int(x.max()) for x in peaks if x.size), default=0)
+    depth, count = used_depth(peak), sum(int((x > 0).sum()) for x in peaks)
+    if not peak or depth == 16:
+      continue
+    where = printable(listings[0].root)
+    if color:
+      log(
+        f'warning   {where}: {count:,} color images of 16 bits a channel hold values up to'
+        f' {peak:,} ({depth} bits) and are dark; store them with the full range'
+      )
+      continue
+    for listing, found in zip(listings, decoded, strict=True):
+      for row in np.flatnonzero((found.peaks > 0) & ~found.deep_color):
+        file = f'{listing.root}/{listing.files[found.rows[row]]}'
+        found.pixels[row] = decode_image(file, image_size, depth).pixels
+    log(
+      f'{where}: {count:,} gray images of 16 bits hold values up to {peak:,}; read as {depth} bits'
+    )
 
 
 def _hold_out(listing: Listing, fraction: float, seed: int) -> tuple[Listing, Listing]:
-  hashes = [hash_order(path, seed) for path in listing.files]
-  testing = [number < fraction * 2**64 for number in hashes]
+  # Not those of unlabeled images beside labeled ones: nothing is measured on them.
+  candidates = [
+    i for i in range(len(listing.files)) if not listing.labels or listing.labels[i] >= 0
+  ]
+  hashes = {i: hash_order(listing.files[i], seed) for i in candidates}
+  testing = {i for i in candidates if hashes[i] < fraction * 2**64}
   # Chance must not leave a small folder without either side.
-  if all(testing):
-    testing[hashes.index(max(hashes))] = False
-  elif fraction and len(hashes) > 1 and not any(testing):
-    testing[hashes.index(min(hashes))] = True
+  if len(testing) == len(listing.files):
+    testing -= {max(candidates, key=hashes.__getitem__)}
+  elif fraction and len(candidates) > 1 and not testing:
+    testing = {min(candidates, key=hashes.__getitem__)}
+  training = [i for i in range(len(listing.files)) if i not in testing]
+  return listing.subset(training), listing.subset(sorted(testing))
 
-  def part(side: bool) -> Listing:
-    chosen = [i for i, is_test in enumerate(testing) if is_test == side]
-    files = tuple(listing.files[i] for i in chosen)
-    labels = tuple(listing.labels[i] for i in chosen) if listing.labels else ()
-    return Listing(listing.root, files, listing.class_names, labels)
 
-  return part(False), part(True)
+class Images(NamedTuple):
+  """Images of a list of files.
+
+  Attributes:
+    pixels: uint8 [k, image_size, image_size, 3].
+    rows: int64 [k], the positions of their files in the list.
+    peaks: int32 [k], the greatest value in a file of 16 bits a channel, 0 of others.
+    deep_color: bool [k], whether it is such a file with several channels.
+  """
+
+  pixels: np.ndarray
+  rows: np.ndarray
+  peaks: np.ndarray
+  deep_color: np.ndarray
 
 
 def decode(
-  root: str, files: Sequence[str], image_size: int, damaged: Callable[[str], None]
-) -> tuple[np.ndarray, np.ndarray]:
-  """Decodes files in threads; `damaged` gets one line for each unreadable one, in their order.
+  root: str,
+  files: Sequence[str],
+  image_size: int,
+  damaged: Callable[[str], None],
+  incomplete: Callable[[str], None],
+) -> Images:
+  """Decodes files in threads.
 
-  Returns:
-    uint8 [k, image_size, image_size, 3] and the positions int64 [k] in `files` of those that are
-    read.
+  `damaged` gets one line for each unreadable one, in their order, and `incomplete` for each that
+  was read without its end.
   """
   images = np.empty((len(files), image_size, image_size, 3), np.uint8)
 
-  def read(row: int) -> str | None:
+  def read(row: int) -> Decoded | str:
     try:
-      images[row] = read_image(f'{root}/{files[row]}', image_size)
+      found = decode_image(f'{root}/{files[row]}', image_size)
     except OSError as error:
       return str(error)
-    return None
+    images[row] = found.pixels
+    return found._replace(pixels=images[row, :0])
 
-  kept = []
+  plugin_formats()  # registered once, before the threads
+  kept: list[tuple[int, int, bool]] = []
   with _quiet_pillow(), _threads() as pool:
-    for row, line in enumerate(pool.map(read, range(len(files)))):
-      if line is None:
-        kept.append(row)
-      else:
-        damaged(line)
-  positions = np.asarray(kept, np.int64)
-  return (images if len(kept) == len(files) else images[positions]), positions
+    for row, found in enumerate(pool.map(read, range(len(files)))):
+      if isinstance(found, str):
+        damaged(found)
+        continue
+      kept.append((row, found.peak, found.color))
+      if found.missing is not None:
+        lost = f'{found.missing:.1%} of its pixels are missing and gray'
+        lost = lost if found.missing else 'no pixel is missing'
+        incomplete(f'{printable(f"{root}/{files[row]}")}: the file ends early; {lost}')
+  rows, peaks, color = np.asarray(kept, np.int64).reshape(-1, 3).T
+  pixels = images if len(kept) == len(files) else images[rows]
+  return Images(pixels, rows, peaks.astype(np.int32), color.astype(bool))
 
 
 @contextlib.contextmanager
@@ -187,12 +242,8 @@ def _quiet_pillow() -> Iterator[None]:
 
 
 def _check_memory(root: str, count: int, image_size: int) -> None:
-  needed = count * image_size * image_size * 3
-  try:
-    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  except (AttributeError, ValueError, OSError):
-    return
-  if needed > there:
+  needed, there = count * image_size * image_size * 3, machine_memory()
+  if there is not None and needed > there:
     found = f'{count:,} images of {image_size}x{image_size} pixels, {needed / 2**30:.1f} GiB'
     allowed = f'at most {there / 2**30:.1f} GiB, the memory of this machine: smaller images'
     raise ArgumentError(root, found, allowed)

@@ -8,26 +8,58 @@ import os
 import pathlib
 import stat
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from ssl_jax.data.image_file import EXTENSIONS, printable
+from ssl_jax.data.dataset import UNLABELED
+from ssl_jax.data.image_file import OTHER_IMAGES, PLUGINS, extensions
+from ssl_jax.data.one_line import printable, shortened, some
+
+# Of operating systems and storage devices: copies and thumbnails of what lies beside them.
+_SYSTEM_FOLDERS = frozenset(
+  ('__macosx', '__pycache__', '@eadir', '#recycle', '$recycle.bin', 'lost+found')
+  + ('system volume information',)
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """The image files below `root`.
+  """Image files below `root`.
 
   Args:
     root: the folder.
     files: their paths relative to `root` with '/' between the parts, ordered by `hash_order`.
-    class_names: the names of the class sub-folders that hold one, sorted; empty when unlabeled.
-    labels: for each file the position of its class in `class_names`; empty when unlabeled.
+    class_names: the names of the classes, sorted; empty when unlabeled.
+    labels: for each file the position of its class in `class_names`, or -1 without one; empty when
+      unlabeled.
   """
 
   root: str
   files: tuple[str, ...]
-  class_names: tuple[str, ...]
-  labels: tuple[int, ...]
+  class_names: tuple[str, ...] = ()
+  labels: tuple[int, ...] = ()
+
+  def subset(self, chosen: Sequence[int]) -> 'Listing':
+    """The files at these positions."""
+    labels = tuple(self.labels[i] for i in chosen) if self.labels else ()
+    files = tuple(self.files[i] for i in chosen)
+    return dataclasses.replace(self, files=files, labels=labels)
+
+
+def list_classes(root: str, classes: dict[str, str | None], names: Sequence[str]) -> Listing:
+  """The listing of files in the order of their hashes.
+
+  Args:
+    root: the folder.
+    classes: by path relative to `root`, the class or None without one.
+    names: of the classes, in the order of the labels; empty when unlabeled.
+  """
+  # Equal hashes: the name decides.
+  files = tuple(sorted(classes, key=lambda path: (hash_order(path), os.fsencode(path))))
+  if not names:
+    return Listing(root, files)
+  number = {name: label for label, name in enumerate(names)}
+  labels = tuple(UNLABELED if (of := classes[path]) is None else number[of] for path in files)
+  return Listing(root, files, tuple(printable(name) for name in names), labels)
 
 
 def hash_order(relative_path: str, seed: int = 0) -> int:
@@ -43,13 +75,25 @@ def hash_order(relative_path: str, seed: int = 0) -> int:
   return int.from_bytes(digest, 'little')
 
 
-def list_images(root: str, damaged: Callable[[str], None], log: Callable[[str], None]) -> Listing:
-  """Lists the images below `root`.
+@dataclasses.dataclass
+class Tree:
+  """What lies below a folder.
 
-  Sub-folders that hold images are the classes, images deeper inside them included; without any, the
-  images in `root` itself are an unlabeled data set. Hidden files and folders are passed over;
-  files without the extension of an image are counted in one log line. Links are followed, except
-  into a folder they lie in.
+  Attributes:
+    images: paths of the image files relative to the folder, with '/' between the parts.
+    folders: paths of the folders.
+  """
+
+  images: list[str] = dataclasses.field(default_factory=list)
+  folders: list[str] = dataclasses.field(default_factory=list)
+
+
+def list_tree(root: str, damaged: Callable[[str], None], log: Callable[[str], None]) -> Tree:
+  """Lists the images and folders below `root`.
+
+  Hidden files and folders and those of operating systems are passed over. Files without the
+  ending of an image that can be read are counted, those of other images by what they need. Links
+  are followed, but none into a folder that is listed already below the same two folders.
 
   Args:
     root: an existing folder.
@@ -59,45 +103,72 @@ def list_images(root: str, damaged: Callable[[str], None], log: Callable[[str], 
   Raises:
     OSError: `root` cannot be read, or holds no image.
   """
-  files, folders, ignored = _walk(root, damaged, log)
-  shown = printable(root)
-  if ignored:
-    kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(ignored.items()))
-    log(f'{shown}: ignored {ignored.total():,} files that are no images ({kinds})')
-  in_classes = [path for path in files if '/' in path]
-  if not in_classes:
-    if not files:
-      raise OSError(
-        f'{shown}: holds no image; allowed files ending in {" ".join(sorted(EXTENSIONS))}'
+  tree, others, hidden = _walk(root, damaged, log)
+  shown, readable = printable(root), extensions()
+  lines = []
+  for ending, count in sorted(others.items()):
+    if ending in PLUGINS:
+      package = PLUGINS[ending][2]
+      lines.append(
+        f'{count:,} {_plural(count, "image")} ({ending}) not read, which would need {package}'
+        f' (pip install {package})'
       )
-    return Listing(root, _in_order(files), (), ())
-  if len(in_classes) < len(files):
-    count = len(files) - len(in_classes)
-    log(f'{shown}: ignored {count:,} images beside the class folders, which have no class')
-  names = sorted({path.partition('/')[0] for path in in_classes}, key=os.fsencode)
-  for name in sorted(folders - set(names), key=os.fsencode):
-    log(f'{printable(pathlib.Path(root, name))}: holds no image; left out of the classes')
-  _report_twins(shown, names, log)
-  number = {name: label for label, name in enumerate(names)}
-  ordered = _in_order(in_classes)
-  labels = tuple(number[path.partition('/')[0]] for path in ordered)
-  return Listing(root, ordered, tuple(printable(name) for name in names), labels)
+  unread = {ending: count for ending, count in others.items() if ending in OTHER_IMAGES}
+  if unread:
+    total = sum(unread.values())
+    lines.append(
+      f'{total:,} {_plural(total, "image")} of formats that are not read ({_counts(unread)});'
+      ' convert them'
+    )
+  if not tree.images:
+    found = f'; found {"; ".join(lines)}' if lines else ''
+    raise OSError(
+      f'{shown}: holds no image; allowed files ending in {" ".join(sorted(readable))}{found}'
+    )
+  rest = {
+    ending: count
+    for ending, count in others.items()
+    if ending not in PLUGINS and ending not in OTHER_IMAGES
+  }
+  if rest:
+    lines.append(f'ignored {sum(rest.values()):,} files that are no images ({_counts(rest)})')
+  if hidden:
+    lines.append(f'ignored folders of the system: {some(hidden)}')
+  for line in lines:
+    log(f'{shown}: {line}')
+  return tree
 
 
-def _in_order(files: list[str]) -> tuple[str, ...]:
-  # Equal hashes: the name decides.
-  return tuple(sorted(files, key=lambda path: (hash_order(path), os.fsencode(path))))
+def image_files(root: str) -> list[str]:
+  """The paths of all images below `root`, sorted; as `list_tree`, but nothing is left out.
+
+  Raises:
+    OSError: a folder cannot be read, or there is no image.
+  """
+
+  def damaged(line: str) -> None:
+    raise OSError(line)
+
+  return sorted(list_tree(root, damaged, lambda line: None).images)
 
 
-def _report_twins(shown: str, names: list[str], log: Callable[[str], None]) -> None:
-  seen: dict[str, str] = {}
-  for name in names:
-    first = seen.setdefault(unicodedata.normalize('NFC', name).casefold(), name)
-    if first != name:
-      log(
-        f'{shown}: class folders {printable(first)!r} and {printable(name)!r} differ only in'
-        ' spelling; they stay two classes'
-      )
+def log_first(lines: Sequence[str], log: Callable[[str], None], most: int = 5) -> None:
+  """Logs the first lines, and how many more there are."""
+  for line in lines[:most]:
+    log(line)
+  if len(lines) > most:
+    log(f'... and {len(lines) - most:,} more like the last')
+
+
+def _plural(count: int, noun: str) -> str:
+  return noun if count == 1 else f'{noun}s'
+
+
+def _counts(kinds: dict[str, int]) -> str:
+  """The most frequent kinds with their counts, by name."""
+  most = sorted(kinds, key=lambda kind: (-kinds[kind], kind))[:8]
+  listed = ', '.join(f'{kinds[kind]} {kind}' for kind in sorted(most))
+  return listed if len(kinds) <= 8 else f'{listed}, others'
 
 
 def _folder_identity(entry: os.DirEntry) -> tuple[int, int] | None:
@@ -111,12 +182,16 @@ def _folder_identity(entry: os.DirEntry) -> tuple[int, int] | None:
 
 def _walk(
   root: str, damaged: Callable[[str], None], log: Callable[[str], None]
-) -> tuple[list[str], set[str], collections.Counter]:
-  """Image files, folders directly below `root`, and the number of other files by extension."""
-  files: list[str] = []
-  folders: set[str] = set()
-  ignored: collections.Counter = collections.Counter()
+) -> tuple[Tree, collections.Counter, list[str]]:
+  """Image files and folders, the number of other files by ending, and names passed over."""
+  tree, readable = Tree(), extensions()
+  others: collections.Counter = collections.Counter()
+  hidden: dict[str, None] = {}
+  links: list[str] = []
   status = pathlib.Path(root).stat()
+  # Folders met below each class of each split: links between folders could otherwise be followed
+  # in every order.
+  met: dict[tuple[str, ...], set] = collections.defaultdict(set)
   # A stack, not recursion: trees may be deeper than Python's. With each folder go those it lies in.
   pending: list[tuple[str, tuple]] = [('', ((status.st_dev, status.st_ino),))]
   while pending:
@@ -135,16 +210,27 @@ def _walk(
         continue
       identity = _folder_identity(entry)
       if identity is not None:
-        if identity in above:
-          log(f'{printable(entry.path)}: a link to a folder it lies in; not followed')
+        if entry.name.casefold() in _SYSTEM_FOLDERS:
+          hidden[entry.name] = None
           continue
-        if not prefix:
-          folders.add(entry.name)
-        pending.append((f'{prefix}{entry.name}/', (*above, identity)))
+        if identity in above:
+          links.append(f'{printable(entry.path)}: a link to a folder it lies in; not followed')
+          continue
+        path = f'{prefix}{entry.name}/'
+        branch = tuple(path.split('/')[:2])
+        if identity in met[branch]:
+          links.append(f'{printable(entry.path)}: its folder is listed already; not followed')
+          continue
+        met[branch].add(identity)
+        tree.folders.append(path)
+        pending.append((path, (*above, identity)))
         continue
       suffix = pathlib.PurePath(entry.name).suffix
-      if suffix.lower() in EXTENSIONS:
-        files.append(f'{prefix}{entry.name}')
+      if suffix.lower() in readable:
+        tree.images.append(f'{prefix}{entry.name}')
+      elif suffix.lower() in PLUGINS or suffix.lower() in OTHER_IMAGES:
+        others[suffix.lower()] += 1
       else:
-        ignored[printable(suffix) or 'without extension'] += 1
-  return files, folders, ignored
+        others[shortened(suffix, 16) or 'without extension'] += 1
+  log_first(links, log)
+  return tree, others, list(hidden)

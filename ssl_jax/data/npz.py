@@ -1,13 +1,11 @@
 """Arrays in a NumPy .npz file."""
 
-import pathlib
-import zipfile
-import zlib
-
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
-from ssl_jax.data.dataset import ArraySource, Dataset
+from ssl_jax.data.dataset import UNLABELED, ArraySource, Dataset
+from ssl_jax.data.npz_file import read_arrays
+from ssl_jax.data.one_line import printable
 from ssl_jax.data.resizing import resize_images
 from ssl_jax.data.subset import held_out
 
@@ -21,17 +19,18 @@ def load_npz(path: str, image_size: int, test_fraction: float, seed: int) -> Dat
 
   Images are uint8 [n, height, width, 3], or gray: [n, height, width, 1] or [n, height, width].
   Another size than `image_size` is resized (shorter side, then central square; bicubic,
-  antialiased). Labels are integers [n] counted from 0, `classes` their names; without it the names
-  are the numbers. Without `test_images`, `test_fraction` of the images (of each class) is held out.
-  Other arrays are ignored, and nothing is ever unpickled.
+  antialiased). Labels are integers [n] counted from 0, or -1 of an image that is unlabeled;
+  `classes` are their names, without it the numbers. Without `test_images`, `test_fraction` of each
+  class (of the images, without labels) is held out. Other arrays are ignored, and nothing is ever
+  unpickled.
 
   Raises:
     ValueError: an array is missing, or has another type, shape or range than these.
     OSError: the file cannot be read, is no .npz file, or is damaged.
   """
-  arrays = _read(path)
-  train_labels = _labels(path, arrays, 'train')
-  test_labels = _labels(path, arrays, 'test')
+  arrays = read_arrays(path, _NAMES, needed=('train_images',))
+  path = printable(path)
+  train_labels, test_labels = (_labels(path, arrays, split) for split in ('train', 'test'))
   classes = _classes(path, arrays, [x for x in (train_labels, test_labels) if x is not None])
   train = ArraySource(resize_images(_images(path, arrays, 'train'), image_size), train_labels)
   if 'test_images' in arrays:
@@ -43,52 +42,6 @@ def load_npz(path: str, image_size: int, test_fraction: float, seed: int) -> Dat
 
 
 _NAMES = ('train_images', 'train_labels', 'test_images', 'test_labels', 'classes')
-
-
-def _read(path: str) -> dict[str, np.ndarray]:
-  if not pathlib.Path(path).exists():
-    raise FileNotFoundError(f'{path}: there is no such file; npz:PATH allows a .npz file')
-  if not pathlib.Path(path).is_file():
-    raise OSError(f'{path}: found no regular file; npz:PATH allows a .npz file')
-  try:
-    is_zip = zipfile.is_zipfile(path)
-    with np.load(path, allow_pickle=False) if is_zip else _no_npz(path) as archive:
-      found = sorted(archive.files)
-      if 'train_images' not in found:
-        raise ArgumentError(
-          path, ', '.join(found) or 'no array', f'arrays of the names {", ".join(_NAMES)}'
-        )
-      return {name: _member(path, archive, name) for name in _NAMES if name in found}
-  except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-    raise OSError(f'{path}: the .npz file is damaged: {_line(error)}') from error
-
-
-def _no_npz(path: str):
-  size = pathlib.Path(path).stat().st_size
-  raise OSError(
-    f'{path}: found {size:,} bytes that are no complete .npz (zip) file;'
-    ' allowed what numpy.savez writes'
-  )
-
-
-def _member(path: str, archive, name: str) -> np.ndarray:
-  try:
-    array = archive[name]
-  except (zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, MemoryError) as error:
-    raise OSError(f"{path}: array '{name}' is damaged: {_line(error)}") from error
-  except ValueError as error:
-    if 'allow_pickle' in str(error):
-      found = 'pickled Python objects, which are never loaded'
-      raise ArgumentError(f"{path}: array '{name}'", found, 'a plain array') from error
-    raise OSError(f"{path}: array '{name}' is damaged: {_line(error)}") from error
-  # numpy hands out the raw bytes of a member that is no array.
-  if not isinstance(array, np.ndarray):
-    raise OSError(f"{path}: member '{name}' is no NumPy array; allowed what numpy.savez writes")
-  return array
-
-
-def _line(error: BaseException) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
 
 
 def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
@@ -125,13 +78,14 @@ def _labels(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray 
       f'{labels.dtype} {list(labels.shape)}',
       f"integers {list(images.shape[:1])}, one an image of '{split}_images'",
     )
-  if labels.size and not (labels.min() >= 0 and labels.max() < MAX_CLASSES):
+  if labels.size and not (labels.min() >= UNLABELED and labels.max() < MAX_CLASSES):
     raise ArgumentError(
       f"{path}: array '{name}'",
       f'labels from {labels.min()} to {labels.max()}',
-      f'0 to {MAX_CLASSES - 1}',
+      f'0 to {MAX_CLASSES - 1}, or {UNLABELED} for unlabeled',
     )
-  return labels.astype(np.int32)
+  labels = labels.astype(np.int32)
+  return labels if (labels != UNLABELED).any() or not labels.size else None
 
 
 def _classes(path: str, arrays: dict[str, np.ndarray], labels: list[np.ndarray]) -> tuple[str, ...]:
@@ -149,4 +103,4 @@ def _classes(path: str, arrays: dict[str, np.ndarray], labels: list[np.ndarray])
     )
   if classes.dtype.kind == 'S':
     classes = np.char.decode(classes, 'utf-8', 'backslashreplace')
-  return tuple(str(name) for name in classes)
+  return tuple(printable(str(name)) for name in classes)

@@ -2,18 +2,19 @@
 
 import pathlib
 import re
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
-from ssl_jax.data.image_file import EXTENSIONS, printable
+from ssl_jax.data.folder_listing import image_files
+from ssl_jax.data.image_file import decode_image
+from ssl_jax.data.npz_file import read_arrays
+from ssl_jax.data.one_line import printable
+from ssl_jax.data.resizing import require_pillow
 
 # Of the truncated triplet loss's SYSU-30k evaluation; Market-1501's files have it too.
 HEIGHT, WIDTH = 256, 128
-# Others stay closed: some of Pillow's readers start external programs.
-_FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 # As many digits as int64 holds.
 _NAME = re.compile(r'(-?[0-9]{1,18})_c([0-9]{1,18})(?![0-9])')
 _ARRAYS = tuple(
@@ -65,7 +66,8 @@ def load_reid(source: str) -> Reid:
 
 
 def _of_arrays(path: str) -> Reid:
-  found = _read_arrays(path)
+  found = read_arrays(path, _ARRAYS, needed=_ARRAYS)
+  path = printable(path)
   for part in ('query', 'gallery'):
     images = found[f'{part}_images']
     fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3
@@ -89,52 +91,20 @@ def _of_arrays(path: str) -> Reid:
   return Reid(*(found[name] for name in _ARRAYS))
 
 
-def _read_arrays(path: str) -> dict[str, np.ndarray]:
-  shown = printable(path)
-  if not pathlib.Path(path).is_file():
-    state = 'this is no regular file' if pathlib.Path(path).exists() else 'there is no such file'
-    raise FileNotFoundError(f'{shown}: {state}; npz:PATH allows a .npz file')
-  if not zipfile.is_zipfile(path):
-    raise OSError(f'{shown}: found no complete .npz (zip) file; allowed what numpy.savez writes')
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      found = {name: arrays[name] for name in _ARRAYS if name in arrays.files}
-  except Exception as error:  # of damaged bytes the readers raise nearly anything
-    line = ' '.join(str(error).split()) or type(error).__name__
-    raise OSError(f'{shown}: the .npz file is damaged: {line}') from error
-  if missing := [name for name in _ARRAYS if not isinstance(found.get(name), np.ndarray)]:
-    found_names = f'no array {missing[0]!r}'
-    raise ArgumentError(shown, found_names, f'arrays of the names {", ".join(_ARRAYS)}')
-  return found
-
-
 def _of_folder(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   if not folder.is_dir():
     raise NotADirectoryError(
       f'{printable(folder)}: there is no such folder; folder:PATH allows one with '
       'query/ and gallery/'
     )
-  files = _images_below(folder)
-  if not files:
-    raise OSError(
-      f'{printable(folder)}: found no image, must be files ending in {" ".join(sorted(EXTENSIONS))}'
-    )
+  require_pillow()
+  files = [folder / name for name in image_files(str(folder))]
   # Names first: decoding may take long.
   ids, cameras = np.array([_identity_and_camera(file) for file in files], np.int64).T
   images = np.empty((len(files), HEIGHT, WIDTH, 3), np.uint8)
   for row, file in enumerate(files):
-    images[row] = _read_image(file)
+    images[row] = decode_image(file, (WIDTH, HEIGHT)).pixels
   return images, ids, cameras
-
-
-def _images_below(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(
-    file
-    for file in folder.rglob('*')
-    if file.suffix.lower() in EXTENSIONS
-    and not any(part.startswith('.') for part in file.relative_to(folder).parts)
-    and not file.is_dir()
-  )
 
 
 def _identity_and_camera(file: pathlib.Path) -> tuple[int, int]:
@@ -143,22 +113,3 @@ def _identity_and_camera(file: pathlib.Path) -> tuple[int, int]:
     found = 'a name without identity and camera'
     raise ArgumentError(printable(file), found, 'one that begins with IDENTITY_cCAMERA')
   return int(match[1]), int(match[2])
-
-
-def _read_image(file: pathlib.Path) -> np.ndarray:
-  """uint8 [HEIGHT, WIDTH, 3]."""
-  try:
-    from PIL import Image, UnidentifiedImageError
-  except ImportError as error:
-    allowed = 'npz:PATH without Pillow: pip install pillow'
-    raise ArgumentError('source', 'folder:PATH', allowed) from error
-  try:
-    with file.open('rb') as opened, Image.open(opened, formats=_FORMATS) as image:
-      size, bicubic = (WIDTH, HEIGHT), Image.Resampling.BICUBIC
-      return np.asarray(image.convert('RGB').resize(size, bicubic))
-  except UnidentifiedImageError as error:
-    raise OSError(f'{printable(file)}: no image of a format that is read') from error
-  # A damaged file makes Pillow's readers raise nearly anything, even SyntaxError.
-  except Exception as error:
-    line = getattr(error, 'strerror', None) or ' '.join(str(error).split())
-    raise OSError(f'{printable(file)}: the image is damaged: {line}') from error

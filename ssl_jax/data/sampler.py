@@ -6,6 +6,8 @@ import numpy as np
 
 from ssl_jax.arguments import ArgumentError, check_whole
 
+_MOST_IMAGES = 2**31 - 1  # their numbers are int32 on the device
+
 
 @dataclasses.dataclass
 class EpochSampler:
@@ -17,7 +19,7 @@ class EpochSampler:
 
   Args:
     seed: at least 0.
-    length: number of images.
+    length: number of images, below 2**31.
     batch_size: images a batch, between 1 and `length`.
 
   Raises:
@@ -33,12 +35,13 @@ class EpochSampler:
 
   def __post_init__(self):
     check_whole('seed', self.seed, 0)
+    check_whole('length', self.length, 0, at_most=_MOST_IMAGES)
     check_whole('batch_size', self.batch_size)
     if self.batch_size > self.length:
+      there = 'is only 1 training image' if self.length == 1 else ''
+      there = there or f'are only {self.length} training images'
       raise ArgumentError(
-        'batch_size',
-        f'{self.batch_size}, but there are only {self.length} training images',
-        f'1 to {self.length}',
+        'batch_size', f'{self.batch_size}, but there {there}', f'at most {self.length}'
       )
 
   @property

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError, check_number
+from ssl_jax.data.dataset import UNLABELED
 
 
 def long_tail_counts(num_images: int, num_classes: int, imbalance_factor: float) -> np.ndarray:
@@ -47,7 +48,8 @@ def long_tail_counts(num_images: int, num_classes: int, imbalance_factor: float)
 def long_tail_indices(labels: np.ndarray | None, imbalance_factor: float) -> np.ndarray:
   """The images of the long-tailed subset: the first n_k of class k, in stored order.
 
-  A class that has fewer than n_k images keeps them all.
+  A class that has fewer than n_k images keeps them all, and so do the unlabeled images (-1): their
+  classes, and so their long tail, are not known.
 
   Args:
     labels: int [n], or None, which is an error.
@@ -59,16 +61,16 @@ def long_tail_indices(labels: np.ndarray | None, imbalance_factor: float) -> np.
   Raises:
     ValueError: there are no labels, or `long_tail_counts` refuses.
   """
-  if labels is None:
+  if labels is None or not (labels != UNLABELED).any():
     raise ArgumentError(
       'imbalance_factor', f'{imbalance_factor} on images without labels', '1 (off)'
     )
-  classes, sizes = np.unique(labels, return_counts=True)
+  classes, sizes = np.unique(labels[labels != UNLABELED], return_counts=True)
   counts = long_tail_counts(int(sizes.max()), len(classes), imbalance_factor)
   kept = [
     np.flatnonzero(labels == label)[:count] for label, count in zip(classes, counts, strict=True)
   ]
-  return np.sort(np.concatenate(kept))
+  return np.sort(np.concatenate([*kept, np.flatnonzero(labels == UNLABELED)]))
 
 
 def held_out(labels: np.ndarray | None, length: int, fraction: float, seed: int) -> np.ndarray:
@@ -81,12 +83,13 @@ def held_out(labels: np.ndarray | None, length: int, fraction: float, seed: int)
     seed: at least 0.
 
   Returns:
-    bool [length]. In each class (in the whole, without labels) round(fraction * size) are true.
+    bool [length]. In each class (in the whole, without labels) round(fraction * size) are true, and
+    no unlabeled image (-1) is.
   """
   bits = np.random.PCG64([seed, length]).random_raw(length)
   groups = np.zeros(length, np.int32) if labels is None else labels
   mask = np.zeros(length, bool)
-  for group in np.unique(groups):
+  for group in np.unique(groups[groups != UNLABELED]):
     members = np.flatnonzero(groups == group)
     ranked = members[np.argsort(bits[members], kind='stable')]
     mask[ranked[: math.floor(fraction * len(members) + 0.5)]] = True

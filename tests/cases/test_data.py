@@ -26,7 +26,6 @@ def test_a_path_with_a_number_sign_can_be_resumed(program, write_images):
     assert program(*flags).status == 0
 
 
-@pytest.mark.xfail(strict=True, reason='a folder of that name is passed over in silence')
 @pytest.mark.parametrize('name', ['valid', 'validation'])
 def test_a_validation_folder_is_used_or_mentioned(write_images, name):
   folder = write_images('set/train', 20, 'ab').parent
@@ -42,7 +41,6 @@ def test_a_validation_folder_is_used_or_mentioned(write_images, name):
   assert any(name in line for line in lines)
 
 
-@pytest.mark.xfail(strict=True, reason='turned by Pillow and once more by read_image')
 def test_a_tiff_with_an_orientation_is_turned_once(tmp_path):
   image = np.zeros((64, 64, 3), np.uint8)
   image[:32, :32], image[:32, 32:], image[32:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -55,7 +53,6 @@ def test_a_tiff_with_an_orientation_is_turned_once(tmp_path):
     assert np.abs(tiff - png).max() <= 8, orientation
 
 
-@pytest.mark.xfail(strict=True, reason='Pillow refuses a text chunk of more than 1 MiB')
 def test_a_png_with_a_long_text_beside_its_pixels_is_read(tmp_path):
   info = PngImagePlugin.PngInfo()
   info.add_text('note', 'x' * 3_000_000, zip=True)
@@ -64,7 +61,6 @@ def test_a_png_with_a_long_text_beside_its_pixels_is_read(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='"must be 1 to 1", but 1 is refused as well')
 def test_the_batch_that_is_allowed_is_allowed(program, write_images):
   write_images('set', 1)
   flags = ('--data.source=folder:set', '--data.batch_size=2', '--protocols=', '--steps=1')
@@ -137,7 +133,6 @@ def _encrypted() -> bytes:
     pytest.param(_encrypted, id='encrypted'),
   ],
 )
-@pytest.mark.xfail(strict=True, reason='an exception that the program does not turn into a line')
 def test_a_damaged_npz_is_refused_in_one_line(tmp_path, content):
   path = tmp_path / 'a.npz'
   path.write_bytes(content())

@@ -53,7 +53,13 @@ class FolderTest(TemporaryFolderTest):
       self.assertEqual([number // 10 for number in self.numbers(source)], source.labels.tolist())
       self.assertTrue((source.images == source.images[:, :1, :1]).all())
     self.assertSameElements(self.numbers(dataset.train) + self.numbers(dataset.test), range(30))
-    self.assertEmpty(self.lines)
+    self.assertEqual(
+      self.lines,
+      [
+        f'{self.root}: 30 images, 3 classes: cat, dog, eel',
+        f'{self.root}: {len(dataset.test)} of 30 images are held out for testing',
+      ],
+    )
     # The stored order mixes the classes, so that a limit keeps a sample of all.
     self.assertLen(set(self.load(train_limit=12).train.labels.tolist()), 3)
 
@@ -145,7 +151,8 @@ class FolderTest(TemporaryFolderTest):
       self.lines,
       [
         f'{self.root}: ignored 2 files that are no images (1 .txt, 1 without extension)',
-        f'{self.root}: ignored 1 images beside the class folders, which have no class',
+        f'{self.root}: ignored 1 image beside the class folders, which have no class',
+        f'{self.root}: 2 images, 2 classes: cat, dog',
       ],
     )
 
@@ -160,6 +167,7 @@ class FolderTest(TemporaryFolderTest):
         f'{self.root}/empty: holds no image; left out of the classes',
         f"{self.root}: class folders 'Cat' and 'cat' differ only in spelling;"
         ' they stay two classes',
+        f'{self.root}: 6 images, 3 classes: Cat, cat, dog',
       ],
     )
 
@@ -188,7 +196,7 @@ class FolderTest(TemporaryFolderTest):
     dataset = self.load(test_fraction=0)
     self.assertEqual(dataset.class_names, (r'caf\xe9', 'dog'))
     self.assertLen(dataset.train, 2)
-    self.assertStartsWith(self.lines[0], rf'{self.root}/caf\xe9/\xfe\n.jpg: no image of a format')
+    self.assertStartsWith(self.lines[1], rf'{self.root}/caf\xe9/\xfe\n.jpg: no image of a format')
     '\n'.join(self.lines).encode('utf-8')
 
   def test_damaged_files_are_skipped_and_reported(self):
@@ -198,7 +206,7 @@ class FolderTest(TemporaryFolderTest):
     dataset = self.load(test_fraction=0)
     self.assertLen(dataset.train, 10)
     self.assertEqual([n // 4 for n in self.numbers(dataset.train)], dataset.train.labels.tolist())
-    self.assertLen(self.lines, 3)
+    self.assertLen(self.lines, 4)
     text = f'{self.root}/cat/00.png: no image of a format that is read'
     self.assertTrue(any(x.startswith(text) and x.endswith('; skipped') for x in self.lines))
     self.assertIn(f'{self.root}/dog/01.png: empty file; skipped', self.lines)
@@ -227,7 +235,7 @@ class FolderTest(TemporaryFolderTest):
       self.assert_refused(OSError, 'folder cannot be read', on_error='fail')
 
   def test_nothing_to_train_on(self):
-    self.assert_refused(OSError, r'images: holds no image; allowed files ending in \.bmp \.gif')
+    self.assert_refused(OSError, r'images: holds no image; allowed files ending in .*\.bmp \.gif')
     (self.root / 'a.jpg').write_bytes(b'')
     self.assert_refused(OSError, 'images: no training image is left; allowed at least one')
 
@@ -250,7 +258,7 @@ class FolderTest(TemporaryFolderTest):
       dataset = self.load(test_fraction=0)
     shown.assert_not_called()
     self.assertLen(dataset.train, 3)
-    self.assertIn('refused as a decompression bomb', self.lines[0])
+    self.assertIn('refused as a decompression bomb', self.lines[-2])
 
   def test_result_does_not_depend_on_threads(self):
     self.add_classes()

@@ -96,12 +96,12 @@ class NpzTest(TemporaryFolderTest):
     (
       'no_train_images',
       {'images': _images(2, 4, 4, 3)},
-      'found images, must be arrays of the names train_im',
+      "found no array 'train_images' but images, must be arrays of the names train_im",
     ),
     (
       'nothing',
       {},
-      'found no array, must be arrays of the names train_images, train_labels',
+      "found no array 'train_images' but none, must be arrays of the names train_images, train_la",
     ),
     (
       'float',
@@ -137,7 +137,16 @@ class NpzTest(TemporaryFolderTest):
     ('length', np.zeros(3, int), r"'train_labels': found int64 \[3\], must be integers \[2\]"),
     ('column', np.zeros((2, 1), int), r'found int64 \[2, 1\], must be integers \[2\]'),
     ('float', np.zeros(2), r'found float64 \[2\]'),
-    ('negative', np.array([0, -1]), 'found labels from -1 to 0, must be 0 to 65535'),
+    ('negative', np.array([0, -2]), 'found labels from -2 to 0, must be 0 to 65535, or -1 for'),
+    (
+      'unsigned',
+      np.array([0, 2**64 - 1], np.uint64),
+      'found labels from 0 to 18446744073709551615',
+    ),
+    ('hashed', np.array([0, 2**32]), 'found labels from 0 to 4294967296, must be 0 to 65535'),
+    ('one_hot', np.eye(2, dtype=int), r'found int64 \[2, 2\], must be integers \[2\]'),
+    ('text', np.array(['a', 'b']), r'found <U1 \[2\], must be integers'),
+    ('bool', np.array([True, False]), r'found bool \[2\], must be integers'),
     ('huge', np.array([0, 2**62]), 'found labels from 0 to 4611686018427387904'),
     ('object', np.array([None, {}]), 'found pickled Python objects, which are never loaded'),
   )

@@ -63,7 +63,9 @@ class ArraysTest(PersonsTest):
   @parameterized.parameters(*ARRAYS)
   def test_missing_arrays(self, name):
     self.refused_arrays(
-      ValueError, f"found no array '{name}', must be arrays of the names query_im", **{name: None}
+      ValueError,
+      f"found no array '{name}' but .*, must be arrays of the names query_im",
+      **{name: None},
     )
 
   @parameterized.parameters(
@@ -86,7 +88,7 @@ class ArraysTest(PersonsTest):
   def test_damaged_files(self, damage):
     np.savez(self.path, **ARRAYS)
     whole = self.path.read_bytes()
-    message = 'is damaged: .' if damage in ('flipped', 'pickled') else 'no complete .npz'
+    message = 'is damaged: .' if damage in ('flipped', 'member') else 'no complete .npz'
     kind = OSError
     match damage:
       case 'cut':
@@ -102,17 +104,17 @@ class ArraysTest(PersonsTest):
         self.path.write_bytes(whole[:200] + bytes(255 - x for x in whole[200:230]) + whole[230:])
       case 'pickled':
         np.savez(self.path, **{**ARRAYS, 'query_ids': np.array([{}, {}], object)})
+        kind, message = ValueError, "'query_ids': found pickled Python objects, which are never"
       case 'member':
         with zipfile.ZipFile(self.path, 'w') as archive:
           for name in ARRAYS:
             archive.writestr(name, 'text')
-        kind, message = ValueError, "found no array 'query_images'"
     self.refused_file(kind, message)
 
   def test_no_file(self):
     self.refused_file(FileNotFoundError, 'there is no such file; .* allows a .npz file$')
     self.path.mkdir()
-    self.refused_file(OSError, 'this is no regular file')
+    self.refused_file(OSError, 'found no regular file')
 
   def test_the_home_folder(self):
     np.savez(self.path, **ARRAYS)
@@ -184,18 +186,21 @@ class FoldersTest(PersonsTest):
     contents = {'empty': b'', 'text': b'x' * 99, 'cut': path.read_bytes()[:700]}
     contents['postscript'] = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 8\n%%EndComments\n'
     path.write_bytes(contents[damage])
-    message = 'the image is damaged: .' if damage == 'cut' else 'no image of a format that is read'
+    message = {
+      'empty': 'empty file',
+      'cut': r'the file ends early, \d\d% of its pixels are missing; allowed 25%$',
+    }.get(damage, 'no image of a format that is read')
     self.refused_folder(OSError, message, 'gallery/0003_c1.jpg: ')
 
   def test_links_to_nowhere(self):
     (self.folder / 'query' / '0001_c1.jpg').symlink_to(self.folder / 'none')
-    self.refused_folder(OSError, 'No such file', 'query/0001_c1.jpg: ')
+    self.refused_folder(OSError, 'broken link', 'query/0001_c1.jpg: ')
 
   def test_empty_and_missing_folders(self):
     for name in ('gallery', 'query'):
       for file in (self.folder / name).iterdir():
         file.unlink()
-      self.refused_folder(OSError, 'found no image, must be files ending in .bmp', f'{name}: ')
+      self.refused_folder(OSError, r'holds no image; allowed files ending in .*\.bmp', f'{name}: ')
       (self.folder / name).rmdir()
       self.refused_folder(NotADirectoryError, 'there is no such folder; .* query/ and', f'{name}: ')
       self.add(f'{name}/1_c1.png')
@@ -208,4 +213,4 @@ class FoldersTest(PersonsTest):
 
   def test_without_pillow(self):
     with mock.patch.dict(sys.modules, {'PIL': None}):
-      self.refused(f'folder:{self.folder}', ValueError, 'must be npz:PATH without Pillow: pip')
+      self.refused(f'folder:{self.folder}', ValueError, 'must be npz:PATH .* without Pillow: pip')

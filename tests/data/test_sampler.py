@@ -66,8 +66,9 @@ class OrderTest(chex.TestCase):
   @parameterized.parameters(
     (
       (0, 5, 6),
-      r'^batch_size: found 6, but there are only 5 training images, must be 1 to 5$',
+      r'^batch_size: found 6, but there are only 5 training images, must be at most 5$',
     ),
+    ((0, 2**31, 1), r'^length: found 2147483648, must be a whole number from 0 to 2147483647$'),
     ((0, 0, 1), r'^batch_size: found 1, but there are only 0 training'),
     ((0, 5, 0), r'^batch_size: found 0, must be a whole number >= 1$'),
     ((-1, 5, 2), r'^seed: found -1, must be a whole number >= 0$'),

@@ -80,6 +80,11 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
   encoder = config.model.build()
   dataset = config.data.load(log)
   warn_of_unseen_classes(dataset, log)
+  if len(dataset.train) < 2:
+    raise UsageError(
+      f'--data.source: found {dataset.describe()}, must be at least 2 training images: a batch'
+      f' compares images with each other{_held_out(dataset, config)}'
+    )
   with flags_of('data', config.data):
     sampler = data.EpochSampler(
       seed=config.seed, length=len(dataset.train), batch_size=config.data.batch_size
@@ -98,8 +103,7 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
     raise UsageError(f'--{flag}: found {found}, must be at most {_MOST_BATCHES:,} batches in all')
   schedule = config.optimizer.build_schedule(sampler.batches_per_epoch, total_steps * accumulation)
   optimizer = config.optimizer.build(schedule)
-  labels = dataset.train.labels
-  counts = () if labels is None else np.bincount(labels, minlength=len(dataset.class_names))
+  counts = dataset.class_counts()
   with flags_of('method', config.method):
     method = config.method.setup(
       encoder=encoder, total_steps=total_steps * accumulation, class_counts=counts
@@ -109,12 +113,27 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
   )
 
 
+def _held_out(dataset: data.Dataset, config: Config) -> str:
+  """What could be trained on as well."""
+  taken = [
+    f'--{name} {value:g}'
+    for name, value, off in (
+      ('data.test_fraction', config.data.test_fraction if len(dataset.test) else 0, 0),
+      ('data.train_limit', config.data.train_limit, 0),
+      ('data.imbalance_factor', config.data.imbalance_factor, 1),
+    )
+    if value != off
+  ]
+  return f'; images are left out by {" and ".join(taken)}' if taken else ''
+
+
 def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) -> None:
   """Logs a warning if test images are of classes without training images; kNN counts them wrong."""
   train, test = dataset.train, dataset.test
   if test is None or train.labels is None or test.labels is None:
     return
-  unseen = int((~np.isin(test.labels, train.labels)).sum())
+  labels = test.labels[test.labels >= 0]
+  unseen = int((~np.isin(labels, train.labels)).sum())
   if unseen:
     log(f'warning   {unseen:,} test images are of classes without training images')
 
