@@ -79,7 +79,6 @@ def _two_checkpoints(path):
   return path / '4' / manifest.FILE_NAME
 
 
-@pytest.mark.xfail(strict=True, reason='nothing protects the manifest itself')
 @pytest.mark.parametrize(
   ('before', 'after'),
   [('"float32"', '"floAt32"'), ('"kernel"', '"kernem"'), ('"score": null', '"score": 0.99')],
@@ -130,7 +129,6 @@ def test_a_disk_without_inodes_ends_in_one_line(program):
     subprocess.run(['umount', '-l', str(disk)], check=True)
 
 
-@pytest.mark.xfail(strict=True, reason='the newest one is chosen once and not again')
 def test_a_checkpoint_that_is_deleted_while_it_is_chosen_leads_to_another(tmp_path, monkeypatch):
   writer = Checkpoints(tmp_path, keep_last=3)
   for step in (1, 2, 3):

@@ -1,11 +1,20 @@
 """The folder of the checkpoints of a run: which ones are kept, and one-line errors."""
 
 import errno
+import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 
+MOST_STEPS = 2**31 - 1  # the state counts steps in int32
+# System errors that the storage library reports in words only.
+_TOLD = tuple(
+  getattr(errno, name)
+  for name in ('ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EACCES', 'EPERM', 'ESTALE', 'EMFILE', 'ENFILE')
+) + (errno.EFBIG, errno.ENOTCONN, errno.ENOENT)
+_NUMBER = re.compile(r'0|[1-9][0-9]{0,9}')
 
 class CheckpointError(OSError):
   """A checkpoint cannot be written or read; the message is one line that names the path."""
@@ -25,20 +34,37 @@ def prepare(folder: pathlib.Path) -> None:
   except (FileExistsError, NotADirectoryError):
     raise CheckpointError(f'{folder}: is or lies under a file; checkpoints need a folder') from None
   except OSError as error:
-    reason = error.strerror or type(error).__name__
-    raise CheckpointError(f'{folder}: cannot write checkpoints here: {reason}') from error
+    raise CheckpointError(f'{folder}: cannot write checkpoints here: {reason(error)}') from error
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
-  """Steps that have a sub-folder, usable or not, ascending."""
-  if not folder.is_dir():
+  """Steps that have a sub-folder, usable or not, ascending.
+
+  Raises:
+    CheckpointError: the folder is there and cannot be read.
+  """
+  found = []
+  try:
+    with os.scandir(folder) as entries:
+      for entry in entries:
+        # The name must be the number as `save` writes it: '007' is another program's folder.
+        if _NUMBER.fullmatch(entry.name) and int(entry.name) <= MOST_STEPS and _is_dir(entry):
+          found.append(int(entry.name))
+  except (FileNotFoundError, NotADirectoryError):
     return []
-  # The name must be the number as `save` writes it: '007' is another program's folder.
-  return sorted(
-    int(path.name)
-    for path in folder.iterdir()
-    if path.name.isdecimal() and path.name == str(int(path.name)) and path.is_dir()
-  )
+  except OSError as error:
+    raise unreadable(folder, error) from error
+  return sorted(found)
+
+
+def _is_dir(entry: os.DirEntry) -> bool:
+  try:
+    return entry.is_dir()
+  except OSError as error:
+    # A link to itself is no folder; a disk that is away may well hold one.
+    if error.errno == errno.ELOOP:
+      return False
+    raise
 
 
 def by_score(scores: Mapping[int, float | None]) -> list[int]:
@@ -77,21 +103,51 @@ def check_space(folder: pathlib.Path, each: int, held: int, keep_last: int, keep
 
 def save_error(path: pathlib.Path, size: int, error: Exception) -> CheckpointError:
   """The exception for a save of `size` bytes at `path` that failed with `error`."""
-  text = str(error)
-  full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-  # The storage library reports a full disk in words only.
-  if full or 'No space left' in text or 'quota exceeded' in text:
-    try:
-      free = size_text(shutil.disk_usage(path.parent).free)
-    except OSError:
-      free = 'nothing'
-    reason = f'the disk is full ({free} free, up to {size_text(size)} needed)'
+  full = errno_of(error)
+  if full in (errno.ENOSPC, errno.EDQUOT):
+    told = f'{os.strerror(full)} ({_free_text(path.parent)}; up to {size_text(size)} needed)'
   else:
-    reason = one_line(error)
-  return CheckpointError(f'{path}: checkpoint not saved: {reason}')
+    told = reason(error)
+  return CheckpointError(f'{path}: checkpoint not saved: {told}')
 
 
-def one_line(error: Exception) -> str:
+def unreadable(path: pathlib.Path, error: Exception) -> CheckpointError:
+  """The exception for a path that the disk does not give out, which says nothing of its content."""
+  named = getattr(error, 'filename', None) or path
+  return CheckpointError(
+    f'{named}: cannot be read: {reason(error)}; nothing is changed or started over'
+  )
+
+
+def _free_text(folder: pathlib.Path) -> str:
+  """What the disk has left: bytes, or files where it is those that it lacks."""
+  try:
+    found = os.statvfs(folder)
+  except OSError:
+    return 'the free space is unknown'
+  if found.f_files and not found.f_favail:
+    return 'no more files can be made on it'
+  return f'{size_text(found.f_bavail * found.f_frsize)} free'
+
+
+def errno_of(error: BaseException) -> int | None:
+  """The number of the system error behind an exception, also where a library gives its text only."""
+  seen: BaseException | None = error
+  while seen is not None:
+    if isinstance(seen, OSError) and seen.errno:
+      return seen.errno
+    seen = seen.__cause__ or seen.__context__
+  text = str(error).lower()
+  return next((number for number in _TOLD if os.strerror(number).lower() in text), None)
+
+
+def reason(error: BaseException) -> str:
+  """Why an operation failed: in the system's words where it was a system error."""
+  number = errno_of(error)
+  return os.strerror(number) if number else one_line(error)
+
+
+def one_line(error: BaseException) -> str:
   """The message of an exception, on one line of at most 300 characters."""
   return ' '.join(str(error).split())[:300] or type(error).__name__
 

@@ -1,6 +1,8 @@
 """Checkpoints of a run: saved in the background, complete once their manifest is written."""
 
+import dataclasses
 import math
+import os
 import pathlib
 import shutil
 import threading
@@ -18,6 +20,9 @@ from ssl_jax.training.checkpoints.folder import CheckpointError
 
 PyTree = Any
 
+# Listings of a folder whose checkpoints another process deletes.
+_ATTEMPTS = 20
+
 
 class Checkpoints:
   """The checkpoints in one folder, `folder/STEP`: the last few and the best.
@@ -32,6 +37,8 @@ class Checkpoints:
     keep_best: how many of those with the highest scores are kept besides, at least 0.
     log: called with one line about each checkpoint that cannot be used.
     read_only: neither creates nor changes the folder: for reading the run of another process.
+    run: identifier of the run, written into manifests; a checkpoint of another run is not used. ''
+      takes those of any run.
 
   Raises:
     ArgumentError: `keep_last` or `keep_best` is out of range.
@@ -46,11 +53,13 @@ class Checkpoints:
     keep_best: int = 1,
     log: Callable[[str], Any] = print,
     read_only: bool = False,
+    run: str = '',
   ):
     self.folder = pathlib.Path(folder).absolute()
     self.keep_last = check_whole('keep_last', keep_last)
     self.keep_best = check_whole('keep_best', keep_best, at_least=0)
     self.read_only = read_only
+    self.run = run
     self._log = log
     self._storage = storage.ArrayStorage()
     self._thread: threading.Thread | None = None
@@ -73,11 +82,11 @@ class Checkpoints:
         finite is taken as None.
 
     Raises:
-      ArgumentError: `step` is negative, or the folder was opened read-only.
+      ArgumentError: `step` is no int32 or negative, or the folder was opened read-only.
       ValueError: a leaf is no array.
       CheckpointError: this save, or the previous one, failed; older checkpoints are unharmed.
     """
-    check_whole('step', step, at_least=0)
+    check_whole('step', step, at_least=0, at_most=checkpoint_folder.MOST_STEPS)
     if self.read_only:
       raise ArgumentError('read_only', True, f'False to save in {self.folder}')
     leaves = state_tree.describe(state)
@@ -88,7 +97,7 @@ class Checkpoints:
     saved = self._listed().get(step)
     if multihost.broadcast(saved is not None):
       if saved is not None and score is not None and jax.process_index() == 0:
-        record = manifests.Manifest(step, float(score), saved.arrays, saved.files)
+        record = dataclasses.replace(saved, score=float(score))
         self._guarded(step, leaves, lambda: manifests.write(path, record))
         self._guarded(step, leaves, lambda: self._collect(step))
       self._raise_failure()
@@ -104,7 +113,8 @@ class Checkpoints:
       self._storage.wait()
       if jax.process_index() == 0:
         arrays = {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
-        manifests.create(path, step, None if score is None else float(score), arrays)
+        best_by = None if score is None else float(score)
+        manifests.create(path, step, best_by, arrays, self.run)
         self._collect(step)
 
     if self._guarded(step, leaves, start):
@@ -156,21 +166,17 @@ class Checkpoints:
     Raises:
       ArgumentError: there is no checkpoint of `step`.
       ValueError: the checkpoint holds other paths, shapes or dtypes than `template`.
-      CheckpointError: the checkpoint of `step` is damaged, or reading failed.
+      CheckpointError: the checkpoint of `step` is damaged, or the disk cannot be read.
     """
-    self.finish()
-    found = self._newest_verified() if step is None else self._verified(step)
-    chosen = multihost.broadcast(-1 if found is None else found)
-    if chosen < 0:
-      return None
-    path = self.folder / str(chosen)
-    saved = manifests.read(path).arrays
-    targets = state_tree.targets(template)
-    current = state_tree.current_paths(saved, wanted=targets)
-    state_tree.check_same({current[name]: saved[name] for name in saved}, template, str(path))
-    stored = self._read(path, {name: targets[current[name]] for name in saved})
-    restored = {current[name]: array for name, array in stored.items()}
-    return state_tree.unpack(template, restored), chosen
+
+    def load(path: pathlib.Path, saved: Mapping[str, Any]) -> PyTree:
+      targets = state_tree.targets(template)
+      current = state_tree.current_paths(saved, wanted=targets)
+      state_tree.check_same({current[name]: saved[name] for name in saved}, template, str(path))
+      stored = self._storage.restore(path, {name: targets[current[name]] for name in saved})
+      return state_tree.unpack(template, {current[name]: stored[name] for name in stored})
+
+    return self._load(load, step)
 
   def read(self) -> tuple[dict[str, Any], int] | None:
     """Reads the newest usable checkpoint without a template of its state.
@@ -182,15 +188,13 @@ class Checkpoints:
     Raises:
       CheckpointError: reading failed.
     """
-    self.finish()
-    newest = self._newest_verified()
-    chosen = multihost.broadcast(-1 if newest is None else newest)
-    if chosen < 0:
-      return None
-    path = self.folder / str(chosen)
-    stored = self._read(path, state_tree.abstract_arrays(manifests.read(path).arrays))
-    current = state_tree.current_paths(stored)
-    return storage.nest({current[name]: array for name, array in stored.items()}), chosen
+
+    def load(path: pathlib.Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+      stored = self._storage.restore(path, state_tree.abstract_arrays(saved))
+      current = state_tree.current_paths(stored)
+      return storage.nest({current[name]: array for name, array in stored.items()})
+
+    return self._load(load)
 
   def steps(self) -> list[int]:
     """Steps whose files have the names and sizes of their manifest, ascending; none is read."""
@@ -217,57 +221,128 @@ class Checkpoints:
     each = _bytes(state_tree.describe(template))
     checkpoint_folder.check_space(self.folder, each, held, self.keep_last, self.keep_best)
 
-  def _read(self, path: pathlib.Path, targets: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-      return self._storage.restore(path, targets)
-    except Exception as error:
-      reason = checkpoint_folder.one_line(error)
-      raise CheckpointError(f'{path}: cannot be restored: {reason}') from error
+  def refused(self) -> list[int]:
+    """Steps whose checkpoint was saved whole and cannot be used, as far as one was looked for."""
+    return sorted(self._damaged)
 
-  def _newest_verified(self) -> int | None:
-    if jax.process_index() != 0:
-      return None
-    for step in reversed(checkpoint_folder.steps_in(self.folder)):
-      path = self.folder / str(step)
+  def run_of_newest(self) -> str:
+    """The run that saved the newest of `steps`; '' where none says."""
+    return next((one.run for _, one in sorted(self._listed().items(), reverse=True)), '')
+
+  def _load(
+    self, load: Callable[[pathlib.Path, Mapping[str, Any]], PyTree], step: int | None = None
+  ) -> tuple[PyTree, int] | None:
+    """What `load` makes of the folder and the arrays of a checkpoint, and its step."""
+    self.finish()
+    reported: set[int] = set()
+    for _ in range(_ATTEMPTS):
+      chosen = self._agreed(
+        lambda: self._newest_verified(reported) if step is None else self._verified(step)
+      )
+      if chosen < 0:
+        return None
+      path = self.folder / str(chosen)
       try:
-        manifests.verify(path)
-        return step
-      except manifests.CorruptCheckpointError as error:
-        self._damaged.add(step)
-        self._log(f'{path}: checkpoint not used: {error}')
-    return None
+        return load(path, manifests.read(path).arrays), chosen
+      except ValueError as error:
+        if isinstance(error, ArgumentError) or not _is_gone(path):
+          raise
+      except Exception as error:
+        if not _is_gone(path):
+          why = checkpoint_folder.reason(error)
+          raise CheckpointError(f'{path}: cannot be restored: {why}') from error
+      # The run that is being read deleted it meanwhile, as its rule says; it has newer ones.
+      if step is not None or jax.process_count() > 1:
+        break
+    raise CheckpointError(f'{path}: was deleted while it was read')
+
+  def _agreed(self, choose: Callable[[], int | None]) -> int:
+    """The step that process 0 chooses, -1 for none, on all processes; they share its error."""
+    chosen, failure = -1, None
+    if jax.process_index() == 0:
+      try:
+        found = choose()
+        chosen = -1 if found is None else found
+      except (CheckpointError, ArgumentError) as error:
+        chosen, failure = -2, error
+    chosen = multihost.broadcast(chosen)
+    if chosen == -2:
+      raise failure or CheckpointError(f'{self.folder}: another process could not read it')
+    return chosen
+
+  def _newest_verified(self, reported: set[int]) -> int | None:
+    """The newest step whose every byte is right; each that is not is reported once."""
+    for _ in range(_ATTEMPTS):
+      vanished = False
+      for step in reversed(checkpoint_folder.steps_in(self.folder)):
+        path = self.folder / str(step)
+        try:
+          manifests.require_run(manifests.verify(path), self.run)
+          return step
+        except manifests.CorruptCheckpointError as error:
+          # Another process deletes it: there may be newer ones than were listed.
+          vanished = _is_gone(path)
+          if not vanished and step not in reported:
+            reported.add(step)
+            self._refuse(step, error)
+            self._log(f'{path}: checkpoint not used: {error}')
+        except OSError as error:
+          vanished = _is_gone(path)
+          if not vanished:
+            raise checkpoint_folder.unreadable(path, error) from error
+        if vanished:
+          break
+      if not vanished:
+        return None
+    raise CheckpointError(f'{self.folder}: checkpoints are deleted faster than they are read')
 
   def _verified(self, step: int) -> int:
     path = self.folder / str(step)
     if step not in checkpoint_folder.steps_in(self.folder):
       raise ArgumentError('step', step, f'one of {self.steps()}, the checkpoints in {self.folder}')
     try:
-      manifests.verify(path)
+      manifests.require_run(manifests.verify(path), self.run)
     except manifests.CorruptCheckpointError as error:
-      self._damaged.add(step)
+      self._refuse(step, error)
       raise CheckpointError(f'{path}: checkpoint not used: {error}') from error
+    except OSError as error:
+      raise checkpoint_folder.unreadable(path, error) from error
     return step
 
+  def _refuse(self, step: int, error: manifests.CorruptCheckpointError) -> None:
+    if not error.unfinished:
+      self._damaged.add(step)
+
   def _listed(self) -> dict[int, manifests.Manifest]:
-    listed = {}
+    return self._examined()[0]
+
+  def _examined(self) -> tuple[dict[int, manifests.Manifest], set[int]]:
+    """The manifests by step, and the steps that can be deleted for they will never be restored."""
+    listed, worthless = {}, set()
     for step in checkpoint_folder.steps_in(self.folder):
-      if step not in self._damaged:
-        try:
-          listed[step] = manifests.read(self.folder / str(step))
-        except (manifests.CorruptCheckpointError, OSError):
-          continue
-    return listed
+      try:
+        found = manifests.require_run(manifests.read(self.folder / str(step)), self.run)
+      except manifests.CorruptCheckpointError as error:
+        if not error.foreign:
+          worthless.add(step)
+      except OSError:
+        continue  # not read is not damaged
+      else:
+        if step in self._damaged:
+          worthless.add(step)
+        else:
+          listed[step] = found
+    return listed, worthless
 
   def _collect(self, saved: int) -> None:
     """Deletes what the rule does not keep, and unusable ones older than `saved`."""
-    listed = self._listed()
+    listed, worthless = self._examined()
     if saved not in listed:
       return
     scores = {step: entry.score for step, entry in listed.items()}
     keep = {saved} | checkpoint_folder.kept(scores, self.keep_last, self.keep_best)
-    for step in checkpoint_folder.steps_in(self.folder):
-      if step not in keep and (step in listed or step < saved):
-        storage.delete(self.folder / str(step))
+    for step in {*listed, *(step for step in worthless if step < saved)} - keep:
+      storage.delete(self.folder / str(step))
 
   def _guarded(
     self, step: int, leaves: dict[str, state_tree.Leaf], action: Callable[[], None]
@@ -280,7 +355,7 @@ class Checkpoints:
       path = self.folder / str(step)
       if jax.process_index() == 0:
         storage.clean(self.folder)
-        if path.exists() and not (path / manifests.FILE_NAME).exists():
+        if not os.path.lexists(path / manifests.FILE_NAME):
           shutil.rmtree(path, ignore_errors=True)
       self._failure = checkpoint_folder.save_error(path, _bytes(leaves), error)
       self._failure.__cause__ = error
@@ -290,6 +365,17 @@ class Checkpoints:
     failure, self._failure = self._failure, None
     if multihost.any_process(failure is not None):
       raise failure or CheckpointError(f'{self.folder}: another process could not save')
+
+
+def _is_gone(path: pathlib.Path) -> bool:
+  """Whether the disk says that there is no such folder, rather than nothing."""
+  try:
+    path.lstat()
+  except FileNotFoundError:
+    return True
+  except OSError:
+    return False
+  return False
 
 
 def _bytes(leaves: dict[str, state_tree.Leaf]) -> int:

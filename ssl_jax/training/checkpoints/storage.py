@@ -1,5 +1,6 @@
 """Asynchronous saving and restoring of arrays by path, with Orbax."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -11,7 +12,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-_TEMPORARY = '*.orbax-checkpoint-tmp*'
+from ssl_jax.training.atomic import delete_partial
+
+_TEMPORARY = '[0-9]*.orbax-checkpoint-tmp*'
 _DELETED = '.deleted'
 _quiet = threading.Lock()
 
@@ -88,10 +91,13 @@ def delete(path: pathlib.Path) -> None:
 
 
 def clean(folder: pathlib.Path) -> None:
-  """Deletes what killed processes left: unfinished saves and half-finished deletions."""
-  for pattern in (_TEMPORARY, f'*{_DELETED}'):
-    for path in folder.glob(pattern):
-      shutil.rmtree(path, ignore_errors=True)
+  """Deletes what killed processes left: unfinished saves and writes, half-finished deletions."""
+  with contextlib.suppress(OSError):
+    for pattern in (_TEMPORARY, f'[0-9]*{_DELETED}'):
+      for path in folder.glob(pattern):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob('[0-9]*'):
+      delete_partial(path)
 
 
 def silence_orbax() -> None:

@@ -1,6 +1,8 @@
 """A checkpoint's manifest: any change to any byte of it is noticed."""
 
+import errno
 import json
+import os
 import pathlib
 import tempfile
 from unittest import mock
@@ -8,7 +10,7 @@ from unittest import mock
 import chex
 from absl.testing import parameterized
 
-from ssl_jax.training import atomic
+from ssl_jax.training import atomic, sealed
 from ssl_jax.training.checkpoints import manifest
 
 ARRAYS = {'params/kernel': ((3, 4), 'bfloat16'), 'key': ((), 'key<fry>')}
@@ -33,11 +35,27 @@ def add(folder):
 
 
 def edit(**changes):
+  """Content that was never written, with the digest that belongs to it."""
+
   def apply(folder):
     path = folder / manifest.FILE_NAME
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    sealed.write(path, {**sealed.read(path)[0], **changes})
 
   return apply
+
+
+def without_digest(folder):
+  path = folder / manifest.FILE_NAME
+  path.write_text(json.dumps(sealed.read(path)[0]))
+
+
+def swap_for_a_pipe(folder):
+  (folder / manifest.FILE_NAME).unlink()
+  os.mkfifo(folder / manifest.FILE_NAME)
+
+
+def loop(folder):
+  (folder / 'd' / 'again').symlink_to(folder)
 
 
 class ManifestTest(chex.TestCase):
@@ -69,7 +87,11 @@ class ManifestTest(chex.TestCase):
     ('binary', lambda folder: (folder / 'manifest.json').write_bytes(b'\xff'), 'unreadable', True),
     ('a_list', lambda folder: (folder / 'manifest.json').write_text('[]'), 'malformed', True),
     ('no_files', edit(files=None), 'malformed', True),
-    ('future', edit(version=2), 'version 2', True),
+    ('future', edit(version=3), 'version .3.; this release reads 1 and 2', True),
+    ('deep', lambda folder: (folder / 'manifest.json').write_text('[' * 10**6), 'unreadable', True),
+    ('pipe', swap_for_a_pipe, 'no regular file', True),
+    ('loop', loop, 'd/again is not in manifest.json', True),
+    ('no_digest', without_digest, 'no SHA-256 of its own', True),
     ('of_another', edit(step=41), 'step 41', True),
   )
   def test_damage(self, damage, words, seen_by_read):
@@ -82,6 +104,30 @@ class ManifestTest(chex.TestCase):
     else:
       self.assertEqual(manifest.read(self.folder), self.written)
 
+  def test_a_manifest_of_version_1_has_no_digest(self):
+    edit(version=1)(self.folder)
+    without_digest(self.folder)
+    self.assertEqual(manifest.verify(self.folder), self.written)
+
+  def test_of_another_run(self):
+    written = manifest.create(self.folder, 40, None, ARRAYS, 'mine')
+    self.assertEqual(manifest.verify(self.folder), written)
+    for run in ('', 'mine'):
+      self.assertEqual(manifest.require_run(written, run), written)
+    with self.assertRaisesRegex(manifest.CorruptCheckpointError, 'another run') as caught:
+      manifest.require_run(written, 'yours')
+    self.assertTrue(caught.exception.foreign)
+
+  @parameterized.parameters(errno.EIO, errno.EACCES, errno.ESTALE)
+  def test_a_disk_that_is_away_is_no_damage(self, number):
+    def away(*_, **__):
+      raise OSError(number, os.strerror(number))
+
+    for target, name in ((atomic.os, 'open'), (manifest.os, 'walk'), (pathlib.Path, 'open')):
+      with mock.patch.object(target, name, away), self.assertRaises(OSError) as caught:
+        manifest.verify(self.folder)
+      self.assertEqual(caught.exception.errno, number)
+
   def test_interrupted_update_of_the_manifest_is_no_damage(self):
     (self.folder / '.manifest.json.123.partial').write_text('{"st')
     self.assertEqual(manifest.verify(self.folder), self.written)
@@ -91,7 +137,7 @@ class ManifestTest(chex.TestCase):
     (self.folder / manifest.FILE_NAME).unlink()
     with (
       mock.patch.object(manifest.os, 'fsync', lambda descriptor: events.append('fsync')),
-      mock.patch.object(manifest, 'atomic_write', lambda path, data: events.append('manifest')),
+      mock.patch.object(sealed, 'atomic_write', lambda path, data: events.append('manifest')),
     ):
       manifest.create(self.folder, 40, None, ARRAYS)
     # Two files, and the folders d, 40 and the one above.

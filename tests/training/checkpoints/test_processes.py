@@ -109,7 +109,7 @@ try:
   checkpoints.finish()
   raise SystemExit('no error')
 except CheckpointError as error:
-  assert ('the disk is full' if rank == 0 else 'another process') in str(error), error
+  assert ('No space left' if rank == 0 else 'another process') in str(error), error
 with Preemption() as preemption:
   assert not preemption.agree()
   if rank == 1:
@@ -175,7 +175,7 @@ class ProcessesTest(chex.TestCase):
     failed, refused = out.splitlines()
     self.assertRegex(
       failed,
-      rf'^{self.folder}/run/2: checkpoint not saved: the disk is full \(0.\d MB free, up to 1.0 MB',
+      rf'^{self.folder}/run/2: checkpoint not saved: No space left on device \(0.\d MB free; up to 1.0 MB',
     )
     self.assertRegex(refused, rf'^{self.folder}/run: 0.\d MB free on the disk, 5.\d MB needed')
 

@@ -149,10 +149,10 @@ class DamageTest(CheckpointsTestCase):
 
 class FailureTest(CheckpointsTestCase):
   @parameterized.named_parameters(
-    ('words', ValueError(NO_SPACE), r'the disk is full \(.* free, up to 0.0 MB needed\)$'),
-    ('number', OSError(errno.ENOSPC, 'x'), 'the disk is full'),
-    ('quota', OSError(errno.EDQUOT, 'x'), 'the disk is full'),
-    ('other', ValueError('broken\n  pipe'), 'checkpoint not saved: broken pipe$'),
+    ('words', ValueError(NO_SPACE), r'No space left on device \(.* free; up to 0.0 MB needed\)$'),
+    ('number', OSError(errno.ENOSPC, 'x'), 'No space left'),
+    ('quota', OSError(errno.EDQUOT, 'x'), 'Disk quota exceeded'),
+    ('other', ValueError('bro\n  ken'), 'checkpoint not saved: bro ken$'),
   )
   def test_failed_saves_cost_no_checkpoint(self, error, words):
     checkpoints = self.filled(1, 2)
@@ -185,7 +185,7 @@ class FailureTest(CheckpointsTestCase):
       with mock.patch.object(manifest, 'create', side_effect=ValueError(NO_SPACE)):
         checkpoints.save(4, simple(4))
         checkpoints._thread.join()
-      with self.assertRaisesRegex(CheckpointError, '/4: checkpoint not saved: the disk is full'):
+      with self.assertRaisesRegex(CheckpointError, '/4: checkpoint not saved: No space left'):
         then()
       self.assertEqual([path.name for path in self.folder.iterdir()], ['1'])
 
@@ -195,8 +195,10 @@ class FailureTest(CheckpointsTestCase):
   def test_arguments(self, options, words):
     with self.assertRaisesRegex(ValueError, words):
       self.open(**options)
-    with self.assertRaisesRegex(ValueError, 'step: found -1, must be a whole number >= 0'):
+    with self.assertRaisesRegex(ValueError, 'step: found -1, must be a whole number from 0 to'):
       self.open().save(-1, simple())
+    with self.assertRaisesRegex(ValueError, 'step: found 2147483648, must be'):
+      self.open().save(2**31, simple())
 
   def test_folder_that_cannot_be_written(self):
     self.folder.write_text('a file')
