@@ -45,6 +45,11 @@ class Data(Settings):
   on_error: str = setting(
     'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
   )
+  accept_changes: bool = setting(
+    False,
+    'resume although the images have changed since the run began; for this start alone',
+    affects_result=False,
+  )
 
   def load(self, log: Callable[[str], None] = print) -> data.Dataset:
     """The images and labels on the host, `log` taking one line about each image that is skipped.
@@ -56,7 +61,7 @@ class Data(Settings):
       OSError: the data cannot be read.
     """
     settings = dataclasses.asdict(self)
-    del settings['batch_size']
+    del settings['batch_size'], settings['accept_changes']
     with flags_of('data', self):
       return data.load(**settings, log=log)
 
@@ -176,6 +181,9 @@ class Checkpoint(Settings):
   every_steps: int = setting(500, 'steps between checkpoints; 0 saves only at the end', at_least=0)
   keep_last: int = setting(2, 'newest checkpoints kept', at_least=1)
   keep_best: int = setting(1, 'checkpoints of the highest kNN kept besides', at_least=0)
+  start_over: bool = setting(
+    False, 'begin at step 0 where no checkpoint of the run can be used; for this start alone'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,6 +306,15 @@ class Config(Settings):
       if found and self.task != task:
         found = found if isinstance(found, str) else ','.join(found)
         raise ArgumentError(name, found, f'left out of --task={self.task}; it needs --task={task}')
+
+  @property
+  def stored(self) -> Config:
+    """The configuration as a run stores it: without consents that are given for one start."""
+    return dataclasses.replace(
+      self,
+      data=dataclasses.replace(self.data, accept_changes=False),
+      checkpoint=dataclasses.replace(self.checkpoint, start_over=False),
+    )
 
   @property
   def view_size(self) -> int:

@@ -1,6 +1,7 @@
 """Images in memory as uint8, and the order in which a run visits them."""
 
 from ssl_jax.data.dataset import ArraySource, Dataset, Source
+from ssl_jax.data.fingerprint import Fingerprint, fingerprint_dataset, fingerprint_source
 from ssl_jax.data.loading import load
 from ssl_jax.data.reid import Reid, load_reid
 from ssl_jax.data.sampler import EpochSampler
@@ -10,8 +11,11 @@ __all__ = [
   'ArraySource',
   'Dataset',
   'EpochSampler',
+  'Fingerprint',
   'Reid',
   'Source',
+  'fingerprint_dataset',
+  'fingerprint_source',
   'load',
   'load_reid',
   'long_tail_counts',

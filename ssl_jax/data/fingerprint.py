@@ -5,7 +5,7 @@ import binascii
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -119,12 +119,14 @@ class Fingerprint:
       raise ValueError(f'no fingerprint of data ({type(error).__name__})') from error
 
 
-def of_dataset(dataset: Dataset) -> Fingerprint:
+def fingerprint_dataset(dataset: Dataset) -> Fingerprint:
   """The fingerprint of a data set."""
-  return Fingerprint(of_source(dataset.train), of_source(dataset.test), dataset.class_names)
+  return Fingerprint(
+    fingerprint_source(dataset.train), fingerprint_source(dataset.test), dataset.class_names
+  )
 
 
-def of_source(source: Source) -> SourceFingerprint:
+def fingerprint_source(source: Source) -> SourceFingerprint:
   """The fingerprint of a source: its own `fingerprint()`, or one made by reading every image.
 
   A source that is too large to be read whole has the method, and takes what is cheap to know of its
@@ -137,19 +139,21 @@ def of_source(source: Source) -> SourceFingerprint:
   for start in range(0, count, _CHUNK_IMAGES):
     images = np.ascontiguousarray(source[np.arange(start, min(start + _CHUNK_IMAGES, count))])
     shape = images.shape[1:]
-    checksums += [zlib.crc32(image) for image in images.reshape(len(images), -1)]
+    checksums += [zlib.crc32(image.tobytes()) for image in images.reshape(len(images), -1)]
   labels, names = source.labels, getattr(source, 'names', ())
   return SourceFingerprint(
     images=count,
     shape=shape,
-    labels='' if labels is None else hashlib.sha256(np.asarray(labels, '<i4')).hexdigest(),
-    names=_digest(names) if names else '',
+    labels=''
+    if labels is None
+    else hashlib.sha256(np.asarray(labels, '<i8').tobytes()).hexdigest(),
+    names=_digest('\0'.join(names).encode(errors='surrogateescape')) if names else '',
     checksums=np.array(checksums, '<u4').tobytes(),
   )
 
 
-def _digest(words: Iterable[str]) -> str:
-  return hashlib.sha256('\0'.join(words).encode(errors='surrogateescape')).hexdigest()
+def _digest(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()
 
 
 def _other_names(old: tuple[str, ...], new: tuple[str, ...]) -> str:

@@ -79,7 +79,7 @@ def main(argv: Sequence[str], command: Sequence[str]) -> int:
   for run in runs:
     try:
       result = planning.finished(run)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
       _say(f'{run.name} is left out: {error}')
       continue
     if result is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flags import Argument, UsageError
+from ssl_jax.config.run import Data
+from ssl_jax.data import Fingerprint, fingerprint_dataset
 from ssl_jax.sweeps.sweep_file import Sweep, Variant
 from ssl_jax.tasks.protocols import check_protocols
 from ssl_jax.tasks.run import folder as run_folder
 from ssl_jax.training.json_file import read_json
+from ssl_jax.tasks.run import record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +88,36 @@ def finished(run: Run) -> dict[str, Any] | None:
   """The result of a run that ended with the flags asked for; None where there is none.
 
   Raises:
-    UsageError: the folder belongs to a run with other flags, which are named.
+    UsageError: the folder belongs to a run with other flags, or with other images than there are
+      now; what differs is named.
+    OSError: the images or the folder cannot be read.
   """
   run_folder.refuse_other_configuration(run.folder, run.config)
   result = read_json(run.folder / run_folder.RESULT)
   # A result without its configuration may be of any run.
-  return result if result and (run.folder / run_folder.CONFIG).is_file() else None
+  if not (result and (run.folder / run_folder.CONFIG).is_file()):
+    return None
+  known = record.read(run.folder, log=lambda line: None)
+  began_with = known and known.data
+  if began_with and (changes := began_with.differences(_fingerprint(run.config.data))):
+    raise UsageError(
+      f'--data.source: the images have changed since the run in {run.folder} began: '
+      f'{"; ".join(changes)}'
+    )
+  return result
+
+
+@functools.lru_cache(maxsize=4)
+def _fingerprint(settings: Data) -> Fingerprint:
+  """Of the images that runs with these settings have now; read once for all seeds of a sweep."""
+  return fingerprint_dataset(settings.load(log=lambda line: None))
 
 
 def has_finished(run: Run) -> bool:
   """Whether nothing is left to run; a folder with other flags is left to the run, to refuse it."""
   try:
     return finished(run) is not None
-  except UsageError:
+  except (UsageError, OSError):
     return False
 
 

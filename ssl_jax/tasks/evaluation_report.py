@@ -196,6 +196,7 @@ def _content(found: Evaluation) -> dict[str, Any]:
     'weights_sha256': found.digest,
     'data': found.experiment.dataset.describe(),
     'labels': describe_labels(found.experiment.dataset) or 'all',
+    'data_sha256': found.experiment.fingerprint.sha256,
     'settings': settings,
     'protocols': {},
     'failed': found.failed,
@@ -207,7 +208,7 @@ def _content(found: Evaluation) -> dict[str, Any]:
   if found.step is None:  # the folder of a run has its flags
     content['config_flags'] = config_lib.to_flags(config)
   old, earlier = read_json(found.path / folder.EVALUATION), {}
-  if all(old.get(name) == content[name] for name in ('weights_sha256', 'data', 'settings')):
+  if all(old.get(name) == content[name] for name in ('weights_sha256', 'data_sha256', 'settings')):
     current = {canonical_name(name): one for name, one in old['protocols'].items()}
     earlier = {name: one for name, one in current.items() if name not in found.failed}
   content['protocols'] = earlier | {

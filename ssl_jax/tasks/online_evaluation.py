@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import analysis, methods
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.data import Source
+from ssl_jax.reporting import read_metrics
 from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, chosen_protocols
 from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.neighbors import knn_grid
 from ssl_jax.tasks.run import frozen_encoder
 from ssl_jax.tasks.run.experiment import Experiment
-from ssl_jax.training import TrainState
+from ssl_jax.tasks.run.frozen_encoder import PIXELS
+from ssl_jax.training import TrainState, multihost
 
 # `representation` compares all pairs of images.
 _MOST_IMAGES = 2000
@@ -128,3 +133,51 @@ class OnlineEvaluation:
 
 def _is_labeled(source: Source | None) -> bool:
   return source is not None and source.labels is not None and len(source) > 0
+
+
+class Baselines(NamedTuple):
+  """The kNN accuracies that training must exceed, by name, and the metrics of the untrained
+  encoder's features; both empty without kNN."""
+
+  knn: dict[str, float]
+  representation: dict[str, float]
+
+
+def measure_baselines(
+  online: OnlineEvaluation,
+  initial: TrainState,
+  measured: pathlib.Path | None,
+  write: Callable[[int, dict[str, float]], None],
+) -> Baselines:
+  """Measures the untrained encoder and the pixels by the protocol of the trained encoder.
+
+  Args:
+    online: of the run.
+    initial: its state at step 0.
+    measured: its `metrics.jsonl`, where an earlier process measured the same data; or None.
+    write: takes a step and its metrics, of what is measured for the first time.
+  """
+  baselines = Baselines({}, {})
+  if online.measures_knn:
+    knn = _knn_baselines(online, initial, measured)
+    baselines = Baselines(knn, online.representation(initial))
+    if measured is None:
+      write(0, {f'knn_{name}': value for name, value in knn.items()})
+  if online.measures_metrics and measured is None:
+    with flags_of('', settings=()):
+      write(0, online.metrics(initial))
+  return baselines
+
+
+def _knn_baselines(
+  online: OnlineEvaluation, initial: TrainState, measured: pathlib.Path | None
+) -> dict[str, float]:
+  """kNN of the untrained encoder and of pixels, read from `measured` where it has them."""
+  names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
+  rows = read_metrics(measured) if measured is not None and measured.exists() else []
+  known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
+  # Measuring is a collective of all processes, and only the first is sure to see the file.
+  if multihost.broadcast(len(known)):
+    # The last, where they were measured again because the data had changed.
+    return {short: known[-1][name] for name, short in names.items()} if known else {}
+  return {'random_init': online.knn(initial), 'pixels': online.knn(initial, PIXELS)}

@@ -18,12 +18,12 @@ from ssl_jax.config import Config
 from ssl_jax.config.flags import flags_of
 from ssl_jax.config.help import started_as
 from ssl_jax.methods.dsa import frozen_encoder_run
-from ssl_jax.reporting import MetricWriter, Progress, Stopwatch, read_metrics
+from ssl_jax.reporting import MetricWriter, Progress, Stopwatch
 from ssl_jax.tasks import pretrain_report
-from ssl_jax.tasks.online_evaluation import OnlineEvaluation
+from ssl_jax.tasks.online_evaluation import Baselines, OnlineEvaluation, measure_baselines
 from ssl_jax.tasks.run import folder, report
+from ssl_jax.tasks.run import record as records
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
-from ssl_jax.tasks.run.frozen_encoder import PIXELS
 from ssl_jax.tasks.run.stored import restored_from, with_frozen_encoder
 from ssl_jax.training import (
   Checkpoints,
@@ -61,20 +61,35 @@ def pretrain(config: Config) -> int:
     online = OnlineEvaluation(experiment)
     log(f'data      {experiment.dataset.describe()}')
     log(f'devices   {describe_devices_of(experiment)}')
-    checkpoints = open_checkpoints(config, run_dir, log)
+    known = records.read_or_make(run_dir, log)
+    checkpoints = open_checkpoints(config, run_dir, known.run, log)
+    with stopwatch.phase('data'):
+      changes = records.changes_of_data(
+        known,
+        experiment.fingerprint,
+        resumes=multihost.any_process(bool(checkpoints.steps())),
+        accept=config.data.accept_changes,
+        log=log,
+      )
     initial = initial_state(experiment, stopwatch, log)
     checkpoints.check_space(initial)
     restored = restore(checkpoints, initial, stopwatch)
+    if restored is None:
+      records.refuse_to_start_over(known, checkpoints, run_dir, accept=config.checkpoint.start_over)
     start, steps_done = restored if restored else (initial, 0)
     program = compile_program(experiment, start, stopwatch)
 
     writer = open_writer(config, run_dir, steps_done if restored else None)
+    known = begun(known, experiment, steps_done if restored else None, changes)
+    known.write(run_dir)
     if restored:
       log(f'resume    from step {steps_done} of {experiment.total_steps}')
-    run = Run(run_dir, experiment, online, checkpoints, writer, stopwatch, log)
+    run = Run(run_dir, experiment, online, checkpoints, writer, stopwatch, log, known)
     if preemption.agree():
       return exit_after_signal(preemption, log, f'before step {steps_done + 1}')
-    baselines = measure_baselines(run, initial, resumed=restored is not None)
+    with stopwatch.phase('evaluation'):
+      measured = run_dir / folder.METRICS if restored and not changes else None
+      baselines = measure_baselines(online, initial, measured, run.write)
     del initial  # frees its buffers
 
     trained = train(run, start, steps_done, program, preemption)
@@ -89,7 +104,7 @@ def pretrain(config: Config) -> int:
 
 
 def open_checkpoints(
-  config: Config, run_dir: pathlib.Path, log: Callable[[str], None]
+  config: Config, run_dir: pathlib.Path, run: str, log: Callable[[str], None]
 ) -> Checkpoints:
   """The checkpoints of the run, as many kept as the configuration says."""
   return Checkpoints(
@@ -97,6 +112,7 @@ def open_checkpoints(
     keep_last=config.checkpoint.keep_last,
     keep_best=config.checkpoint.keep_best,
     log=log,
+    run=run,
   )
 
 
@@ -165,12 +181,26 @@ def open_writer(
   if jax.process_index():
     return None
   writer = MetricWriter(run_dir, tensorboard=config.report.tensorboard)
-  atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config))
+  atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config.stored))
   writer.truncate_after(-1 if resumed_step is None else resumed_step)
   return writer
 
 
-@dataclasses.dataclass(frozen=True)
+def begun(
+  known: records.Record, experiment: Experiment, resumed_step: int | None, changes: list[str]
+) -> records.Record:
+  """The record of a run that begins, or goes on from a step with data that may have changed."""
+  accepted = ({'step': resumed_step, 'changes': changes},) if changes else ()
+  first = known.first_checkpoint
+  return records.Record(
+    known.run,
+    experiment.fingerprint,
+    (*known.data_changes, *accepted) if resumed_step is not None else (),
+    resumed_step if first is None or resumed_step is None else first,
+  )
+
+
+@dataclasses.dataclass
 class Run:
   """What baselines, training and result of a run share; `writer` on one process only."""
 
@@ -181,49 +211,20 @@ class Run:
   writer: MetricWriter | None
   stopwatch: Stopwatch
   log: Callable[[str], None]
+  record: records.Record
+
+  def note_checkpoint(self) -> None:
+    """Records that the run has saved, once it has, so that it never begins anew unasked."""
+    if self.writer and self.record.first_checkpoint is None:
+      saved = self.checkpoints.latest_step()
+      if saved is not None:
+        self.record = dataclasses.replace(self.record, first_checkpoint=saved)
+        self.record.write(self.folder)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Appends a row to `metrics.jsonl`."""
     if self.writer:
       self.writer.write(step, metrics)
-
-
-class Baselines(NamedTuple):
-  """The kNN accuracies that training must exceed, by name, and the metrics of the untrained
-  encoder's features; both empty without kNN."""
-
-  knn: dict[str, float]
-  representation: dict[str, float]
-
-
-def measure_baselines(run: Run, initial: TrainState, *, resumed: bool) -> Baselines:
-  """Measures the untrained encoder and the pixels by the protocol of the trained encoder."""
-  baselines = Baselines({}, {})
-  if run.online.measures_knn:
-    with run.stopwatch.phase('evaluation'):
-      knn = knn_baselines(run.online, initial, run.folder / folder.METRICS)
-      baselines = Baselines(knn, run.online.representation(initial))
-    if not resumed:
-      run.write(0, {f'knn_{name}': value for name, value in knn.items()})
-  if run.online.measures_metrics and not resumed:
-    with run.stopwatch.phase('evaluation'), flags_of('', settings=()):
-      values = run.online.metrics(initial)
-    run.write(0, values)
-  return baselines
-
-
-def knn_baselines(
-  online: OnlineEvaluation, initial: TrainState, metrics: pathlib.Path
-) -> dict[str, float]:
-  """kNN of the untrained encoder and of pixels; read from `metrics` where an earlier process of the
-  run measured it."""
-  names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
-  rows = read_metrics(metrics) if metrics.exists() else []
-  known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
-  # Measuring is a collective of all processes, and only the first is sure to see the file.
-  if multihost.broadcast(len(known)):
-    return {short: known[0][name] for name, short in names.items()} if known else {}
-  return {'random_init': online.knn(initial), 'pixels': online.knn(initial, PIXELS)}
 
 
 # -- Training -------------------------------------------------------------------------------------
@@ -286,12 +287,14 @@ def train(
     finalize_checkpoints(run.checkpoints, run.stopwatch),
   ):
     for at in time_steps(sync_points, run.stopwatch):
-      run.checkpoints.poll()
+      if run.checkpoints.poll():
+        run.note_checkpoint()
       for interval in at.intervals:
         run.write(interval.step, interval.metrics)
         progress.update(interval.step, interval.metrics)
       accuracy = save_and_measure(run, at, plan, periods, progress) if at.synced else None
       trained = Trained(at.state, accuracy, at.stopped)
+  run.note_checkpoint()
   return trained
 
 

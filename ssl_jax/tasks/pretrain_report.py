@@ -184,6 +184,7 @@ def summarize(
   return {
     'method': config.method.name,
     'data': experiment.dataset.describe(),
+    'data_sha256': experiment.fingerprint.sha256,
     'seed': config.seed,
     'steps': experiment.total_steps,
     'epochs': round(experiment.total_steps / experiment.steps_per_epoch, 3),

@@ -75,7 +75,7 @@ def read_small(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
   """
   try:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, 'rb') as file:
+    with os.fdopen(descriptor, 'rb') as file:
       mode = os.fstat(descriptor).st_mode
       if not stat.S_ISREG(mode):
         raise ValueError('it is no regular file')

@@ -68,7 +68,6 @@ def test_the_batch_that_is_allowed_is_allowed(program, write_images):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='the data of a run is not compared when it is resumed')
 def test_resuming_with_other_images_is_refused_or_mentioned(program, write_images):
   folder = write_images('set', 20, 'ab')
   flags = (

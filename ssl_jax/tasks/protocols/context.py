@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.config import Config
-from ssl_jax.data import ArraySource, Dataset
-from ssl_jax.tasks.protocols.feature_cache import FeatureCache, fingerprint
+from ssl_jax.data import ArraySource, Dataset, fingerprint_source
+from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
 _READ = 65_536  # rows of features read at once
@@ -146,7 +146,7 @@ class EvalContext:
     return found, self.labels('test')[: len(found)]
 
   def _digest(self, source: ArraySource, layer: str, *more: Any) -> str:
-    of = f'{self._encoder_digest(layer)} {fingerprint(source)} {more}'
+    of = f'{self._encoder_digest(layer)} {fingerprint_source(source).images_sha256} {more}'
     return hashlib.sha256(of.encode()).hexdigest()
 
   @functools.cache  # noqa: B019 - contexts live as long as the evaluation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import re
@@ -12,11 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ssl_jax.data import Source
-
 # Below the folder of a run.
 FOLDER = pathlib.Path('evaluation', 'features')
-_SAMPLED = 512
 _LETTERS = 16
 # Ends in the owner and the digest.
 _NAME = re.compile(rf'.+-([0-9a-f]{{{_LETTERS}}})-[0-9a-f]{{{_LETTERS}}}\.npy')
@@ -110,16 +106,3 @@ def _delete(path: pathlib.Path) -> None:
   # A read-only disk refuses to delete even a file that does not exist.
   with contextlib.suppress(OSError):
     path.unlink()
-
-
-def fingerprint(source: Source) -> str:
-  """SHA-256 of the number of images, their labels, and the pixels and shape of a sample of them."""
-  digest = hashlib.sha256(f'{len(source)} {source.labels is not None}'.encode())
-  if source.labels is not None:
-    digest.update(np.ascontiguousarray(source.labels, np.int32).tobytes())
-  rows = np.unique(np.linspace(0, len(source) - 1, min(len(source), _SAMPLED)).astype(np.int64))
-  for row in rows:
-    image = np.ascontiguousarray(source[np.array([row])])
-    digest.update(str(image.shape).encode())
-    digest.update(image.tobytes())
-  return digest.hexdigest()

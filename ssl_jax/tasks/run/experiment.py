@@ -4,6 +4,7 @@ each other, before training."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -44,6 +45,11 @@ class Experiment:
   schedule: optax.Schedule
   sampler: data.EpochSampler
   total_steps: int
+
+  @functools.cached_property
+  def fingerprint(self) -> data.Fingerprint:
+    """Of the data set."""
+    return data.fingerprint_dataset(self.dataset)
 
   @property
   def images_per_step(self) -> int:

@@ -13,7 +13,7 @@ from ssl_jax import config as config_lib
 from ssl_jax.config import Config, Knn
 from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.methods.dsa import frozen_encoder_run, init_from
-from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run import folder, record
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
 from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
@@ -45,6 +45,11 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   path = pathlib.Path(config.run_dir)
   own = _with_flags_of(read_config(path), config)
   experiment = build_experiment(own, log=log)
+  if config.data.source in (own.data.source, Config().data.source):
+    known = record.read(path, log)
+    if known is not None and known.data is not None:
+      for change in known.data.differences(experiment.fingerprint):
+        log(f'warning   the images have changed since training: {change}')
   with flags_of('method', experiment.method):
     template = state.create(
       experiment.method, experiment.optimizer, own.seed, own.view_size, experiment.mesh

@@ -16,6 +16,7 @@ _TOLD = tuple(
 ) + (errno.EFBIG, errno.ENOTCONN, errno.ENOENT)
 _NUMBER = re.compile(r'0|[1-9][0-9]{0,9}')
 
+
 class CheckpointError(OSError):
   """A checkpoint cannot be written or read; the message is one line that names the path."""
 
@@ -131,7 +132,7 @@ def _free_text(folder: pathlib.Path) -> str:
 
 
 def errno_of(error: BaseException) -> int | None:
-  """The number of the system error behind an exception, also where a library gives its text only."""
+  """The number of the system error behind an exception, also where only its text tells."""
   seen: BaseException | None = error
   while seen is not None:
     if isinstance(seen, OSError) and seen.errno:

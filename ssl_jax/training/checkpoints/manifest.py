@@ -179,7 +179,7 @@ def _parse(content: Mapping[str, Any], is_sealed: bool) -> Manifest:
 
 
 def _files(folder: pathlib.Path) -> Iterator[tuple[str, int]]:
-  """Relative path and size of all but the manifest below a folder; -1 of what is no regular file."""
+  """Relative path and size of all but the manifest in a folder; -1 of what is no regular file."""
 
   def refuse(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
@@ -187,7 +187,7 @@ def _files(folder: pathlib.Path) -> Iterator[tuple[str, int]]:
 
   for parent, folders, names in os.walk(folder, onerror=refuse):
     # A link to a folder, perhaps to one above it, is not followed.
-    linked = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+    linked = [name for name in folders if pathlib.Path(parent, name).is_symlink()]
     for name in (*names, *linked):
       path = pathlib.Path(parent, name)
       # Also a half-written manifest, left by a process killed while it updated a score.

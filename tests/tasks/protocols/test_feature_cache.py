@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax import data
-from ssl_jax.tasks.protocols.feature_cache import FeatureCache, fingerprint
+from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 
 OWNER, OTHER = 'a' * 64, 'b' * 64
 DIGEST = '0123456789abcdef' * 4
@@ -212,43 +211,3 @@ class FeatureCacheTest(chex.TestCase):
     shutil.rmtree(self.folder)
     cache.tidy()
     self.assertFalse(self.folder.exists())
-
-
-class FingerprintTest(chex.TestCase):
-  IMAGES = np.random.default_rng(0).integers(0, 256, (600, 4, 6, 3), np.uint8)
-  LABELS = np.arange(600, dtype=np.int32) % 7
-
-  def test_equal_sources(self):
-    first = fingerprint(data.ArraySource(self.IMAGES, self.LABELS))
-    self.assertRegex(first, '^[0-9a-f]{64}$')
-    copy = data.ArraySource(self.IMAGES[::-1][::-1], self.LABELS.copy(), ('name',) * 600)
-    self.assertEqual(fingerprint(copy), first)
-
-  def test_other_sources(self):
-    ends = []
-    for row in (0, -1):
-      images = self.IMAGES.copy()
-      images[row, 3, 5, 2] ^= 1
-      ends.append(data.ArraySource(images, self.LABELS))
-    label = self.LABELS.copy()
-    label[1] = 6
-    sources = [
-      *ends,
-      data.ArraySource(self.IMAGES, self.LABELS),
-      data.ArraySource(self.IMAGES, label),
-      data.ArraySource(self.IMAGES),
-      data.ArraySource(self.IMAGES[:-1], self.LABELS[:-1]),
-      data.ArraySource(np.ascontiguousarray(self.IMAGES[:, :, ::-1]), self.LABELS),
-      # The same bytes.
-      data.ArraySource(self.IMAGES.reshape(600, 6, 4, 3), self.LABELS),
-    ]
-    self.assertLen({fingerprint(source) for source in sources}, len(sources))
-
-  def test_of_few_every_image_counts(self):
-    images = self.IMAGES[:40]
-    seen = {fingerprint(data.ArraySource(images))}
-    for row in range(len(images)):
-      changed = images.copy()
-      changed[row, 0, 0, 0] ^= 1
-      seen.add(fingerprint(data.ArraySource(changed)))
-    self.assertLen(seen, 41)

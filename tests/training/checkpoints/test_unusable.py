@@ -70,7 +70,9 @@ class AnotherRunTest(CheckpointsTestCase):
     mine = self.filled(3, 4, run='mine', keep_last=1, keep_best=0)
     self.assertEqual(mine.steps(), [4])
     self.assert_restores(mine, 4)
-    self.assertEqual(self.lines, [f'{self.folder}/9: checkpoint not used: it was saved by another run'])
+    self.assertEqual(
+      self.lines, [f'{self.folder}/9: checkpoint not used: it was saved by another run']
+    )
     self.assertEqual(mine.refused(), [9])
     with self.assertRaisesRegex(CheckpointError, 'another run'):
       mine.restore(simple(), step=9)
@@ -119,10 +121,10 @@ class DeletedMeanwhileTest(CheckpointsTestCase):
 
     def deleting(*arguments):
       found = call(*arguments) if name == 'verify' else None
-      if any(getattr(one, 'name', '') == str(step) for one in arguments):
-        if (self.folder / str(step)).exists():
-          shutil.rmtree(self.folder / str(step))
-          then()
+      path = self.folder / str(step)
+      if path in arguments and path.exists():
+        shutil.rmtree(path)
+        then()
       return found if name == 'verify' else call(*arguments)
 
     return mock.patch.object(where, name, deleting)
