@@ -16,8 +16,8 @@ from ssl_jax.data import Fingerprint, fingerprint_dataset
 from ssl_jax.sweeps.sweep_file import Sweep, Variant
 from ssl_jax.tasks.protocols import check_protocols
 from ssl_jax.tasks.run import folder as run_folder
-from ssl_jax.training.json_file import read_json
 from ssl_jax.tasks.run import record
+from ssl_jax.training.json_file import read_json
 
 
 @dataclasses.dataclass(frozen=True)

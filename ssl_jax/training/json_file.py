@@ -3,11 +3,10 @@
 import json
 import math
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from ssl_jax.training.atomic import atomic_write
+from ssl_jax.training.atomic import atomic_write, read_small
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
@@ -27,8 +26,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
   NaN and infinity, which files of version 0.1 may hold, become None.
   """
   try:
-    text = pathlib.Path(path).read_text(encoding='utf-8')
-    content = json.loads(text, parse_constant=lambda _: None)
+    content = json.loads(read_small(path), parse_constant=lambda _: None)
   except (OSError, ValueError, RecursionError):
     return {}
   return content if isinstance(content, dict) else {}
