@@ -106,8 +106,6 @@ class Dataset:
     height, width = self.train.images.shape[1:3]
     number = len(self.class_names)
     classes = f'{number} class{"es" * (number > 1)}' if number else 'no labels'
-    if 0 < self.train.labeled < len(self.train):
-      classes += f', {self.train.labeled:,} of the training images labeled'
     return (
       f'{self.name}: {len(self.train):,} training and {len(self.test):,} test images'
       f' of {width}x{height} pixels, {classes}'

@@ -272,11 +272,13 @@ def _to_rgb(image: Any) -> Any:
 
 
 def _without_metadata(content: bytes) -> list[bytes]:
-  """A PNG or JPEG with EXIF alone, and with no metadata at all."""
+  """The file with EXIF alone, and with no metadata at all, where Pillow reads it all the same."""
   if content.startswith(b'\x89PNG\r\n\x1a\n'):
     versions = [_bare_png(content, exif) for exif in (True, False)]
   elif content.startswith(b'\xff\xd8'):
     versions = [_bare_jpeg(content, exif) for exif in (True, False)]
+  elif content[4:8] == b'ftyp':  # AVIF and HEIC keep the orientation elsewhere
+    versions = [content.replace(b'Exif', b'none')]
   else:
     return []
   return [version for version in dict.fromkeys(versions) if version != content]

@@ -45,10 +45,12 @@ def load(
     on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
     seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
       set.
-    log: called with one line for each image that is skipped.
+    log: called with one line for each image that is skipped, and for what was taken as split and
+      as class.
 
   Returns:
-    The data set: uint8 images [n, image_size, image_size, 3], int32 labels [n] or None.
+    The data set: uint8 images [n, image_size, image_size, 3], and int32 labels [n], -1 of images
+    without one, or None where none has one.
 
   Raises:
     ValueError: an argument, or what a file holds, is not allowed.
@@ -88,7 +90,16 @@ def load(
     train = train.subset(long_tail_indices(train.labels, imbalance_factor))
   if train_limit:
     train = train.subset(np.arange(min(train_limit, len(train))))
-  return dataclasses.replace(dataset, train=train, test=test)
+  if not len(test) and test_fraction:
+    log(
+      f'warning   {dataset.name}: no test images: {test_fraction:g} (test_fraction) of'
+      f' {len(train):,} images, of each class alone, rounds to none'
+    )
+  found = dataclasses.replace(dataset, train=train, test=test)
+  for part, source in (('training', train), ('test', test)):
+    if 0 < source.labeled < len(source):
+      log(f'{found.name}: {source.labeled:,} of {len(source):,} {part} images are labeled')
+  return found
 
 
 def _likely(source: str) -> list[str]:

@@ -60,6 +60,11 @@ class ArraySourceTest(chex.TestCase):
       r'^labels: found int32 \[3\], must be',
     ),
     (np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), '^labels: found int64'),
+    (
+      np.zeros((2, 4, 4, 3), np.uint8),
+      np.array([0, -2], np.int32),
+      '^labels: found -2, must be at least 0, or -1 for unlabeled$',
+    ),
   )
   def test_wrong_arrays(self, images, labels, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -67,6 +72,15 @@ class ArraySourceTest(chex.TestCase):
 
 
 class DatasetTest(chex.TestCase):
+  def test_labels_of_minus_one_are_of_no_class(self):
+    source = dataclasses.replace(_source(5), labels=np.array([1, -1, 0, 1, -1], np.int32))
+    dataset = data.Dataset('x', source, _source(0), ('a', 'b', 'c'))
+    self.assertEqual(source.labeled, 3)
+    self.assertEqual(_source(5, labeled=False).labeled, 0)
+    self.assertEqual(dataset.class_counts().tolist(), [1, 2, 0])
+    bare = data.Dataset('x', _source(5, labeled=False), _source(0))
+    self.assertEqual(bare.class_counts().tolist(), [])
+
   def test_describe(self):
     labeled = data.Dataset('npz:a.npz', _source(5), _source(3), ('a', 'b', 'c', 'd', 'e'))
     self.assertEqual(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from unittest import mock
 
 import numpy as np
@@ -233,6 +234,109 @@ class FolderTest(TemporaryFolderTest):
       denied = f'{self.root}/dog/: folder cannot be read: Permission denied; skipped'
       self.assertEqual(self.lines[0], denied)
       self.assert_refused(OSError, 'folder cannot be read', on_error='fail')
+
+  def test_images_of_unlabeled_folders_have_no_class(self):
+    self.add_classes(classes=('cat', 'dog', 'unlabeled'))
+    dataset = self.load(test_fraction=0.5)
+    self.assertEqual(dataset.class_names, ('cat', 'dog'))
+    labels = [[0, 1, -1][number // 10] for number in self.numbers(dataset.train)]
+    self.assertEqual(dataset.train.labels.tolist(), labels)
+    # Nothing is measured on images without a label: none of them is held out.
+    self.assertEqual(labels.count(-1), 10)
+    self.assertNotIn(-1, dataset.test.labels)
+    total = len(labels)
+    self.assertIn(f'{total - 10} of {total} training images are labeled', self.lines[-1])
+    np.testing.assert_array_equal(dataset.class_counts(), np.bincount(dataset.train.labels + 1)[1:])
+
+  def test_wrapped_and_mixed_folders_keep_file_names(self):
+    self.add_classes('unpacked/train/', classes=('cat', 'dog'), each=3)
+    self.add_classes('unpacked/VAL/', classes=('cat', 'dog'), each=2)
+    self.add('__MACOSX/unpacked/train/cat/0.png', 'unpacked/train/.ipynb_checkpoints/0.png')
+    dataset = self.load()
+    self.assertEqual((len(dataset.train), len(dataset.test)), (6, 4))
+    self.assertCountEqual(
+      dataset.test.names, ['cat/00.png', 'cat/01.png', 'dog/00.png', 'dog/01.png']
+    )
+    self.assertIn('ignored folders of the system: __MACOSX', self.lines[0])
+    self.assertLen(self.lines, 2)
+
+  def test_gray_images_of_16_bits_are_scaled_by_the_bits_they_use(self):
+    values = np.arange(16, dtype=np.uint16).reshape(4, 4) * 273  # to 4,095
+    for split in ('train', 'test'):
+      (self.root / split).mkdir()
+      for name, factor in (('bright', 1), ('dark', 0.1)):
+        image = Image.fromarray((values * factor).astype(np.uint16))
+        image.save(self.root / split / f'{name}.png')
+    dataset = self.load()
+    for source in (dataset.train, dataset.test):
+      for name, image in zip(source.names, source.images, strict=True):
+        factor = 0.1 if name.startswith('dark') else 1
+        expected = (values * factor).astype(np.uint16) >> 4
+        np.testing.assert_array_equal(image[..., 0], expected)
+    self.assertIn(
+      '4 gray images of 16 bits hold values up to 4,095; read as 12 bits', self.lines[-1]
+    )
+    # One that uses the range says that the others are dark.
+    Image.fromarray(values * 16).save(self.root / 'test' / 'full.png')
+    dataset = self.load()
+    self.assertLess(dataset.train.images.max(), 16)
+
+  def test_images_that_need_a_plugin_are_not_called_other_files(self):
+    self.add_classes(classes=('cat', 'dog'), each=2)
+    for name in ('cat/a.HEIC', 'dog/b.heic', 'dog/c.jp2', 'dog/d.txt'):
+      (self.root / name).write_bytes(b'x')
+    with mock.patch('ssl_jax.data.image_file.plugin_formats', lambda: frozenset()):
+      self.load(test_fraction=0)
+      self.assertEqual(
+        self.lines[:3],
+        [
+          f'{self.root}: 2 images (.heic) not read, which would need pillow-heif (pip install'
+          ' pillow-heif)',
+          f'{self.root}: 1 image of formats that are not read (1 .jp2); convert them',
+          f'{self.root}: ignored 1 files that are no images (1 .txt)',
+        ],
+      )
+      for path in self.root.rglob('*.png'):
+        path.unlink()
+      self.assert_refused(OSError, r'holds no image; .* found 2 images \(.heic\) not read, which')
+
+  def test_a_jpeg_without_its_end(self):
+    self.add('0.png')
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    image.save(self.root / '1.jpg')
+    whole = (self.root / '1.jpg').read_bytes()
+    (self.root / '1.jpg').write_bytes(whole[: int(0.9 * len(whole))])
+    self.assertLen(self.load(test_fraction=0).train, 2)
+    self.assertRegex(
+      self.lines[-1], r'1\.jpg: the file ends early; \d+\.\d% of its pixels are miss'
+    )
+    self.assert_refused(OSError, 'ends early; .*; on_error=skip goes on with', on_error='fail')
+    (self.root / '1.jpg').write_bytes(whole[:-2])
+    self.load(test_fraction=0)
+    self.assertEndsWith(self.lines[-1], 'the file ends early; no pixel is missing')
+
+  def test_links_among_many_folders_end(self):
+    for i in range(9):
+      self.add(f'{i}/0.png')
+      for j in range(9):
+        if i != j:
+          (self.root / f'{i}' / f'to{j}').symlink_to(self.root / f'{j}')
+    self.assertLess(len(self.load(test_fraction=0).train), 9 * 9 * 9)
+    self.assertLess(len(self.lines), 9)
+
+  def test_what_is_no_image_file_ends_in_a_line(self):
+    self.add_classes(classes=('cat',), each=2)
+    os.mkfifo(self.root / 'cat' / 'pipe.png')
+    (self.root / 'cat' / 'loop.png').symlink_to('loop.png')
+    (self.root / 'cat' / 'zero.png').symlink_to('/dev/zero')
+    with socket.socket(socket.AF_UNIX) as server:
+      server.bind(str(self.root / 'cat' / 'socket.png'))
+    self.assertLen(self.load(test_fraction=0).train, 2)
+    said = [line.rpartition('.png: ')[2] for line in self.lines if line.endswith('; skipped')]
+    self.assertCountEqual(
+      said,
+      ['no regular file; skipped'] * 3 + ['Too many levels of symbolic links; skipped'],
+    )
 
   def test_nothing_to_train_on(self):
     self.assert_refused(OSError, r'images: holds no image; allowed files ending in .*\.bmp \.gif')

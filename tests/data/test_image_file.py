@@ -1,18 +1,23 @@
 """What becomes of every kind of image file."""
 
+import functools
+import io
 import os
 import struct
 import warnings
 import zlib
+from unittest import mock
 
-import chex
+import hypothesis
 import numpy as np
 import pytest
 from absl.testing import parameterized
-from PIL import Image, ImageOps
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageOps, features
 
-from ssl_jax.data.image_file import MAX_PIXELS, read_image
-from ssl_jax.data.one_line import printable
+from ssl_jax.data import image_file
+from ssl_jax.data.image_file import MAX_PIXELS, decode_image, read_image, used_depth
+from tests.data.mutations import assert_short, mutated
 from tests.data.temporary_folder import TemporaryFolderTest
 
 _RNG = np.random.default_rng(0)
@@ -34,6 +39,21 @@ def _png(width, height, depth, color_type, rows=b'', extra=b''):
 def _png16(values, color_type, extra=b''):
   rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in values)
   return _png(values.shape[1], values.shape[0], 16, color_type, rows, extra)
+
+
+@functools.cache
+def _files():
+  """A file of each format, with the metadata that it can have."""
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+  found = []
+  for name in ('JPEG', 'PNG', 'WEBP', 'TIFF', 'GIF', 'BMP', 'PPM'):
+    buffer = io.BytesIO()
+    options = {'exif': exif, 'icc_profile': profile} if name not in ('GIF', 'BMP', 'PPM') else {}
+    Image.fromarray(_COLOR).save(buffer, name, **options)
+    found.append(buffer.getvalue())
+  return tuple(found)
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning:PIL')
@@ -133,19 +153,46 @@ class ImageFileTest(TemporaryFolderTest):
       expected = np.asarray(ImageOps.fit(image, (32, 32), Image.Resampling.BICUBIC)).astype(int)
     self.assertLess(np.abs(read_image(path, 32) - expected).max(), 4)
 
-  def test_exif_orientation_is_applied(self):
-    array = np.kron(_RNG.integers(0, 256, (3, 3, 3)), np.ones((16, 16, 1))).astype(np.uint8)
-    wide = Image.fromarray(np.concatenate([array, array[:, :16]], axis=1))
-    for orientation in range(1, 9):
+  @parameterized.parameters(
+    ('png', 'RGB', {}),
+    ('png', 'I;16', {}),
+    ('jpg', 'RGB', {'quality': 95}),
+    ('webp', 'RGB', {'lossless': True}),
+    ('tif', 'RGB', {}),
+    ('tif', 'RGB', {'compression': 'tiff_lzw'}),
+    ('tif', 'RGB', {'compression': 'jpeg', 'quality': 95}),
+    ('tif', 'RGB', {'tile': (16, 16)}),
+    ('tif', 'I;16', {}),
+    ('tif', 'CMYK', {}),
+    ('tif', '1', {'compression': 'group4'}),
+    ('tif', 'RGB', {'save_all': True, 'append_images': [Image.new('L', (9, 9))]}),
+    ('avif', 'RGB', {'quality': 95}),
+  )
+  def test_every_orientation_is_applied_once(self, extension, mode, options):
+    if extension == 'avif' and not features.check('avif'):
+      self.skipTest('this Pillow has no AVIF')
+    array = np.kron(_RNG.integers(0, 256, (3, 4, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    image = Image.fromarray(array)
+    if mode == 'I;16':
+      image = Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257)
+    elif mode != 'RGB':
+      image = image.convert(mode)
+    # libtiff does not write values that are none.
+    none = () if 'compression' in options else (0, 9, 65535)
+    for orientation in (*range(1, 9), *none):
       exif = Image.Exif()
       exif[0x0112] = orientation
-      for name in ('image.png', 'image.jpg'):
-        path = self.saved(wide, name, exif=exif)
-        with Image.open(path) as image:
-          upright = ImageOps.fit(ImageOps.exif_transpose(image), (12, 12), Image.Resampling.BICUBIC)
-        difference = np.abs(read_image(path, 12).astype(int) - np.asarray(upright).astype(int))
-        # JPEG is decoded at half size, which blurs the edges between the blocks.
-        self.assertLess(difference.mean(), 0.5 if name == 'image.png' else 6, (orientation, name))
+      path = self.saved(image, f'image.{extension}', exif=exif, **options)
+      upright = image.copy()
+      upright.getexif()[0x0112] = orientation
+      upright = ImageOps.exif_transpose(upright)
+      if mode == 'I;16':
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+      expected = ImageOps.fit(upright.convert('RGB'), (12, 12), Image.Resampling.BICUBIC)
+      difference = np.abs(read_image(path, 12).astype(int) - np.asarray(expected).astype(int))
+      # JPEG is decoded at half size, which blurs the edges between the blocks.
+      lossless = extension in ('png', 'webp') or (extension == 'tif' and 'quality' not in options)
+      self.assertLess(difference.mean(), 0.5 if lossless else 6, orientation)
 
   def test_first_frame_of_an_animation(self):
     frames = [Image.new('RGB', (8, 8), color) for color in ('red', 'lime', 'blue')]
@@ -206,6 +253,130 @@ class ImageFileTest(TemporaryFolderTest):
     result = read_image(self.written(_png16(values, 2, extra)), 4)
     np.testing.assert_array_equal(result, np.full((4, 4, 3), 0x80))
 
+  def test_metadata_of_any_kind_costs_no_image(self):
+    rows = b''.join(b'\0' + row.tobytes() for row in _COLOR)
+    turn = Image.Exif()
+    turn[0x0112] = 3
+    whole = _chunk(b'eXIf', turn.tobytes()[6:])
+    long = _chunk(b'zTXt', b'note\0\0' + zlib.compress(b'x' * 3_000_000))
+    for extra, turned in (
+      (long, False),
+      (long + whole, True),
+      (_chunk(b'iCCP', b'broken'), False),
+      (_chunk(b'iTXt', b'\xff' * 40) + whole, True),
+      (_chunk(b'quux', b'x' * 40), False),
+      (_chunk(b'tEXt', b'note\0word')[:-1] + b'?' + whole, True),
+      (whole[:-1] + b'?', False),
+    ):
+      result = read_image(self.written(_png(8, 8, 8, 2, rows, extra)), 8)
+      np.testing.assert_array_equal(result, _COLOR[::-1, ::-1] if turned else _COLOR)
+
+  def test_bombs_stay_refused_whatever_is_beside_them(self):
+    long = _chunk(b'zTXt', b'note\0\0' + zlib.compress(b'x' * 3_000_000))
+    self.assert_refused(self.written(_png(20_000, 20_000, 8, 2, b'', long)), 'damaged|bomb')
+
+  @parameterized.parameters(
+    ('RGB', {}),
+    ('L', {}),
+    ('CMYK', {}),
+    ('RGB', {'progressive': True}),
+    ('RGB', {'optimize': True}),
+  )
+  def test_a_jpeg_without_its_end_is_recovered(self, mode, options):
+    ramp = np.add.outer(np.arange(160), np.arange(160)).astype(np.uint8) // 2
+    image = Image.fromarray(np.stack([ramp, ramp.T, 255 - ramp], -1)).convert(mode)
+    path = self.saved(image, 'image.jpg', quality=95, **options)
+    whole = path.read_bytes()
+    expected = read_image(path, 16).astype(int)
+    self.assertIsNone(decode_image(path, 16).missing)
+    for lost in (1, 2, len(whole) // 10):
+      path.write_bytes(whole[:-lost])
+      found = decode_image(path, 16)
+      top = np.abs(found.pixels.astype(int) - expected)[:12]
+      self.assertLess(top.max(), 8 if options.get('progressive') else 1, lost)
+      if lost < 3:
+        self.assertEqual(found.missing, 0)
+      elif not options.get('progressive'):
+        self.assertBetween(found.missing, 0.02, 0.25)
+    path.write_bytes(whole[: len(whole) // 2])
+    if not options.get('progressive'):
+      self.assert_refused(
+        path, r'the file ends early, \d\d% of its pixels are missing; allowed 25%'
+      )
+    path.write_bytes(whole[: len(whole) // 5])
+    self.assert_refused(path, '')
+
+  @parameterized.parameters((300, 10), (4095, 12), (4096, 14), (255, 8), (60_000, 16))
+  def test_used_depth(self, peak, depth):
+    self.assertEqual(used_depth(peak), depth)
+
+  def test_12_bits_in_16(self):
+    values = _RNG.integers(0, 2**12, (8, 8)).astype(np.uint16)
+    values[0, 0] = 2**12 - 1
+    path = self.saved(Image.fromarray(values))
+    found = decode_image(path, 8)
+    self.assertEqual((found.peak, found.color), (2**12 - 1, False))
+    scaled = decode_image(path, 8, depth=12).pixels
+    np.testing.assert_array_equal(scaled, np.broadcast_to((values >> 4)[..., None], (8, 8, 3)))
+
+  def test_a_tiff_of_12_bits_says_so(self):
+    values = _RNG.integers(0, 2**12, (8, 8)).astype(np.uint16)
+    pairs = values.reshape(8, 4, 2)
+    packed = np.stack(
+      [pairs[..., 0] >> 4, (pairs[..., 0] & 15) << 4 | pairs[..., 1] >> 8, pairs[..., 1] & 255], -1
+    ).astype(np.uint8)
+    tags = {256: 8, 257: 8, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 8, 279: packed.size}
+    entries = b''.join(
+      struct.pack('<HHII', tag, 4 if tag == 273 else 3, 1, value) for tag, value in tags.items()
+    )
+    body = packed.tobytes()
+    start = struct.pack('<2sHI', b'II', 42, 8 + len(body)) + body
+    content = start + struct.pack('<H', len(tags)) + entries + bytes(4)
+    result = read_image(self.written(content, 'image.tif'), 8)
+    np.testing.assert_array_equal(result, np.broadcast_to((values >> 4)[..., None], (8, 8, 3)))
+
+  def test_images_that_need_a_plugin_say_which(self):
+    content = struct.pack('>I4s4sI4s', 24, b'ftyp', b'heic', 0, b'mif1') + bytes(40)
+    with mock.patch.object(image_file, 'plugin_formats', lambda: frozenset()):
+      path = self.written(content, 'image.jpg')
+      self.assert_refused(
+        path, r'a HEIF image, which needs pillow-heif \(pip install pillow-heif\)$'
+      )
+      self.assertNotIn('.avif', image_file.extensions())
+    with mock.patch.object(image_file, 'plugin_formats', lambda: frozenset({'AVIF'})):
+      self.assertContainsSubset({'.avif', '.jpg'}, image_file.extensions())
+
+  def test_a_pointer_instead_of_the_image(self):
+    path = self.written(b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
+    self.assert_refused(path, 'a pointer of Git LFS, not the image')
+
+  def test_files_too_large_for_an_image_stay_closed(self):
+    path = self.written(b'\xff\xd8')
+    os.truncate(path, 2**40)
+    self.assert_refused(path, '1,099,511,627,776 bytes, more than any image that is read')
+
+  def test_any_damage_is_one_short_line(self):
+    self.damage()
+
+  @pytest.mark.slow
+  def test_much_damage_is_one_short_line(self):
+    self.damage(2000)
+
+  def damage(self, examples=25):
+    @hypothesis.settings(max_examples=examples, derandomize=True, deadline=None, database=None)
+    @hypothesis.given(st.sampled_from(_files()).flatmap(lambda file: mutated(file)))
+    def read(content):
+      try:
+        result = read_image(self.written(content, 'image'), 8)
+      except OSError as error:
+        assert_short(error)
+      else:
+        self.assertEqual((result.shape, result.dtype), ((8, 8, 3), np.uint8))
+
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      read()
+
   def test_random_damage_never_escapes_as_another_exception(self):
     whole = {}
     for extension in ('jpg', 'png', 'gif', 'webp', 'tiff'):
@@ -231,14 +402,3 @@ class ImageFileTest(TemporaryFolderTest):
       read_image(path, 8)
     self.assertStartsWith(str(caught.exception), f'{path}: ')
     self.assertNotIn('\n', str(caught.exception))
-
-
-class PrintableTest(chex.TestCase):
-  @parameterized.parameters(
-    (b'caf\xc3\xa9.jpg', 'café.jpg'),
-    (b'caf\xe9.jpg', r'caf\xe9.jpg'),
-    (b'a\nb\x1b[31m.jpg', r'a\nb\x1b[31m.jpg'),
-  )
-  def test_any_bytes_become_one_line(self, name, expected):
-    self.assertEqual(printable(os.fsdecode(name)), expected)
-    printable(os.fsdecode(name)).encode('utf-8')

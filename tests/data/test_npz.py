@@ -1,12 +1,19 @@
 """Arrays in a .npz file, and every way such a file can be wrong."""
 
+import io
 import zipfile
+from unittest import mock
 
+import hypothesis
 import numpy as np
+import pytest
 from absl.testing import parameterized
+from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_jax import data
+from ssl_jax.data import npz_file
+from tests.data.mutations import assert_short, mutated
 from tests.data.temporary_folder import TemporaryFolderTest
 
 _RNG = np.random.default_rng(0)
@@ -200,8 +207,130 @@ class NpzTest(TemporaryFolderTest):
       file.write(b'x' * 100)
     self.assert_refused(OSError, "'train_images' is damaged")
 
+  def written(self, shape, size=100, method=zipfile.ZIP_STORED, name='train_images', version=1):
+    """A file whose one member states `shape` and holds `size` bytes."""
+    header = {'descr': '|u1', 'fortran_order': False, 'shape': shape}
+    write = getattr(np.lib.format, f'write_array_header_{version}_0')
+    with (
+      zipfile.ZipFile(self.path, 'w', method) as archive,
+      archive.open(f'{name}.npy', 'w', force_zip64=True) as file,
+    ):
+      write(file, header)
+      file.write(b'x' * size)
+
+  def test_an_array_larger_than_the_memory_is_refused_by_its_header(self):
+    self.written((1, 1000, 1000, 3), 3_000_000, zipfile.ZIP_DEFLATED)
+    self.assertLess(self.path.stat().st_size, 10_000)
+    with mock.patch.object(npz_file, 'machine_memory', lambda: 2_000_000):
+      self.assert_refused(
+        ValueError, "'train_images': found 0.0 GiB, must be at most 0.0 GiB, this"
+      )
+
+  def test_a_size_that_the_archive_understates_costs_no_memory(self):
+    self.written((1, 1000, 1000, 3), 3_000_000, zipfile.ZIP_DEFLATED)
+    content = bytearray(self.path.read_bytes())
+    at = content.rfind(b'PK\1\2') + 24
+    content[at : at + 4] = (200).to_bytes(4, 'little')
+    self.path.write_bytes(content)
+    self.assert_refused(OSError, "'train_images' is damaged")
+
+  def test_an_array_that_is_there_twice_is_refused(self):
+    buffer = io.BytesIO()
+    np.save(buffer, _images(2, 4, 4, 3))
+    with zipfile.ZipFile(self.path, 'w') as archive, pytest.warns(UserWarning, match='Duplicate'):
+      for _ in range(2):
+        archive.writestr('train_images.npy', buffer.getvalue())
+    self.assert_refused(ValueError, "'train_images': found 2 times in the file, must be there once")
+
+  def test_headers_of_the_second_version(self):
+    self.written((2, 4, 4, 3), 96, version=2)
+    self.assertLen(self.load(test_fraction=0).train, 2)
+
+  def test_names_of_members_do_not_fill_the_screen(self):
+    with zipfile.ZipFile(self.path, 'w') as archive:
+      for number in range(300):
+        archive.writestr(f'\x1b[31m\n{number:0100}.npy', b'')
+    self.assert_refused(ValueError, 'and 295 more, must be arrays of the names train_images')
+
+  @parameterized.parameters('<i8', '>i8', '>u2', 'u1')
+  def test_labels_of_any_integer_type_in_any_order_of_memory(self, dtype):
+    images = np.asfortranarray(_images(6, 4, 4, 3))
+    labels = np.array([0, 1, 2, 0, 1, 2], dtype)
+    train = self.load({'train_images': images, 'train_labels': labels}, test_fraction=0).train
+    np.testing.assert_array_equal(train.images, images)
+    self.assertEqual((train.labels.dtype, train.labels.tolist()), (np.int32, labels.tolist()))
+
+  def test_labels_of_minus_one_are_unlabeled(self):
+    lines = []
+    labels = np.array([-1, 0, 1] * 10)
+    arrays = {'train_images': _images(30, 4, 4, 3), 'train_labels': labels}
+    dataset = self.load(arrays, test_fraction=0.5, log=lines.append)
+    self.assertEqual(dataset.class_names, ('0', '1'))
+    # What is held out has a label.
+    self.assertEqual(np.bincount(dataset.test.labels).tolist(), [5, 5])
+    self.assertEqual(np.bincount(dataset.train.labels + 1).tolist(), [10, 5, 5])
+    self.assertEqual(lines, [f'npz:{self.path}: 10 of 20 training images are labeled'])
+
+  def test_labels_of_which_all_are_minus_one_are_none(self):
+    arrays = {'train_images': _images(9, 4, 4, 3), 'train_labels': np.full(9, -1)}
+    dataset = self.load(arrays)
+    self.assertIsNone(dataset.train.labels)
+    self.assertEqual(dataset.class_names, ())
+
+  def test_a_fraction_that_holds_out_nothing_is_reported(self):
+    lines = []
+    arrays = {'train_images': _images(4, 4, 4, 3), 'train_labels': np.arange(4)}
+    self.assertEmpty(self.load(arrays, log=lines.append).test)
+    self.assertIn('no test images: 0.1 (test_fraction) of 4 images', lines[0])
+
+  def test_class_names_are_printable(self):
+    arrays = {
+      'train_images': _images(3, 4, 4, 3),
+      'train_labels': np.arange(3),
+      'classes': np.array(['\u732b \U0001f468\u200d\U0001f467', 'a\n\x1b[31m', '\u202edog']),
+    }
+    names = self.load(arrays, log=lambda line: None).class_names
+    self.assertEqual(names, ('\u732b \U0001f468\u200d\U0001f467', r'a\n\x1b[31m', r'\u202edog'))
+
   def assert_refused(self, kind, message, arrays=None):
     with self.assertRaisesRegex(kind, message) as caught:
       self.load(arrays)
     self.assertStartsWith(str(caught.exception), f'{self.path}: ')
     self.assertNotIn('\n', str(caught.exception))
+
+
+def _archive(save):
+  buffer = io.BytesIO()
+  save(
+    buffer,
+    train_images=np.arange(192, dtype=np.uint8).reshape(4, 4, 4, 3),
+    train_labels=np.array([0, 1, 0, 1]),
+    classes=np.array(['cat', 'dog']),
+  )
+  return buffer.getvalue()
+
+
+_ARCHIVES = (_archive(np.savez), _archive(np.savez_compressed))
+
+
+def _read_mutated(path, content):
+  path.write_bytes(content)
+  try:
+    dataset = data.load(f'npz:{path}', image_size=4, test_fraction=0, log=lambda line: None)
+  except (ValueError, OSError) as error:
+    assert_short(error)
+  else:
+    assert dataset.train.images.dtype == np.uint8
+
+
+class DamageTest(TemporaryFolderTest):
+  @hypothesis.settings(max_examples=25, derandomize=True, deadline=None)
+  @hypothesis.given(st.sampled_from(_ARCHIVES).flatmap(mutated))
+  def test_any_damage_is_one_short_line(self, content):
+    _read_mutated(self.folder / 'a.npz', content)
+
+  @pytest.mark.slow
+  @hypothesis.settings(max_examples=2000, derandomize=True, deadline=None)
+  @hypothesis.given(st.sampled_from(_ARCHIVES).flatmap(mutated))
+  def test_much_damage_is_one_short_line(self, content):
+    _read_mutated(self.folder / 'a.npz', content)

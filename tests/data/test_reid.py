@@ -158,6 +158,19 @@ class FoldersTest(PersonsTest):
     expected = np.asarray(small.convert('RGB').resize((128, 256), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(self.load().query[1], expected)
 
+  def test_images_are_turned_and_composited_as_everywhere(self):
+    image = Image.fromarray(
+      np.kron(RNG.integers(0, 256, (4, 8)), np.ones((32, 32))).astype(np.uint8)
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(self.folder / 'query' / '0009_c1.png', exif=exif)
+    Image.new('LA', (8, 8), (0, 0)).save(self.folder / 'query' / '0010_c1.png')
+    found = self.load().query
+    upright = image.transpose(Image.Transpose.ROTATE_270).convert('RGB').resize((128, 256), 3)
+    np.testing.assert_allclose(found[1].astype(int), np.asarray(upright).astype(int), atol=2)
+    self.assertTrue((found[2] == 255).all())
+
   def test_other_and_hidden_files(self):
     self.add('query/._0002_c1s1_1.jpg', 'gallery/.cache/0001_c1.png', 'gallery/.png')
     for name in ('Thumbs.db', 'readme.txt', '0003_c1.mat'):

@@ -40,6 +40,14 @@ class LongTailTest(chex.TestCase):
     # n = 4, 2, 1
     np.testing.assert_array_equal(data.long_tail_indices(labels, 0.25), [0, 1, 2, 3, 4, 6, 7])
 
+  def test_unlabeled_images_stay(self):
+    labels = np.array([-1, 0, 1, 0, 1, -1, 0, 0], np.int32)
+    # n = 4, 1
+    np.testing.assert_array_equal(data.long_tail_indices(labels, 0.25), [0, 1, 2, 3, 5, 6, 7])
+    mask = held_out(labels, 8, 0.5, 0)
+    self.assertFalse(mask[labels == -1].any())
+    self.assertEqual(np.bincount(labels[mask]).tolist(), [2, 1])
+
   def test_small_class_keeps_what_it_has(self):
     labels = np.array([0] * 8 + [1] * 3 + [2] * 8, np.int32)
     kept = labels[data.long_tail_indices(labels, 0.5)]
@@ -47,6 +55,7 @@ class LongTailTest(chex.TestCase):
 
   @parameterized.parameters(
     (None, 0.1, 'images without labels, must be 1'),
+    (np.full(3, -1, np.int32), 0.1, 'images without labels, must be 1'),
     (np.zeros(5, np.int32), 0.1, 'on 1 class, must be 1, or on 2 classes or more'),
     (np.arange(6, dtype=np.int32) % 2, 0.1, r'without an image, must be from 0\.333 to 1 with 3'),
     (np.arange(6, dtype=np.int32) % 2, 0.0, 'must be > 0 and <= 1'),
