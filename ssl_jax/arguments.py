@@ -130,6 +130,15 @@ def check_whole(name: str, value: Any, at_least: int = 1, **bounds: Any) -> int:
   return operator.index(value)
 
 
+def check_seed(name: str, value: Any) -> int:
+  """The seed `value` of a random key of JAX, which would drop all but its lowest 32 bits.
+
+  Raises:
+    ArgumentError: it is negative or greater, or no whole number.
+  """
+  return check_whole(name, value, 0, at_most=2**32 - 1)
+
+
 def setting(
   default: Any,
   help: str,

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import ArgumentError, check_seed
 from ssl_jax.evaluation.features import l2_normalize
 
 Terms = dict[str, jax.Array]
@@ -162,6 +162,7 @@ def negative_sample_bounds(
     ValueError: images are not labeled, shapes do not fit, a feature is not finite, or a number is
       out of its range.
   """
+  check_seed('seed', seed)
   features, codes = _check_features(views, labels, image_means, class_means)
   means = np.asarray(image_means)
   count = features.shape[1]

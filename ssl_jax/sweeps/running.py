@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from ssl_jax.sweeps.planning import Run, has_finished
+from ssl_jax.training.preemption import SIGNALS, mute_closed_output
 
 _POLL_SECONDS = 0.1
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,8 @@ def run_all(
 ) -> tuple[list[Outcome], int]:
   """Runs all that have not finished, `jobs` at a time; one that fails does not stop the others.
 
-  SIGINT, SIGTERM and SIGHUP are passed on to the runs under way; no other is started, and the
-  function returns when they have ended. A second signal is passed on as well.
+  SIGINT, SIGTERM, SIGHUP and SIGUSR1 are passed on to the runs under way, which save; no other is
+  started, and the function returns when they have ended. A second signal is passed on as well.
 
   Args:
     runs: in this order.
@@ -87,9 +87,10 @@ def run_all(
         # The handler only notes signals: a child that was being started just then gets it too.
         for signum in received[passed_on:]:
           for child in active:
-            # Runs answer SIGTERM and SIGINT by saving; SIGHUP would kill them.
-            child.process.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
+            child.process.send_signal(signum)
           passed_on += 1
+        if received:
+          mute_closed_output()
         for child in [child for child in active if child.process.poll() is not None]:
           active.remove(child)
           record(_ended(child, bool(received)))
@@ -109,7 +110,7 @@ def _received_signals() -> Iterator[list[int]]:
   """The numbers of the signals that arrive within the block, instead of what they do otherwise."""
   received: list[int] = []
   previous: dict[int, Any] = {}
-  for number in _SIGNALS:
+  for number in SIGNALS:
     # What nohup has silenced stays silent.
     if signal.getsignal(number) is not signal.SIG_IGN:
       previous[number] = signal.signal(number, lambda signum, _: received.append(signum))

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ssl_jax.arguments import check_whole
 from ssl_jax.data import EpochSampler
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training.metrics import MetricsAccumulator
@@ -22,6 +23,8 @@ from ssl_jax.training.state import TrainState
 # Calls in the device's queue at most: enough to keep it busy, few enough that a run that is asked
 # to stop does not first finish minutes of slow steps.
 _MAX_QUEUED_CALLS = 4
+# The device counts batches in int32.
+MOST_BATCHES = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +154,10 @@ def run(
     input_timer: makes a context manager that is entered while indices are put on the devices.
 
   Raises:
+    ArgumentError: the run has more batches than the device can count.
     NonFiniteLossError: at the latest at the second yield after the step.
   """
+  check_whole('total', plan.total, 0, at_most=MOST_BATCHES // accumulation_steps)
   rows, same = mesh_lib.split(mesh, axis=2), mesh_lib.replicated(mesh)
   step = int(jax.device_get(state.step))
   pending = _PendingMetrics(step, accumulation_steps * sampler.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -56,11 +57,11 @@ class MetricsAccumulator:
 
 
 class NonFiniteLossError(RuntimeError):
-  """The loss or the gradient norm is NaN or infinite.
+  """The loss or the gradient norm is NaN or infinite; the message names all that is, with values.
 
   Attributes:
     step: the first such optimizer step, counted from 1.
-    metrics: the parts of the loss at that step.
+    metrics: all metrics of that step.
     last_good: the newest checkpoint, all from before that step; '' while unknown.
   """
 
@@ -68,6 +69,11 @@ class NonFiniteLossError(RuntimeError):
     self.step = step
     self.metrics = metrics
     self.last_good = last_good
-    parts = ', '.join(f'{name} {value:.6g}' for name, value in sorted(metrics.items()))
+    # The two that end the run come first.
+    ranked = sorted(metrics, key=lambda name: (name not in ('loss', 'gradient_norm'), name))
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for name in ranked:
+      told[math.isfinite(metrics[name])].append(f'{name} {metrics[name]:.6g}')
+    finite = f'; finite: {", ".join(told[True])}' if told[True] else ''
     kept = f'; last good checkpoint: {last_good}' if last_good else ''
-    super().__init__(f'the loss is not finite at step {step}: {parts}{kept}')
+    super().__init__(f'not finite at step {step}: {", ".join(told[False])}{finite}{kept}')

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from ssl_jax.arguments import check_seed
 from ssl_jax.methods import Method
 from ssl_jax.training import mesh as mesh_lib
 
@@ -62,6 +63,9 @@ def create(
     seed: of the root key.
     size: side of a view in pixels.
     mesh: the devices.
+
+  Raises:
+    ArgumentError: the seed has more than 32 bits.
   """
 
   def init(key: jax.Array) -> TrainState:
@@ -79,5 +83,5 @@ def create(
       key=key,
     )
 
-  key = jax.random.key(seed)
+  key = jax.random.key(check_seed('seed', seed))
   return jax.jit(init, out_shardings=mesh_lib.replicated(mesh))(key)

@@ -56,7 +56,6 @@ def test_result_json_of_a_single_class_is_json(program, write_images):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='the number shown is the last finite loss')
 def test_a_loss_that_is_called_not_finite_is_not_finite(program):
   ended = program(
     *DIGITS,

@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
   mark = flags.get('data.source', '').removeprefix('npz:')
   folder.mkdir(parents=True, exist_ok=True)
   received = []
-  for number in (signal.SIGTERM, signal.SIGINT):
+  for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
     signal.signal(number, lambda signum, _: received.append(signum))
   with (folder / 'starts').open('a') as file:
     file.write('.')

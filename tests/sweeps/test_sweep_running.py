@@ -145,7 +145,7 @@ class RunningTest(chex.TestCase):
     self.assertEqual(status, 0)
     self.assertTrue(out.startswith('usage: ssl-jax sweep FILE'))
 
-  @parameterized.parameters(signal.SIGTERM, signal.SIGINT)
+  @parameterized.parameters(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
   def test_a_signal_reaches_the_runs(self, signum):
     self.file.write_text('a:\nb: --data.source=npz:wait\nc: --data.source=npz:wait\nd:\n')
     process = subprocess.Popen(

@@ -5,12 +5,13 @@ import functools
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import parameterized
 
 from ssl_jax.training import loop, schedules, state
-from ssl_jax.training.metrics import NonFiniteLossError
+from ssl_jax.training.metrics import MetricsAccumulator, NonFiniteLossError
 from tests.training import tiny_run
 
 # Batch-wide, with a moving average, with groups; all the others: test_every_method_trains.py.
@@ -203,6 +204,21 @@ class TargetNetworkTest(chex.TestCase):
 
 
 class NonFiniteTest(chex.TestCase):
+  def test_the_message_names_what_is_not_finite_with_its_value(self):
+    metrics = {'loss': 4.125, 'gradient_norm': np.inf, 'alignment': np.nan, 'learning_rate': 1e30}
+    accumulator = MetricsAccumulator.init(list(metrics))
+    good = {name: jnp.float32(1) for name in metrics}
+    bad = {name: jnp.float32(value) for name, value in metrics.items()}
+    for step, values in ((6, good), (7, bad), (8, good)):
+      accumulator = accumulator.update(jnp.int32(step), values)
+    with pytest.raises(NonFiniteLossError) as stop:
+      accumulator.compute()
+    self.assertEqual(
+      str(stop.value),
+      'not finite at step 8: gradient_norm inf, alignment nan; finite: loss 4.125, '
+      'learning_rate 1e+30',
+    )
+
   def test_stops_with_the_step_and_the_parts_of_the_loss(self):
     run = tiny_run.build('simclr', learning_rate=1e30)
     with pytest.raises(NonFiniteLossError, match='not finite at step') as stop:
@@ -217,6 +233,22 @@ class PlanTest(chex.TestCase):
     plan = loop.Plan(total=10, log_every=4, sync_every=(0, 5))
     self.assertEqual([plan.next_yield(s) for s in (0, 4, 5, 8)], [4, 5, 8, 10])
     self.assertEqual([plan.syncs_at(s) for s in (4, 5, 8, 10)], [False, True, False, True])
+
+
+class CountersTest(chex.TestCase):
+  def test_batches_beyond_int32_are_refused(self):
+    run = tiny_run.build('simclr')
+    with self.assertRaisesRegex(ValueError, 'total: found 2147483648, must be a whole number from'):
+      next(run.sync_points(2**31, log_every=5))
+    run = dataclasses.replace(run, accumulation=4)
+    with self.assertRaisesRegex(ValueError, 'total: found 536870912, must be'):
+      next(run.sync_points(2**29, log_every=5))
+
+  def test_a_seed_of_more_than_32_bits_is_refused(self):
+    run = tiny_run.build('simclr')
+    for seed in (2**32, -1):
+      with self.assertRaisesRegex(ValueError, f'seed: found {seed}, must be a whole number from 0'):
+        state.create(run.method, None, seed, 8, run.mesh)
 
 
 class StateTest(chex.TestCase):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.arguments import ArgumentError, check_number, check_seed, check_whole
 from ssl_jax.deprecation import deprecated_keywords
 from ssl_jax.evaluation.arguments import check_labels
 from ssl_jax.evaluation.features import extract
@@ -152,6 +152,7 @@ def fine_tune(
   Raises:
     ValueError: labels do not fit the images, an option is out of range, or every setting diverged.
   """
+  check_seed('seed', seed)
   for name, images in (('train_images', train_images), ('test_images', test_images)):
     if not len(images):
       raise ArgumentError(name, '0 images', 'at least 1')

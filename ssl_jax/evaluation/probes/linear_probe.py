@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import ArgumentError, check_seed
 from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.features import l2_normalize
 from ssl_jax.evaluation.neighbors.knn import count_classes
@@ -101,6 +101,7 @@ def linear_probe(
     ValueError: shapes or labels do not fit, a feature is not finite, an option is out of range, or
       every setting diverged.
   """
+  check_seed('seed', seed)
   train, test = _check_features(train, test)
   train_labels = check_labels('train_labels', train_labels, 'train', len(train))
   test_labels = check_labels('test_labels', test_labels, 'test', len(test))

@@ -16,8 +16,7 @@ from ssl_jax import data, methods, views
 from ssl_jax.config import Config
 from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.training import mesh as mesh_lib
-
-_MOST_BATCHES = 2**31 - 1
+from ssl_jax.training.loop import MOST_BATCHES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +102,9 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
       f'--epochs: found {config.epochs:g}, which is {batches} batches; '
       f'one update takes {accumulation} (--optimizer.accumulation_steps)'
     )
-  # The device counts batches in int32.
-  if total_steps * accumulation > _MOST_BATCHES:
+  if total_steps * accumulation > MOST_BATCHES:
     flag, found = ('steps', config.steps) if config.steps else ('epochs', config.epochs)
-    raise UsageError(f'--{flag}: found {found}, must be at most {_MOST_BATCHES:,} batches in all')
+    raise UsageError(f'--{flag}: found {found}, must be at most {MOST_BATCHES:,} batches in all')
   schedule = config.optimizer.build_schedule(sampler.batches_per_epoch, total_steps * accumulation)
   optimizer = config.optimizer.build(schedule)
   counts = dataset.class_counts()
