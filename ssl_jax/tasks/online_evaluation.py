@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import analysis, methods
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.data import Source
 from ssl_jax.reporting import read_metrics
 from ssl_jax.tasks.protocols import PROTOCOLS, TRAINED, chosen_protocols
-from ssl_jax.tasks.protocols.context import EvalContext
+from ssl_jax.tasks.protocols.context import EvalContext, NonFiniteFeaturesError, labeled_only
 from ssl_jax.tasks.protocols.neighbors import knn_grid
 from ssl_jax.tasks.run import frozen_encoder
 from ssl_jax.tasks.run.experiment import Experiment
@@ -31,25 +33,48 @@ class OnlineEvaluation:
 
   Features are computed by all devices, so with several processes all of them must call a method.
 
+  Args:
+    experiment: the run.
+    log: takes a line about each measurement that features with NaN make impossible.
+
+  Attributes:
+    reason: why a number means nothing on these images and is NaN, by its name.
+
   Raises:
-    UsageError: metrics are asked for, and there are no labeled test images to measure.
+    UsageError: metrics are asked for, and there are no labeled test images to measure, or only of
+      one class.
   """
 
-  def __init__(self, experiment: Experiment) -> None:
-    self._experiment = experiment
+  def __init__(
+    self, experiment: Experiment, log: Callable[[str], None] = lambda line: None
+  ) -> None:
+    self._experiment, self._log = experiment, log
+    self._labeled = labeled_only(experiment.dataset)
+    self.reason: dict[str, str] = {}
+    if self.measures_representation and not self.measures_knn:
+      self.reason['knn'] = 'the labeled training images are of a single class'
     settings = experiment.config.online_metrics
     self._protocols = [PROTOCOLS[name] for name in chosen_protocols(settings.names)]
-    if self._protocols and not _is_labeled(experiment.dataset.test):
-      raise UsageError(
-        f'--online_metrics.names: found {",".join(settings.names)}, must be empty: '
-        'the data has no labeled test images'
-      )
+    if not self._protocols:
+      return
+    test, lacking = experiment.dataset.test, ''
+    if not _is_labeled(self._labeled.test):
+      lacking = 'the data has no labeled test images'
+    elif any(one.classes_of for one in self._protocols) and _classes(test, settings.images) < 2:
+      lacking = 'the test images that are measured are of a single class'
+    if lacking:
+      found = ','.join(settings.names)
+      raise UsageError(f'--online_metrics.names: found {found}, must be empty: {lacking}')
 
   @property
   def measures_knn(self) -> bool:
-    """Whether kNN is asked for, and there are labels to measure it with."""
-    dataset = self._experiment.dataset
-    labeled = _is_labeled(dataset.train) and _is_labeled(dataset.test)
+    """Whether kNN is asked for, and there are labels of two classes to measure it with."""
+    return self.measures_representation and _classes(self._labeled.train) > 1
+
+  @property
+  def measures_representation(self) -> bool:
+    """Whether kNN is asked for, and there are labels."""
+    labeled = _is_labeled(self._labeled.train) and _is_labeled(self._labeled.test)
     return labeled and 'knn' in self._experiment.config.protocols
 
   @property
@@ -59,8 +84,8 @@ class OnlineEvaluation:
 
   @property
   def k(self) -> int:
-    """Neighbors that vote: the first of `knn.k`, at most the number of training images."""
-    return min(self._experiment.config.knn.k[0], len(self._experiment.dataset.train))
+    """Neighbors that vote: the first of `knn.k`, at most the number of labeled training images."""
+    return min(self._experiment.config.knn.k[0], len(self._labeled.train))
 
   @property
   def temperature(self) -> float:
@@ -72,13 +97,19 @@ class OnlineEvaluation:
     return frozen_encoder.of_state(self._experiment, state).features(images, 'encoder')
 
   def knn(self, state: TrainState, layer: str = 'encoder') -> float:
-    """Accuracy in [0, 1] on the test images, the training images voting.
+    """Accuracy in [0, 1] on the labeled test images, the labeled training images voting; NaN where
+    features are not finite.
 
     Args:
       state: of the run.
       layer: of the features; `frozen_encoder.PIXELS` measures the images themselves.
     """
-    found = knn_grid(self._context(state), (self.k,), (self.temperature,), layer=layer)
+    try:
+      context = self._context(state).labeled
+      found = knn_grid(context, (self.k,), (self.temperature,), layer=layer)
+    except NonFiniteFeaturesError as error:
+      self._leave_out(['knn'], error)
+      return math.nan
     return float(found.top1[0, 0])
 
   def metrics(self, state: TrainState) -> dict[str, float]:
@@ -90,8 +121,14 @@ class OnlineEvaluation:
     context = self._context(state, settings.images, settings.views)
     found: dict[str, float] = {}
     for protocol in self._protocols:
-      scores = protocol.measure(context).scores
-      found |= {f'{protocol.name}/{name}': scores[name].value for name in protocol.online}
+      names = {name: f'{protocol.name}/{name}' for name in protocol.online}
+      try:
+        scores = protocol.measure(context).scores
+      except NonFiniteFeaturesError as error:
+        self._leave_out(names.values(), error)
+        found |= dict.fromkeys(names.values(), math.nan)
+        continue
+      found |= {metric: scores[name].value for name, metric in names.items()}
     return found
 
   def representation(self, state: TrainState) -> dict[str, float]:
@@ -99,21 +136,38 @@ class OnlineEvaluation:
 
     Returns:
       `crowding_ratio` (variance within classes over squared distance between them, lower is
-      better; NaN without two classes and two images of one), `uniformity` (log-mean of exp(-2 d²)
-      over pairs, lower is more uniform; NaN of one image) and `feature_std` (spread per
-      dimension: 1 fills the sphere, 0 is collapse).
+      better; of the labeled images; NaN without two classes and two images of one), `uniformity`
+      (log-mean of exp(-2 d²) over pairs, lower is more uniform; NaN of one image) and `feature_std`
+      (spread per dimension: 1 fills the sphere, 0 is collapse). All are NaN where features are not
+      finite. `reason` says why a number is NaN.
     """
     context = self._context(state, _MOST_IMAGES)
-    features, labels = context.features('test'), context.labels('test')
-    counts = np.bincount(labels)
-    ratio = float('nan')
-    if np.count_nonzero(counts) > 1 and counts.max() > 1:
-      ratio = analysis.crowding(features, labels, normalize=True).crowding_ratio
-    return {
-      'crowding_ratio': ratio,
-      'uniformity': analysis.uniformity(features) if len(features) > 1 else float('nan'),
-      'feature_std': float(methods.feature_std([jnp.asarray(features)])),
-    }
+    found = dict.fromkeys(('crowding_ratio', 'uniformity', 'feature_std'), math.nan)
+    try:
+      features = context.features('test')
+    except NonFiniteFeaturesError as error:
+      self._leave_out(found, error)
+      return found
+    labels = context.labels('test')
+    known = labels >= 0
+    try:
+      crowding = analysis.crowding(features[known], labels[known], normalize=True)
+      found['crowding_ratio'] = crowding.crowding_ratio
+    except ArgumentError as error:
+      self.reason['crowding_ratio'] = str(error)
+    if math.isinf(found['crowding_ratio']):
+      self.reason['crowding_ratio'] = 'the features of the classes coincide'
+    if len(features) > 1:
+      found['uniformity'] = analysis.uniformity(features)
+    else:
+      self.reason['uniformity'] = 'it compares two test images, and there is one'
+    found['feature_std'] = float(methods.feature_std([jnp.asarray(features)]))
+    return found
+
+  def _leave_out(self, names: Iterable[str], error: NonFiniteFeaturesError) -> None:
+    names = list(names)
+    self.reason |= dict.fromkeys(names, str(error))
+    self._log(f'warning   not measured: {", ".join(names)}: {error}')
 
   def _context(self, state: TrainState, images: int = 0, views: int = 0) -> EvalContext:
     """The encoder of a state, with the first so many test images, or all for 0."""
@@ -131,13 +185,21 @@ class OnlineEvaluation:
     )
 
 
+def _classes(source: Source, first: int | None = None) -> int:
+  """How many classes the labels of a source, or of its first images, are of."""
+  if source.labels is None:
+    return 0
+  labels = source.labels[:first]
+  return len(np.unique(labels[labels >= 0]))
+
+
 def _is_labeled(source: Source | None) -> bool:
   return source is not None and source.labels is not None and len(source) > 0
 
 
 class Baselines(NamedTuple):
   """The kNN accuracies that training must exceed, by name, and the metrics of the untrained
-  encoder's features; both empty without kNN."""
+  encoder's features; each empty where it is not measured."""
 
   knn: dict[str, float]
   representation: dict[str, float]
@@ -158,10 +220,10 @@ def measure_baselines(
     write: takes a step and its metrics, of what is measured for the first time.
   """
   baselines = Baselines({}, {})
-  if online.measures_knn:
-    knn = _knn_baselines(online, initial, measured)
+  if online.measures_representation:
+    knn = _knn_baselines(online, initial, measured) if online.measures_knn else {}
     baselines = Baselines(knn, online.representation(initial))
-    if measured is None:
+    if knn and measured is None:
       write(0, {f'knn_{name}': value for name, value in knn.items()})
   if online.measures_metrics and measured is None:
     with flags_of('', settings=()):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import math
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import Baselines, OnlineEvaluation, measure_baselines
+from ssl_jax.tasks.protocols.context import describe_labels
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run import record as records
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
@@ -58,8 +60,10 @@ def pretrain(config: Config) -> int:
     # All that can be refused is refused before the folder is written to.
     with stopwatch.phase('data'):
       experiment = build_experiment(config, log=log)
-    online = OnlineEvaluation(experiment)
+    online = OnlineEvaluation(experiment, log)
     log(f'data      {experiment.dataset.describe()}')
+    if words := describe_labels(experiment.dataset):
+      log(f'labels    of {words}: kNN takes those')
     log(f'devices   {describe_devices_of(experiment)}')
     known = records.read_or_make(run_dir, log)
     checkpoints = open_checkpoints(config, run_dir, known.run, log)
@@ -319,10 +323,11 @@ def save_and_measure(
     with run.stopwatch.phase('evaluation'):
       accuracy = run.online.knn(at.state)
     run.write(at.step, {'knn': accuracy})
-    progress.update(at.step, {'knn': accuracy})
-    if ends or periods.save:
-      with run.stopwatch.phase('checkpoint'):
-        run.checkpoints.save(at.step, at.state, score=accuracy)
+    if math.isfinite(accuracy):
+      progress.update(at.step, {'knn': accuracy})
+      if ends or periods.save:
+        with run.stopwatch.phase('checkpoint'):
+          run.checkpoints.save(at.step, at.state, score=accuracy)
   if online_due:
     with run.stopwatch.phase('evaluation'):
       values = run.online.metrics(at.state)
@@ -366,9 +371,9 @@ def publish(run: Run, trained: Trained, baselines: Baselines) -> None:
   accuracy, report_data = trained.accuracy, None
   representation: dict[str, dict[str, float]] = {}
   with run.stopwatch.phase('evaluation'):
-    if run.online.measures_knn:
-      if accuracy is None:  # the run had already ended
-        accuracy = run.online.knn(trained.state)
+    if run.online.measures_knn and accuracy is None:  # the run had already ended
+      accuracy = run.online.knn(trained.state)
+    if run.online.measures_representation:
       representation = {
         'trained': run.online.representation(trained.state),
         'random_init': baselines.representation,
@@ -383,6 +388,7 @@ def publish(run: Run, trained: Trained, baselines: Baselines) -> None:
     run.online.k,
     {} if accuracy is None else {'trained': accuracy, **baselines.knn},
     representation,
+    run.online.reason,
     run.stopwatch.totals(),
     run.folder / folder.METRICS,
   )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import shlex
 import statistics
@@ -15,7 +16,14 @@ import numpy as np
 
 from ssl_jax import data, evaluation, views
 from ssl_jax.config.help import program_name
-from ssl_jax.reporting import Figure, collect_versions, describe_devices, figures, read_metrics
+from ssl_jax.reporting import (
+  Figure,
+  collect_versions,
+  describe_devices,
+  figures,
+  read_metrics,
+  tables,
+)
 from ssl_jax.tasks.online_evaluation import OnlineEvaluation
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment
@@ -81,11 +89,11 @@ def draw(
   if any('loss' in row for row in rows):
     caption = 'Means over each logging interval.'
     yield Figure('Loss', caption, figures.loss_curves(rows))
-  if any('knn' in row for row in rows):
+  if any(math.isfinite(row.get('knn', math.nan)) for row in rows):
     baselines = {'random init': knn['random_init'], 'raw pixels': knn['pixels']}
     caption = 'Weighted kNN on test images; the dashed lines are its baselines.'
     yield Figure('kNN over time', caption, figures.knn_curve(rows, baselines))
-  if any('/' in name for row in rows for name in row):
+  if any('/' in name and math.isfinite(row[name]) for row in rows for name in row):
     caption = 'Scores of --online_metrics.names, of the same test images each time.'
     yield Figure('Online metrics', caption, figures.protocol_curves(rows))
   yield Figure('What the model sees', *_contact_sheet(experiment), photographic=True)
@@ -164,6 +172,7 @@ def summarize(
   k: int,
   knn: dict[str, float],
   representation: dict[str, dict[str, float]],
+  reason: dict[str, str],
   seconds: dict[str, float],
   metrics: pathlib.Path,
 ) -> dict[str, Any]:
@@ -174,6 +183,7 @@ def summarize(
     k: neighbors that voted.
     knn: accuracies in [0, 1] by encoder ('trained', 'random_init', 'pixels'); empty without labels.
     representation: metrics of test features by encoder; empty without labels.
+    reason: by number, why it is not finite, or is not measured although there are labels.
     seconds: by phase.
     metrics: the run's `metrics.jsonl`.
   """
@@ -190,6 +200,7 @@ def summarize(
     'epochs': round(experiment.total_steps / experiment.steps_per_epoch, 3),
     'knn': {**knn, 'k': k, 'temperature': config.knn.temperature[0]} if knn else {},
     'representation': representation,
+    'reason': reason,
     'last_metrics': {name: last[name] for name in sorted(last) if name not in ('time', 'step')},
     'images_per_second': round(statistics.median(rates), 1) if rates else None,
     'seconds': {name: round(value, 2) for name, value in seconds.items()},
@@ -203,12 +214,15 @@ def lines(result: dict[str, Any]) -> list[str]:
   shown = []
   if knn := result['knn']:
     shown.append(f'kNN       k = {knn["k"]}, temperature = {knn["temperature"]}, test images')
-    shown += [f'  {_NAMES[name]:<28}{100 * knn[name]:6.2f} %' for name in _NAMES if name in knn]
+    shown += [
+      f'  {_NAMES[name]:<28}{_show(100 * knn[name], 2):>6} %' for name in _NAMES if name in knn
+    ]
   shown += [
-    f'  {_NAMES[name]:<28}crowding {metrics["crowding_ratio"]:.3f}, '
-    f'uniformity {metrics["uniformity"]:.2f}, spread {metrics["feature_std"]:.2f}'
+    f'  {_NAMES[name]:<28}crowding {_show(metrics["crowding_ratio"], 3)}, '
+    f'uniformity {_show(metrics["uniformity"], 2)}, spread {_show(metrics["feature_std"], 2)}'
     for name, metrics in result['representation'].items()
   ]
+  shown += [f'note      {name}: {reason}' for name, reason in result['reason'].items()]
   if result['images_per_second']:
     shown.append(f'speed     {result["images_per_second"]:,.0f} images/s (median of the intervals)')
   spent = ', '.join(f'{name} {value:.1f} s' for name, value in result['seconds'].items() if value)
@@ -216,10 +230,15 @@ def lines(result: dict[str, Any]) -> list[str]:
   return shown
 
 
+def _show(number: float, digits: int) -> str:
+  return f'{number:.{digits}f}' if math.isfinite(number) else tables.ABSENT
+
+
 def next_steps(experiment: Experiment, run_dir: pathlib.Path) -> list[str]:
   """Commands and Python that continue from a finished run, one a line."""
   program, run = program_name(), shlex.quote(str(run_dir))
-  labeled = experiment.dataset.train.labels is not None
+  labels = experiment.dataset.train.labels
+  labeled = labels is not None and len(np.unique(labels[labels >= 0])) > 1
   protocols = 'linear,crowding,embedding' if labeled else 'spectrum,embedding'
   config = shlex.quote(str(run_dir / folder.CONFIG))
   return [

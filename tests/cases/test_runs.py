@@ -43,7 +43,6 @@ def test_a_flag_file_may_begin_with_a_byte_order_mark(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='silhouette and ratios of one class are NaN')
 def test_result_json_of_a_single_class_is_json(program, write_images):
   write_images('set', 24, ['only'])
   ended = program('--data.source=folder:set', '--steps=1', '--run_dir=r')

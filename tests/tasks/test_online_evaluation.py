@@ -4,11 +4,12 @@ import dataclasses
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax import analysis, config, evaluation, methods, views
+from ssl_jax import analysis, config, data, evaluation, methods, views
 from ssl_jax.config.flags import UsageError
 from ssl_jax.tasks.online_evaluation import OnlineEvaluation
 from ssl_jax.tasks.protocols import check_protocols, chosen_protocols
@@ -85,6 +86,64 @@ class OnlineEvaluationTest(chex.TestCase):
     self.assertEqual(list(found), names + [f'prototype_bias/{name}' for name in bias])
     features = self.online.features(self.state, self.dataset.test)
     self.assertEqual(found['spectrum/rank_me'], analysis.spectrum(features).rank_me)
+
+  def relabeled(self, train, test, names=('spectrum', 'crowding')):
+    """The same images with other labels, and the lines that are logged about them."""
+    dataset = dataclasses.replace(
+      self.dataset,
+      train=data.ArraySource(self.dataset.train.images, np.asarray(train, np.int32)),
+      test=data.ArraySource(self.dataset.test.images, np.asarray(test, np.int32)),
+    )
+    changed = dataclasses.replace(
+      self.experiment.config, online_metrics=config.OnlineMetrics(names=names)
+    )
+    lines = []
+    experiment = dataclasses.replace(self.experiment, dataset=dataset, config=changed)
+    return OnlineEvaluation(experiment, lines.append), lines
+
+  def test_labels_of_minus_one_do_not_count(self):
+    train, test = np.arange(64) % 2, np.arange(16) % 2
+    train[2:], test[4:] = -1, -1
+    online, _ = self.relabeled(train, test)
+    features = lambda source: self.online.features(self.state, source)
+    known = features(self.dataset.train)[:2], features(self.dataset.test)[:4]
+    expected = evaluation.knn_accuracy(
+      known[0], train[:2], known[1], test[:4], k=2, temperature=0.2
+    )
+    self.assertEqual(online.k, 2)
+    self.assertEqual(online.knn(self.state), expected)
+    found = online.representation(self.state)
+    whole = self.online.representation(self.state)
+    crowding = analysis.crowding(known[1], test[:4], normalize=True)
+    self.assertEqual(found['crowding_ratio'], crowding.crowding_ratio)
+    self.assertEqual(found['uniformity'], whole['uniformity'])
+    self.assertEqual(online.metrics(self.state)['crowding/crowding_ratio'], crowding.crowding_ratio)
+    self.assertEmpty(online.reason)
+
+  def test_a_single_class_says_so(self):
+    online, _ = self.relabeled([3] * 64, [3] * 16, names=())
+    self.assertFalse(online.measures_knn)
+    found = online.representation(self.state)
+    self.assertTrue(np.isnan(found['crowding_ratio']))
+    self.assertTrue(np.isfinite([found['uniformity'], found['feature_std']]).all())
+    self.assertEqual(set(online.reason), {'knn', 'crowding_ratio'})
+    for reason in online.reason.values():
+      self.assertIn('single class', reason)
+    with self.assertRaisesRegex(UsageError, 'found spectrum,crowding, must be empty: .* single cl'):
+      self.relabeled([3] * 64, [3] * 16)
+
+  def test_features_that_are_not_finite_end_no_training(self):
+    online, lines = self.relabeled(np.arange(64) % 2, np.arange(16) % 2)
+    params = jax.tree.map(lambda leaf: leaf * jnp.nan, self.state.params)
+    broken = dataclasses.replace(self.state, params=params)
+    self.assertTrue(np.isnan(online.knn(broken)))
+    for found in (online.representation(broken), online.metrics(broken)):
+      self.assertTrue(np.isnan(list(found.values())).all())
+    self.assertLen(lines, 4)
+    self.assertRegex(
+      lines[0], r'^warning   not measured: knn: features: found NaN .* 64 of 64 rows'
+    )
+    self.assertLen(online.reason, 1 + 3 + 2 + 4)
 
 
 class ProtocolNamesTest(chex.TestCase):

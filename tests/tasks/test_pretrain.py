@@ -118,9 +118,13 @@ class ResultTest(TaskTest):
     arrays |= {name: arrays[name][:1] for name in ('test_images', 'test_labels')}
     self.images = self.folder / 'one.npz'
     np.savez(self.images, **arrays)
-    status, _, err = self.call('--steps=1', '--report.html=true')
+    status, out, err = self.call('--steps=1', '--report.html=true')
     self.assertEqual(status, 0, err)
-    self.assertTrue((self.run_dir / 'report.html').exists())
+    result = json.loads((self.run_dir / 'result.json').read_text(), parse_constant=self.fail)
+    self.assertIsNone(result['representation']['trained']['uniformity'])
+    self.assertIn('two test images', result['reason']['uniformity'])
+    self.assertIn('note      uniformity: ', out)
+    self.assertIn('two test images', (self.run_dir / 'report.html').read_text())
 
   @pytest.mark.slow
   def test_accumulation_and_steps_per_call(self):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.config import Config
 from ssl_jax.data import ArraySource, Dataset, fingerprint_source
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
@@ -71,8 +72,8 @@ class EvalContext:
     """
     labels = self.labels(split)
     if len(np.unique(labels)) < 2:
-      raise ValueError(
-        f'labels of the {split} images: found a single class, must be at least 2 to be told apart'
+      raise ArgumentError(
+        f'labels of the {split} images', 'a single class', 'at least 2 to be told apart'
       )
 
   @property
@@ -88,7 +89,7 @@ class EvalContext:
     """
     source = getattr(self.dataset, split)
     if source is None or not len(source):
-      raise ValueError(f'{split} images: found none, must be at least 1; see --data.test_fraction')
+      raise ArgumentError(f'{split} images', 'none', 'at least 1; see --data.test_fraction')
     return source
 
   def labels(self, split: str) -> np.ndarray:
@@ -99,7 +100,7 @@ class EvalContext:
     """
     labels = self.source(split).labels
     if labels is None:
-      raise ValueError(f'labels of the {split} images: found none, must be one an image')
+      raise ArgumentError(f'labels of the {split} images', 'none', 'one an image')
     return labels
 
   def features(self, split: str, *, layer: str = '') -> np.ndarray:

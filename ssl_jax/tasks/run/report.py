@@ -89,6 +89,7 @@ def _training(config: Config, result: Mapping[str, Any]) -> dict[str, Any]:
       **({'kNN': f'k = {knn["k"]}, temperature {knn["temperature"]}'} if knn else {}),
     },
     'scores': {name: value for name, value in scores.items() if value is not None},
+    'lead': ' '.join(f'{name}: {why}.' for name, why in result.get('reason', {}).items()),
   }
 
 
