@@ -34,6 +34,7 @@ from ssl_jax.tasks.negatives.study import (
   terms_table,
   upper_table,
 )
+from ssl_jax.tasks.protocols.context import describe_labels, labeled_only
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.stored import StoredRun, open_run
 from ssl_jax.training import mesh as mesh_lib
@@ -156,6 +157,12 @@ def _measure(
   run: StoredRun, log: Callable[[str], None], *, own_batch: bool = False
 ) -> tuple[Study, dict[str, float]]:
   """The study of one run, and its seconds; with `own_batch` of its own batch size alone."""
+  experiment = run.experiment
+  if words := describe_labels(experiment.dataset):
+    log(f'labels    of {words}: those are studied')
+  # Without unlabeled images, which are of no class.
+  labeled = dataclasses.replace(experiment, dataset=labeled_only(experiment.dataset))
+  run = run._replace(experiment=labeled)
   config, dataset = run.experiment.config, run.experiment.dataset
   method, settings = run.experiment.method, config.negatives
   log(f'run       {run.path}, step {run.step:,}')
@@ -297,6 +304,10 @@ def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
     )
   train, test = dataset.train.labels, dataset.test.labels
   train_classes, test_classes = np.unique(train), np.unique(test)
+  if len(train_classes) < 2:
+    raise UsageError(
+      f'--data.source: found {source} with a single class, must be at least 2 for --task=negatives'
+    )
   if not np.array_equal(train_classes, test_classes):
     raise UsageError(
       f'--data.source: found {len(train_classes)} classes in the training images of {source} and '

@@ -13,6 +13,7 @@ import numpy as np
 from ssl_jax.arguments import ArgumentError
 from ssl_jax.config import Config
 from ssl_jax.data import ArraySource, Dataset, fingerprint_source
+from ssl_jax.data.dataset import UNLABELED
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 
@@ -188,11 +189,10 @@ def labeled_only(dataset: Dataset) -> Dataset:
     source = getattr(dataset, split)
     if source is None or source.labels is None:
       continue
-    is_labeled = source.labels >= 0
-    if not is_labeled.any():
+    if not source.labeled:
       found[split] = ArraySource(source.images, None, source.names)
-    elif not is_labeled.all():
-      found[split] = source.subset(np.flatnonzero(is_labeled))
+    elif source.labeled < len(source):
+      found[split] = source.subset(np.flatnonzero(source.labels != UNLABELED))
   return dataclasses.replace(dataset, **found) if found else dataset
 
 
@@ -202,7 +202,7 @@ def describe_labels(dataset: Dataset) -> str:
   for split, words in (('train', 'training'), ('test', 'test')):
     source = getattr(dataset, split)
     if source is not None and source.labels is not None:
-      counts.append((int(np.sum(source.labels >= 0)), len(source), words))
+      counts.append((source.labeled, len(source), words))
   if all(known == count for known, count, _ in counts):
     return ''
   return ', '.join(f'{known:,} of {count:,} {words} images' for known, count, words in counts)
