@@ -95,6 +95,13 @@ class Views(Settings):
     'mean and deviation that colors are normalized by; none leaves them between 0 and 1',
     choices=('recipe', *views.STATISTICS),
   )
+  same_class_prob: float = setting(
+    0.0,
+    'probability that the second view is of another training image of the class; uses labels, so '
+    'an upper reference',
+    at_least=0,
+    at_most=1,
+  )
   local_crops: int = setting(
     0, 'smaller crops besides the two views (multi-crop); 0 for none', at_least=0, at_most=32
   )

@@ -58,13 +58,13 @@ class ICCL(OnlineTargetMethod):
   )
   projector_init: str = hyperparameter(
     'target',
-    'distribution of the weights of the projector at the start; target: lecun_uniform with the '
-    'target ema, torch_default with stop_gradient',
+    "start of the projector's weights; target: lecun_uniform with the target ema, torch_default "
+    'with stop_gradient',
     choices=('target', *KERNEL_INITS),
   )
   predictor_init: str = hyperparameter(
     'projector',
-    'distribution of the weights of the predictor at the start; projector: that of the projector',
+    "start of the predictor's weights; projector: that of the projector",
     choices=('projector', *KERNEL_INITS),
   )
   fade_start: float = hyperparameter(

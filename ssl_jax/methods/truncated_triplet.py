@@ -35,13 +35,13 @@ class TruncatedTriplet(OnlineTargetMethod):
     choices=DEPUTIES,
   )
   rank_low: int = hyperparameter(
-    2, "first rank of deputy 'window', the hardest negative being 1", at_least=1
+    2, "first rank of deputy 'window'; the hardest negative is 1", at_least=1
   )
   rank_high: int = hyperparameter(10, "last rank of deputy 'window'", at_least=1)
   rank: int = hyperparameter(5, "rank of deputy 'rank', the hardest negative being 1", at_least=1)
   gamma: float = hyperparameter(2.0, 'weight of the positive distance', at_least=0)
   margin: float = hyperparameter(
-    100.0, 'margin of the hinge; from (gamma + 1) * scale on it is always active', at_least=0
+    100.0, "hinge's margin; always active from (gamma + 1) * scale", at_least=0
   )
   scale: float = hyperparameter(2.0, 'scale of distances, which are -scale times cosines', above=0)
   group_size: int = redefault(ContrastiveMethod, 'group_size', 0)

@@ -39,7 +39,7 @@ from ssl_jax.training import (
   step,
 )
 from ssl_jax.training.atomic import atomic_write
-from ssl_jax.training.inputs import augment, stored_rows
+from ssl_jax.training.inputs import augment, gather_pairs, stored_rows
 from ssl_jax.training.json_file import read_json, write_json
 
 _STOPPING = 'stopping: the steps in progress are finished and saved; a second signal does not wait'
@@ -156,10 +156,12 @@ class Program(NamedTuple):
 def compile_program(experiment: Experiment, start: TrainState, stopwatch: Stopwatch) -> Program:
   """Puts the data set on the devices and compiles the step once for the whole run."""
   config = experiment.config
+  same_class = config.views.same_class_prob
   with stopwatch.phase('data'):
     same = mesh.replicated(experiment.mesh)
-    rows = stored_rows(experiment.method, experiment.dataset.train)
-    images = {name: mesh.put(array, same) for name, array in rows.items()}
+    with flags_of('views', config.views):
+      rows = stored_rows(experiment.method, experiment.dataset.train, same_class=same_class > 0)
+    images = jax.tree.map(lambda array: mesh.put(array, same), rows)
   accumulation = config.optimizer.accumulation_steps
   with stopwatch.phase('compile'), flags_of('method', experiment.method):
     update = step.make_update(
@@ -169,6 +171,7 @@ def compile_program(experiment: Experiment, start: TrainState, stopwatch: Stopwa
       functools.partial(augment, experiment.method, experiment.recipe),
       experiment.mesh,
       accumulation,
+      functools.partial(gather_pairs, same_class) if same_class else step.gather_rows,
     )
     shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
     train_step, init_metrics = step.compile_step(update, start, images, experiment.mesh, shape)

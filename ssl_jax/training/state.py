@@ -15,7 +15,7 @@ from ssl_jax.methods import Method
 from ssl_jax.training import mesh as mesh_lib
 
 # Independent streams of random numbers, all from the run's one root key.
-INIT, VIEWS, METHOD = 0, 1, 2
+INIT, VIEWS, METHOD, PAIRS = 0, 1, 2, 3
 
 
 @jax.tree_util.register_dataclass

@@ -13,9 +13,17 @@ from jax.sharding import Mesh
 from ssl_jax.methods import Method
 from ssl_jax.training import mesh as mesh_lib
 from ssl_jax.training.metrics import MetricsAccumulator
-from ssl_jax.training.state import METHOD, VIEWS, TrainState
+from ssl_jax.training.state import METHOD, PAIRS, VIEWS, TrainState
 
+# From the key of a batch, the data set and int32 `[batch]` rows of it to the rows of the batch.
+Gather = Callable[[jax.Array, Any, jax.Array], Any]
 StepFunction = Callable[[TrainState, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def gather_rows(key: jax.Array, images: Any, rows: jax.Array) -> Any:
+  """The given rows of every array of the tree; the key is not used."""
+  del key
+  return jax.tree.map(lambda array: array[rows], images)
 
 
 def make_update(
@@ -25,6 +33,7 @@ def make_update(
   augment: Callable[[jax.Array, Any], Any],
   mesh: Mesh,
   accumulation_steps: int = 1,
+  gather: Gather = gather_rows,
 ) -> StepFunction:
   """One optimizer step, not yet compiled.
 
@@ -36,6 +45,7 @@ def make_update(
     mesh: the devices that share a batch.
     accumulation_steps: forward batches in one update, each with its own batch statistics and
       negatives; the gradient is the mean of theirs.
+    gather: what is taken from the data set for a batch.
 
   Returns:
     `update(state, images, indices) -> (state, metrics)`: `images` is the whole data set, an array
@@ -43,6 +53,9 @@ def make_update(
     `[accumulation_steps, batch]` the rows of it; `metrics` are float32 scalars, means over the
     batches.
   """
+
+  def stream(state: TrainState, number: int, index: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(state.key, number), index)
 
   def batch_loss(
     params: Any,
@@ -52,15 +65,14 @@ def make_update(
     batch: Any,
     index: jax.Array,
   ) -> Any:
-    stream = lambda number: jax.random.fold_in(jax.random.fold_in(state.key, number), index)
-    views = augment(stream(VIEWS), batch)
+    views = augment(stream(state, VIEWS, index), batch)
     variables = {
       'params': params,
       'batch_stats': batch_stats,
       'target': state.target,
       'method_state': method_state,
     }
-    return method.loss(variables, views, index, stream(METHOD))
+    return method.loss(variables, views, index, stream(state, METHOD, index))
 
   def update(
     state: TrainState, images: Any, indices: jax.Array
@@ -77,8 +89,9 @@ def make_update(
         # Holds the next forward pass back until this gradient exists, or memory would grow with the
         # number of parts.
         rows, gradients = jax.lax.optimization_barrier((rows, gradients))
-      take = lambda array, rows=rows: array[rows]
-      batch = jax.lax.with_sharding_constraint(jax.tree.map(take, images), mesh_lib.split(mesh))
+      batch = jax.lax.with_sharding_constraint(
+        gather(stream(state, PAIRS, index), images, rows), mesh_lib.split(mesh)
+      )
       (loss, (new, metrics)), part_gradients = jax.value_and_grad(batch_loss, has_aux=True)(
         state.params, state, batch_stats, method_state, batch, index
       )

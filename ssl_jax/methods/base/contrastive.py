@@ -20,7 +20,7 @@ class ContrastiveMethod(ProjectedMethod):
     0, 'images that negatives are taken from; 0 is the whole batch', at_least=0
   )
   block_size: int = hyperparameter(
-    0, 'embeddings compared at a time, to bound memory; 0 compares all at once', at_least=0
+    0, 'embeddings compared at a time, to bound memory; 0 is all', at_least=0
   )
 
   def validate_batch(self, batch_size: int, view_size: int) -> None:

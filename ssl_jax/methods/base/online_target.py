@@ -81,26 +81,21 @@ class OnlineTargetMethod(Method):
   projector_hidden: int = hyperparameter(4096, 'hidden width of the projector', at_least=1)
   projector_out: int = hyperparameter(256, 'width of the embeddings', at_least=1)
   projector_init: str = hyperparameter(
-    'kaiming_normal',
-    'distribution of the weights of the projector at the start',
-    choices=KERNEL_INITS,
+    'kaiming_normal', "start of the projector's weights", choices=KERNEL_INITS
   )
   predictor_layers: int = hyperparameter(
     2, 'linear layers of the predictor; 0 for none', at_least=0
   )
   predictor_hidden: int = hyperparameter(4096, 'hidden width of the predictor', at_least=1)
   predictor_init: str = hyperparameter(
-    'normal_0.01',
-    "distribution of the predictor's weights at the start, as that of models.mlp; all but "
-    'normal_0.01 scale with the width',
-    choices=KERNEL_INITS,
+    'normal_0.01', "start of the predictor's weights", choices=KERNEL_INITS
   )
   base_momentum: float = hyperparameter(
     0.99, 'momentum of the target at step 0', at_least=0, at_most=1
   )
   momentum_schedule: str = hyperparameter(
     'cosine',
-    'momentum of the target over the run: a cosine up to 1, or constant',
+    'momentum of the target over the run',
     choices=MOMENTUM_SCHEDULES,
   )
   online_sizes: tuple[int, ...] = hyperparameter(
