@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from ssl_jax import config
-from ssl_jax.config.flags import recipes_folder
+from ssl_jax.config.flag_files import recipes_folder
 from ssl_jax.sweeps import planning, sweep_file
 
 PAGE = pathlib.Path(__file__).resolve().with_name('recipes.md')

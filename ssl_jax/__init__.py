@@ -74,4 +74,4 @@ def load_encoder(run_dir: str | os.PathLike[str]) -> FrozenEncoder:
   """
   from ssl_jax.tasks.run import frozen_encoder
 
-  return frozen_encoder.load(pathlib.Path(run_dir))
+  return frozen_encoder.load(pathlib.Path(run_dir).expanduser())

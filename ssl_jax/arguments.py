@@ -8,6 +8,8 @@ import difflib
 import functools
 import math
 import operator
+import os
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -38,9 +40,40 @@ class ArgumentError(ValueError):
     return f'{name}: found {self.found}, must be {self.allowed}{where}{hint}'
 
 
+_LONGEST_SHOWN = 200
+# What would end a line, or a name in a file system, or is no character at all.
+_NO_TEXT = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
+# What counters of the device, int32, and its numbers, float32, can hold.
+_MOST_WHOLE = 2**31 - 1
+_MOST_FLOAT = 3.4028234663852886e38
+
+
+def shown(text: str) -> str:
+  """A text as far as one line has room for it."""
+  return text if len(text) <= _LONGEST_SHOWN else f'{text[: _LONGEST_SHOWN - 3]}...'
+
+
+def expand_home(name: str, path: str) -> str:
+  """A path, or KIND:PATH, with a leading `~` or `~USER` replaced by the home folder.
+
+  Raises:
+    ArgumentError: there is no such home folder.
+  """
+  match = re.match(r'(?:[a-z_]+:)?(?=~)', path)
+  if not match:
+    return path
+  kind, place = path[: match.end()], path[match.end() :]
+  expanded = os.path.expanduser(place)  # noqa: PTH111 - pathlib would also drop ./ and //
+  if expanded == place:
+    allowed = 'a path; there is no such home folder (./~ is a name that begins with ~)'
+    raise ArgumentError(name, repr(shown(path)), allowed)
+  return f'{kind}{expanded}'
+
+
 def nearest(word: str, valid: Iterable[str], count: int = 3) -> list[str]:
   """The valid words most like `word`, best first."""
   known = {name.lower(): name for name in valid}
+  word = word[:_LONGEST_SHOWN]
   matches = difflib.get_close_matches(word.lower(), list(known), n=count, cutoff=0.5)
   return [known[match] for match in matches]
 
@@ -54,7 +87,8 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> None:
   allowed = tuple(allowed)
   if value not in allowed:
     likely = nearest(str(value), allowed)
-    raise ArgumentError(name, repr(value), f'one of {", ".join(allowed)}', likely)
+    found = repr(shown(value) if isinstance(value, str) else value)
+    raise ArgumentError(name, found, f'one of {", ".join(allowed)}', likely)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +179,8 @@ def setting(
   *,
   choices: Iterable[str] | None = None,
   affects_result: bool | Literal['first'] = True,
+  path: bool = False,
+  read_by: tuple[str, ...] | None = None,
   **bounds: float,
 ) -> Any:
   """Declares a field of a frozen dataclass that becomes a flag; `check_settings` checks it.
@@ -155,6 +191,8 @@ def setting(
     choices: the allowed words of a str, or of each element of a tuple of them.
     affects_result: whether the setting affects the result of a run. One that does not may change
       on resume. 'first': of a tuple, only the first element does.
+    path: whether it is a path, KIND:PATH, or a tuple of these, in which `~` is the home folder.
+    read_by: what reads the setting, where that is not all that reads its section; see `Settings`.
     **bounds: `at_least`, `above`, `at_most`, `below` and `also` of a number, or of each element of
       a tuple of numbers; see `Bounds`.
   """
@@ -163,6 +201,8 @@ def setting(
     'affects_result': affects_result,
     'choices': None if choices is None else tuple(choices),
     'bounds': bounds,
+    'path': path,
+    'read_by': read_by,
   }
   return dataclasses.field(default=default, metadata=metadata)
 
@@ -192,8 +232,28 @@ def _declared(kind: Any) -> tuple[tuple[str, type, bool, Bounds, tuple[str, ...]
   return tuple(declared)
 
 
+def expand_paths(settings: Any) -> None:
+  """Replaces `~` in the paths among the fields of a frozen dataclass.
+
+  Raises:
+    ArgumentError: naming the first field with a home folder that does not exist.
+  """
+  for field in dataclasses.fields(settings):
+    if field.metadata.get('path'):
+      value = getattr(settings, field.name)
+      several = isinstance(value, tuple)
+      expanded = tuple(
+        expand_home(field.name, path) if isinstance(path, str) else path
+        for path in (value if several else (value,))
+      )
+      object.__setattr__(settings, field.name, expanded if several else expanded[0])
+
+
 def check_settings(settings: Any) -> None:
   """Checks every field that `setting` declares: its type, bounds and choices.
+
+  Whole numbers must fit into 32 bits, as the device counts, numbers into a float32, and text must
+  be one line of UTF-8.
 
   Raises:
     ArgumentError: naming the first field that is not as declared.
@@ -209,8 +269,14 @@ def check_settings(settings: Any) -> None:
           raise ArgumentError(
             name, found, f'a list of numbers, each {bounds}' if many else str(bounds)
           )
+        if bounds.at_most is None and abs(each) > (_MOST_WHOLE if bounds.whole else _MOST_FLOAT):
+          most = f'{_MOST_WHOLE}' if bounds.whole else f'{_MOST_FLOAT:.2g}'
+          raise ArgumentError(name, each, f'at most {most}')
       elif not isinstance(each, element):
         raise ArgumentError(name, repr(each), _KINDS[element])
+      elif _NO_TEXT.search(text := str(each)):
+        allowed = 'UTF-8 text without line breaks and control characters'
+        raise ArgumentError(name, repr(shown(text)), allowed)
       if choices is not None:
         check_choice(name, each, choices)
 

@@ -5,6 +5,7 @@ Every error of the user's is turned into one line here and nowhere else.
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 import sys
@@ -12,7 +13,8 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ssl_jax.config.flags import UsageError
+from ssl_jax.arguments import nearest, shown
+from ssl_jax.config.flags import UsageError, named_origins
 from ssl_jax.config.help import (
   HELP_FLAGS,
   columns,
@@ -26,6 +28,7 @@ from ssl_jax.config.help import (
 if TYPE_CHECKING:
   from ssl_jax.config import Config
 
+_LONGEST_LINE = 2000
 _USAGE, _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 1, 130, 141
 
 
@@ -42,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     flag, a file or a folder is at fault; 128 + the number of a signal that ended it.
   """
   argv = list(sys.argv[1:] if argv is None else argv)
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      # A name in a script that the terminal's encoding lacks is no reason to end.
+      stream.reconfigure(errors='backslashreplace')
   try:
     return _run(argv)
   except BrokenPipeError:
@@ -67,6 +74,12 @@ def _run(argv: list[str]) -> int:
 
   from ssl_jax import config as config_lib
 
+  if argv and not argv[0].startswith('-') and '=' not in argv[0]:
+    tasks = {task: f'--task={task}' for task in config_lib.TASKS}
+    likely = nearest(argv[0], ('sweep', *tasks), 1)
+    hint = f'; nearest: {tasks.get(likely[0], likely[0])}' if likely else ''
+    raise UsageError(f'{shown(argv[0])!r} is not a flag; settings are written --name=value{hint}')
+
   wanted, others = take(argv, HELP_FLAGS)
   if wanted is not None:
     try:
@@ -83,11 +96,10 @@ def _run(argv: list[str]) -> int:
       print('\n'.join(columns(rows)))
     return 0
   wanted, others = take(argv, ('show',))
-  config, origins = config_lib.resolve(others)
 
   from ssl_jax.tasks.protocols import check_protocols
 
-  check_protocols(config)
+  config, origins = config_lib.resolve(others, check_protocols)
   if wanted is not None:
     print(show_text(config_lib.parser(), wanted, config, origins))
     return 0
@@ -102,11 +114,13 @@ def run_task(config: Config) -> int:
     OSError: a file or folder cannot be read or written.
     NonFiniteLossError: the loss stopped being finite.
   """
-  _prepare(config)
+  with named_origins(config.given):
+    _prepare(config)
 
   from ssl_jax import tasks
 
-  return tasks.run_task(config)
+  with named_origins(config.given):
+    return tasks.run_task(config)
 
 
 def run_command() -> tuple[str, ...]:
@@ -158,5 +172,7 @@ def _complain(error: BaseException, status: int) -> int:
   line = ' '.join(str(error).split())
   if isinstance(error, OSError) and error.filename and error.strerror:
     line = f'{error.filename}: {error.strerror}'
+  if len(line) > _LONGEST_LINE:
+    line = f'{line[: _LONGEST_LINE - 3]}...'
   print(f'ssl-jax: {line}', file=sys.stderr)
   return status

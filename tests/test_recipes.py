@@ -9,7 +9,7 @@ import pytest
 
 from docs import recipe_index
 from ssl_jax import config, methods
-from ssl_jax.config.flags import find_file, recipes_folder
+from ssl_jax.config.flag_files import find_file, recipes_folder
 from ssl_jax.sweeps import sweep_file
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent

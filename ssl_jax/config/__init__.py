@@ -5,22 +5,23 @@ The hyper-parameters of a method are declared by the method's own dataclass and 
 """
 
 from ssl_jax.config.evaluation import Evaluate, Knn, Negatives, OnlineMetrics
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flag_files import UsageError
+from ssl_jax.config.images import Data, Views
 from ssl_jax.config.optimization import Optimizer
 from ssl_jax.config.run import (
   DEFAULT_METHOD,
   TASKS,
   Checkpoint,
   Config,
-  Data,
   Devices,
   Model,
   Report,
-  Views,
+  default_flags,
   differences,
   parse,
   parser,
   resolve,
+  same_place,
   to_flags,
 )
 
@@ -40,9 +41,11 @@ __all__ = [
   'Report',
   'UsageError',
   'Views',
+  'default_flags',
   'differences',
   'parse',
   'parser',
   'resolve',
+  'same_place',
   'to_flags',
 ]

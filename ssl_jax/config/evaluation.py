@@ -8,12 +8,15 @@ from typing import ClassVar
 
 from ssl_jax.arguments import ArgumentError, setting
 from ssl_jax.config.flags import Settings
+from ssl_jax.config.readers import EVALUATE, NEGATIVES, PLAN, PRETRAIN, WEIGHTS
 from ssl_jax.evaluation.probes import recipes
 
 
 @dataclasses.dataclass(frozen=True)
 class Knn(Settings):
   """Weighted k-nearest-neighbor accuracy of the frozen encoder, in training and by evaluate."""
+
+  read_by: ClassVar = (PRETRAIN, EVALUATE, WEIGHTS)
 
   k: tuple[int, ...] = setting(
     (200, 5, 10, 20),
@@ -29,7 +32,10 @@ class Knn(Settings):
     above=0,
   )
   every_epochs: float = setting(
-    10.0, 'epochs between measurements; 0 measures only at the end', at_least=0
+    10.0,
+    'epochs between measurements; 0 measures only at the end',
+    at_least=0,
+    read_by=(PRETRAIN,),
   )
 
   def __post_init__(self) -> None:
@@ -44,11 +50,13 @@ class Negatives(Settings):
   """The study of negative samples, `--task=negatives`."""
 
   affects_result: ClassVar[bool] = False
+  read_by: ClassVar = (NEGATIVES,)
 
   batch_sizes: tuple[int, ...] = setting(
     (),
     'K+1, images an anchor is compared with; empty takes powers of 2',
     at_least=2,
+    read_by=(NEGATIVES, PLAN),
   )
   control_batch_size: int = setting(
     0,
@@ -78,6 +86,7 @@ class OnlineMetrics(Settings):
   """Scores logged during training, of a fixed set of labeled test images."""
 
   affects_result: ClassVar[bool] = False
+  read_by: ClassVar = (PRETRAIN,)
 
   names: tuple[str, ...] = setting(
     (),
@@ -93,23 +102,33 @@ class Evaluate(Settings):
   """`--task=evaluate`: the protocols' own settings."""
 
   affects_result: ClassVar[bool] = False
+  # In training by the protocols of --online_metrics.names.
+  read_by: ClassVar = (PRETRAIN, EVALUATE, WEIGHTS)
 
   checkpoint: str = setting(
     'last',
     'which checkpoint: the newest, or that of the highest kNN in training',
     choices=('last', 'best'),
+    read_by=(EVALUATE, NEGATIVES),
   )
-  baseline: bool = setting(True, 'also measure the untrained encoder')
+  baseline: bool = setting(True, 'also measure the untrained encoder', read_by=(EVALUATE, WEIGHTS))
   layer: str = setting(
     'encoder',
     'network whose output is measured: encoder or projection head',
     choices=('encoder', 'projector'),
+    read_by=(EVALUATE, WEIGHTS),
   )
-  views: int = setting(8, 'augmented views an image, where a protocol needs them', at_least=2)
+  views: int = setting(
+    8,
+    'augmented views an image, where a protocol needs them',
+    at_least=2,
+    read_by=(EVALUATE, WEIGHTS),
+  )
   augmented_images: int = setting(
     1000,
     'number of test images whose augmented views are measured, the first ones',
     at_least=2,
+    read_by=(EVALUATE, WEIGHTS),
   )
   bank_chunk_rows: int = setting(
     65_536,
@@ -131,7 +150,7 @@ class Evaluate(Settings):
     (0.01, 0.1), 'fractions of the labels, for few labels', above=0, at_most=1
   )
   label_lists: tuple[str, ...] = setting(
-    (), 'files of image names, one a line, instead of fractions; for folders'
+    (), 'files of image names, one a line, instead of fractions; for folders', path=True
   )
   fine_tuning_epochs: int = setting(20, 'epochs of fine-tuning', at_least=1)
   ways: int = setting(5, 'classes of an episode', at_least=2)
@@ -143,10 +162,11 @@ class Evaluate(Settings):
     'many, medium, few classes: thirds by size, or over 100, 20 to 100, under 20 images',
     choices=('auto', 'thirds', 'imagenet_lt'),
   )
-  transfer: str = setting('', 'second data source, as data.source, for transfer')
+  transfer: str = setting('', 'second data source, as data.source, for transfer', path=True)
   reid: str = setting(
     '',
     'queries and gallery of persons, npz:PATH or folder:PATH; empty takes test images',
+    path=True,
   )
   reid_flip: bool = setting(
     False, 'flip ensemble of the released code for re-identification (legacy)'

@@ -1,38 +1,36 @@
-"""Turns frozen dataclasses into absl flags, and flag files and arguments back into dataclasses.
+"""Turns frozen dataclasses into absl flags, and arguments and flag files back into dataclasses.
 
 A setting is a dataclass field; a field that is itself a dataclass is a section, and its fields
-become
-`--section.field`. `Union`-like sections (one dataclass a method) are chosen by `--section.name`
-before the other
-flags are defined. A flag file holds one `--flag=value` a line, `#` comments, and `--flagfile=OTHER`
-lines; later flags override earlier ones. A flag file is looked for beside the file that names it,
-in the working directory, then among the shipped recipes, and may be named without `.flags`.
+become `--section.field`. `Union`-like sections (one dataclass a method) are chosen by
+`--section.name` before the other flags are defined.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
-import pathlib
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from absl import flags
 
-import ssl_jax
-from ssl_jax.arguments import ArgumentError, check_settings, nearest, type_hints
+from ssl_jax.arguments import (
+  ArgumentError,
+  check_settings,
+  expand_paths,
+  nearest,
+  shown,
+  type_hints,
+)
+from ssl_jax.config.flag_files import Argument, UsageError, expand
+from ssl_jax.config.values import Number, Tuple, text_of
 
 T = TypeVar('T')
 
-
 COMMAND_LINE = 'command line'
-
-
-class UsageError(ValueError):
-  """A flag or its value is not allowed; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,139 +39,16 @@ class Settings:
 
   Attributes:
     affects_result: whether its settings affect the result of a run; a setting may deny it alone.
+    read_by: what reads its settings, words that the configuration defines; a setting may name
+      others. None: all.
   """
 
   affects_result: ClassVar[bool] = True
+  read_by: ClassVar[tuple[str, ...] | None] = None
 
   def __post_init__(self) -> None:
+    expand_paths(self)
     check_settings(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class Argument:
-  """One command-line argument and its origin: '' for the command line, else 'FILE:LINE'."""
-
-  text: str
-  origin: str = ''
-
-
-def expand(
-  argv: Iterable[str], origin: str = '', _open: tuple[pathlib.Path, ...] = ()
-) -> list[Argument]:
-  """Replaces every `--flagfile=PATH` by the arguments of that file, recursively.
-
-  Raises:
-    UsageError: a flag file is missing, unreadable or includes itself.
-  """
-  arguments: list[Argument] = []
-  pending = iter(argv)
-  for text in pending:
-    name, equals, path = text.partition('=')
-    if name not in ('--flagfile', '-flagfile'):
-      arguments.append(Argument(text, origin))
-      continue
-    if not equals:
-      path = next(pending, '')
-    arguments += _read_flag_file(path, origin, _open)
-  return arguments
-
-
-def _read_flag_file(path: str, origin: str, opened: tuple[pathlib.Path, ...]) -> list[Argument]:
-  where = f' (from {origin})' if origin else ''
-  file = find_file(path, '.flags', recipes_folder(), [file.parent for file in opened[-1:]])
-  if file is None:
-    likely = nearest_files(path, '.flags', recipes_folder())
-    hint = f'; nearest: {", ".join(likely)}' if likely else ''
-    raise UsageError(f'--flagfile: {path or "(empty)"} is not a file{where}{hint}')
-  file = file.resolve()
-  if file in opened:
-    raise UsageError(f'--flagfile: {path} includes itself{where}')
-  try:
-    lines = file.read_text(encoding='utf-8').splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise UsageError(f'--flagfile: {path} cannot be read: {error}') from error
-  arguments: list[Argument] = []
-  for number, line in enumerate(lines, start=1):
-    text = line.strip()
-    if not text or text.startswith(('#', '//')):
-      continue
-    here = f'{_short(file)}:{number}'
-    if not text.startswith('-') or ('=' not in text and ' ' in text) or ' #' in text:
-      raise UsageError(
-        f'{here}: found {text!r}, must be --flag=value, or a # comment on a line of its own'
-      )
-    arguments += expand([text], here, (*opened, file))
-  return arguments
-
-
-def recipes_folder(kind: str = 'flags') -> pathlib.Path:
-  """The folder of the shipped recipes ('flags') or of the shipped sweep files ('sweeps').
-
-  An installed package holds both itself; in a checkout they stand in `experiments/`.
-  """
-  package = pathlib.Path(ssl_jax.__file__).resolve().parent
-  installed = package / 'recipes'
-  if installed.is_dir():
-    return installed if kind == 'flags' else installed / kind
-  return package.parent / 'experiments' / kind
-
-
-def find_file(
-  path: str, suffix: str, shipped: pathlib.Path, beside: Iterable[pathlib.Path] = ()
-) -> pathlib.Path | None:
-  """The file that `path`, with or without its suffix, names: the first one found, or None.
-
-  Args:
-    path: as the user wrote it.
-    suffix: that may be left out, such as '.flags'.
-    shipped: the folder to look in last, after the working directory.
-    beside: folders to look in first.
-  """
-  for folder in (*beside, pathlib.Path(), shipped):
-    for name in (path, f'{path}{suffix}') if path else ():
-      if (folder / name).is_file():
-        return folder / name
-  return None
-
-
-def nearest_files(path: str, suffix: str, shipped: pathlib.Path) -> list[str]:
-  """The names of flag files most similar to `path`, which is none."""
-  file = pathlib.Path(path)
-  folder = file if file.is_dir() else file.parent
-  local = sorted(str(other) for other in folder.glob(f'*{suffix}')) if folder.is_dir() else []
-  if path and file.is_dir() and local:
-    return local[:5]
-  names = [other.relative_to(shipped).with_suffix('') for other in shipped.rglob(f'*{suffix}')]
-  return nearest(path, [*local, *sorted(name.as_posix() for name in names)])
-
-
-def _short(path: pathlib.Path) -> str:
-  for folder in (pathlib.Path.cwd(), recipes_folder().resolve()):
-    if path.is_relative_to(folder):
-      return str(path.relative_to(folder))
-  return str(path)
-
-
-class _NumberTuple(flags.ArgumentParser):
-  """Comma-separated numbers or words to a tuple."""
-
-  def __init__(self, element: type) -> None:
-    self._element = element
-    self.syntactic_help = f'comma-separated {element.__name__}s'
-
-  def parse(self, argument: Any) -> tuple:
-    if isinstance(argument, (tuple, list)):
-      return tuple(argument)
-    words = [word.strip() for word in argument.strip().strip('()').split(',')]
-    return tuple(self._element(word) for word in words if word)
-
-  def flag_type(self) -> str:
-    return self.syntactic_help
-
-
-class _TupleSerializer(flags.ArgumentSerializer):
-  def serialize(self, value: tuple) -> str:
-    return ','.join(str(element) for element in value)
 
 
 def _define(values: flags.FlagValues, name: str, field: dataclasses.Field, kind: Any) -> None:
@@ -181,14 +56,11 @@ def _define(values: flags.FlagValues, name: str, field: dataclasses.Field, kind:
   choices = field.metadata.get('choices')
   default: Any = field.default
   if typing.get_origin(kind) is tuple:
-    parser = _NumberTuple(typing.get_args(kind)[0])
-    flags.DEFINE(parser, name, default, text, values, _TupleSerializer())
+    flags.DEFINE(Tuple(typing.get_args(kind)[0]), name, default, text, values)
   elif kind is bool:
     flags.DEFINE_boolean(name, default, text, flag_values=values)
-  elif kind is int:
-    flags.DEFINE_integer(name, default, text, flag_values=values)
-  elif kind is float:
-    flags.DEFINE_float(name, default, text, flag_values=values)
+  elif kind in (int, float):
+    flags.DEFINE(Number(kind), name, default, text, values)
   elif choices:
     flags.DEFINE_enum(name, default, choices, text, flag_values=values)
   else:
@@ -226,7 +98,8 @@ class Parser:
     variants: for a section whose class depends on `--section.name`, `{section: {name: class}}`.
     default_variant: the name taken when the flag is not given, a section.
     word: the setting that one word without dashes gives; by default every such word is refused.
-    translate: from the arguments as given to those that are parsed, as for flags renamed.
+    translate: from the arguments as given to those that are parsed, as for flags renamed, and a
+      warning about it or ''.
   """
 
   def __init__(
@@ -235,7 +108,7 @@ class Parser:
     variants: Mapping[str, Mapping[str, type]] = types.MappingProxyType({}),
     default_variant: Mapping[str, str] = types.MappingProxyType({}),
     word: str = '',
-    translate: Callable[[list[Argument]], list[Argument]] = lambda arguments: arguments,
+    translate: Callable[[list[Argument]], tuple[list[Argument], str]] = lambda given: (given, ''),
   ) -> None:
     self._config: type = config
     self._variants = variants
@@ -243,7 +116,7 @@ class Parser:
     self._word = word
     self._translate = translate
 
-  def parse(self, argv: Iterable[str]) -> Any:
+  def parse(self, argv: Iterable[str | Argument]) -> Any:
     """Returns the configuration that `argv` (without the program's name) describes.
 
     Raises:
@@ -252,9 +125,23 @@ class Parser:
     """
     return self.resolve(argv)[0]
 
-  def resolve(self, argv: Iterable[str]) -> tuple[Any, dict[str, str]]:
-    """As `parse`, and where each flag that was given was set: 'command line' or 'FILE:LINE'."""
-    arguments = self._translate(expand(argv))
+  def resolve(
+    self, argv: Iterable[str | Argument], check: Callable[[Any], None] = lambda config: None
+  ) -> tuple[Any, dict[str, str]]:
+    """As `parse`, and where each flag that was given was set: 'command line' or 'FILE:LINE'.
+
+    A configuration with a field `given` gets there the same of the flags that do not come from a
+    stored configuration.
+
+    Args:
+      argv: the arguments, without the program's name.
+      check: raises a UsageError for a configuration that is not allowed. A warning about old flags
+        is printed after it, so that a refusal is one line.
+
+    Raises:
+      UsageError: as `parse`.
+    """
+    arguments, warning = self._translate(expand(argv))
     chosen = {section: self._choose(section, arguments) for section in self._variants}
     sections = self.sections(chosen)
     values = flags.FlagValues()
@@ -264,8 +151,17 @@ class Parser:
         _define(values, section.flag(field), field, hints[field.name])
     for prefix, name in chosen.items():
       flags.DEFINE_string(f'{prefix}.name', name, 'which one', flag_values=values)
-    origins = self._assign(values, arguments, chosen)
-    return self._build(values, sections, origins), origins
+    set_by = self._assign(values, arguments, chosen)
+    origins = {name: argument.origin or COMMAND_LINE for name, argument in set_by.items()}
+    config = self._build(values, sections, origins)
+    if hasattr(config, 'given'):
+      given = {name: origins[name] for name, argument in set_by.items() if not argument.stored}
+      config = dataclasses.replace(config, given=given)
+    with named_origins(origins):
+      check(config)
+    if warning:
+      print(f'warning   {warning}', file=sys.stderr)
+    return config, origins
 
   def sections(self, chosen: Mapping[str, str]) -> list[Section]:
     """The sections in the order of declaration, the settings of the whole first."""
@@ -287,22 +183,40 @@ class Parser:
       if section.prefix in chosen:
         lines[f'{section.prefix}.name'] = chosen[section.prefix]
       for field in section.fields:
-        value = getattr(owner, field.name)
-        if isinstance(value, tuple):
-          value = _TupleSerializer().serialize(value)
-        lines[section.flag(field)] = str(value).lower() if isinstance(value, bool) else str(value)
+        lines[section.flag(field)] = text_of(getattr(owner, field.name))
     return lines
+
+  def metadata(self, config: Any) -> dict[str, Mapping[str, Any]]:
+    """How every flag of `config` is declared: `path`, `affects_result`, `read_by` and others.
+
+    What a setting leaves to its section is that of the section, a class or a field of `config`.
+    """
+    chosen = {section: getattr(config, section).name for section in self._variants}
+    sections = {field.name: field.metadata for field in dataclasses.fields(self._config)}
+    found: dict[str, Mapping[str, Any]] = {}
+    for section in self.sections(chosen):
+      shared = {
+        name: getattr(section.kind, name)
+        for name in ('affects_result', 'read_by')
+        if getattr(section.kind, name, None) is not None
+      }
+      shared |= sections.get(section.prefix, {})
+      if section.prefix in chosen:
+        found[f'{section.prefix}.name'] = shared
+      for field in section.fields:
+        own = {name: value for name, value in field.metadata.items() if value is not None}
+        if not shared.get('affects_result', True):
+          own['affects_result'] = False
+        found[section.flag(field)] = {**shared, **own}
+    return found
 
   def affecting_result(self, config: Any) -> dict[str, str]:
     """The flags that affect the result, each with its value or the part of it that does."""
-    values = self.render(config)
-    chosen = {section: getattr(config, section).name for section in self._variants}
-    found = {f'{section}.name': name for section, name in chosen.items()}
-    for section in self.sections(chosen):
-      for field in section.fields:
-        name, affects = section.flag(field), field.metadata.get('affects_result', True)
-        if affects and getattr(section.kind, 'affects_result', True):
-          found[name] = values[name].partition(',')[0] if affects == 'first' else values[name]
+    values, found = self.render(config), {}
+    for name, declared in self.metadata(config).items():
+      affects = declared.get('affects_result', True)
+      if affects:
+        found[name] = values[name].partition(',')[0] if affects == 'first' else values[name]
     return found
 
   def _choose(self, section: str, arguments: list[Argument]) -> str:
@@ -315,25 +229,30 @@ class Parser:
           value = arguments[index + 1].text if index + 1 < len(arguments) else ''
         if value not in valid:
           raise UsageError(
-            _refusal(flag, value, 'one of ' + ', '.join(valid), argument, nearest(value, valid))
+            _refusal(
+              flag, shown(value), f'one of {", ".join(valid)}', argument, nearest(value, valid)
+            )
           )
         name = value
     return name
 
   def _assign(
     self, values: flags.FlagValues, arguments: list[Argument], chosen: Mapping[str, str]
-  ) -> dict[str, str]:
-    origins: dict[str, str] = {}
+  ) -> dict[str, Argument]:
+    set_by: dict[str, Argument] = {}
     known: Callable[[str], bool] = lambda name: name in values
     queue = list(arguments)
     while queue:
       argument = queue.pop(0)
-      if self._word and not argument.text.startswith('-') and self._word not in origins:
+      if self._word and not argument.text.startswith('-') and self._word not in set_by:
         argument = dataclasses.replace(argument, text=f'--{self._word}={argument.text}')
       if not argument.text.startswith('-') or argument.text in ('-', '--'):
         where = f' (from {argument.origin})' if argument.origin else ''
+        likely = argument.text.partition('=')[0]
+        hint = f'; nearest: --{argument.text}' if likely in values and '=' in argument.text else ''
         raise UsageError(
-          f'{argument.text!r} is not a flag; settings are written --name=value{where}'
+          f'{shown(argument.text)!r} is not a flag; settings are written --name=value{where}'
+          f'{shown(hint)}'
         )
       name, equals, text = argument.text.lstrip('-').partition('=')
       if not known(name) and name.startswith('no') and known(name[2:]) and values[name[2:]].boolean:
@@ -352,15 +271,14 @@ class Parser:
         # The flag's own parser words its complaint over several lines; ours names flag, value and
         # what is allowed.
         parsed = flag.parser.parse(text)
-        if isinstance(parsed, float) and not math.isfinite(parsed):
-          raise ValueError('not finite')
       except (ValueError, TypeError) as error:
-        likely = nearest(text, getattr(flag.parser, 'enum_values', ()))
-        raise UsageError(_refusal(name, repr(text), _allowed(flag), argument, likely)) from error
+        near = nearest(text, getattr(flag.parser, 'enum_values', ()))
+        found = repr(shown(text))
+        raise UsageError(_refusal(name, found, _allowed(flag), argument, near)) from error
       flag.value = parsed
-      origins[name] = argument.origin or COMMAND_LINE
+      set_by[name] = argument
     values.mark_as_parsed()
-    return origins
+    return set_by
 
   def _unknown(
     self, name: str, argument: Argument, values: flags.FlagValues, chosen: Mapping[str, str]
@@ -381,11 +299,9 @@ class Parser:
         return (
           f'--{name}: {section} {current} has no {field}; it belongs to {", ".join(owners)}{where}'
         )
-    likely = nearest(name, values) or nearest(field or name, values)
-    if not likely:
-      likely = [flag for flag in values if flag.rpartition('.')[2] == (field or name)]
+    likely = _nearest_flags(name, list(values))
     hint = ', '.join(f'--{flag}' for flag in likely)
-    return f'--{name}: unknown flag{where}' + (
+    return f'--{shown(name)}: unknown flag{where}' + (
       f'; nearest: {hint}' if hint else '; --help lists them'
     )
 
@@ -400,6 +316,26 @@ class Parser:
           return self._config(**own, **parts)
         parts[section.prefix] = section.kind(**own)
     raise AssertionError('the settings of the whole come last')
+
+
+def _nearest_flags(name: str, flags_: Sequence[str]) -> list[str]:
+  """The flags most like an unknown one: the same word, then abbreviations, then what looks alike.
+
+  Those of its section come before others.
+  """
+  section, _, last = name.rpartition('.')
+  own = [flag for flag in flags_ if flag.rpartition('.')[0] == section]
+  word = lambda flag: flag.rpartition('.')[2]
+  initials = lambda flag: ''.join(part[:1] for part in word(flag).split('_'))
+  for is_like in (
+    lambda flag: word(flag) == last,
+    lambda flag: len(last) > 1 and (initials(flag) == last or word(flag).startswith(last)),
+  ):
+    for candidates in (own, flags_):
+      if found := [flag for flag in candidates if is_like(flag)]:
+        return found[:3]
+  near = nearest(last, map(word, own))
+  return [flag for one in near for flag in own if word(flag) == one] or nearest(name, flags_)
 
 
 def _allowed(flag: flags.Flag) -> str:
@@ -446,3 +382,20 @@ def flags_of(
     origin = (origins or {}).get(flag, '')
     at = '' if origin == COMMAND_LINE else origin
     raise UsageError(error.sentence(f'--{flag}', at)) from error
+
+
+@contextlib.contextmanager
+def named_origins(origins: Mapping[str, str]) -> Iterator[None]:
+  """Adds to a `UsageError` about a flag, `--FLAG: ...`, the file and line that set it.
+
+  Args:
+    origins: by flag, 'command line' or 'FILE:LINE'.
+  """
+  try:
+    yield
+  except UsageError as error:
+    flag = str(error).partition(':')[0].removeprefix('--')
+    origin = origins.get(flag, COMMAND_LINE)
+    if origin == COMMAND_LINE or '(from ' in str(error):
+      raise
+    raise UsageError(f'{error} (from {origin})') from error

@@ -12,7 +12,8 @@ from typing import Any
 
 import ssl_jax
 from ssl_jax.arguments import nearest
-from ssl_jax.config.flags import Parser, Section, UsageError
+from ssl_jax.config.flag_files import UsageError, join_list, quote
+from ssl_jax.config.flags import Parser, Section
 
 HELP_FLAGS = ('help', 'h', 'helpfull', 'helpshort')
 _WIDTH = 100
@@ -99,7 +100,7 @@ def show_text(parser: Parser, wanted: str, config: Any, origins: Mapping[str, st
     raise _no_section('show', wanted, sections)
   chosen = [name for name in values if not wanted or name.startswith(f'{wanted}.')]
   rows = [
-    (f'--{name}={values[name]}', origins.get(name, 'default'))
+    (f'--{name}={quote(values[name])}', origins.get(name, 'default'))
     for name in sorted(chosen, key=lambda name: name not in origins)
   ]
   width = min(max(len(left) for left, _ in rows), _WIDTH // 2) + 2
@@ -135,7 +136,7 @@ def flag_lines(section: Section) -> list[str]:
   for field in section.fields:
     default = field.default
     if isinstance(default, tuple):
-      default = ','.join(map(str, default))
+      default = join_list(default)
     text = field.metadata.get('help', '')
     if choices := field.metadata.get('choices'):
       text += f' [{", ".join(choices)}]'

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import optax
 
 from ssl_jax.arguments import ArgumentError, setting
 from ssl_jax.config.flags import Settings, flags_of
+from ssl_jax.config.readers import PRETRAIN
 from ssl_jax.training import optimizers, schedules
 
 # Settings that `optimizers.build` and `schedules.warmup_cosine` take under the same name.
@@ -30,6 +31,8 @@ _COSINE = ('min_lr_ratio', 'schedule_by_epoch', 'warmup_by_epoch', 'cosine_after
 @dataclasses.dataclass(frozen=True)
 class Optimizer(Settings):
   """The update rule and its learning rate over the run."""
+
+  read_by: ClassVar = (PRETRAIN,)
 
   name: str = setting('sgd', 'update rule', choices=optimizers.NAMES)
   learning_rate: float = setting(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping
 
-from ssl_jax.config.flags import Argument, UsageError
+from ssl_jax.arguments import shown
+from ssl_jax.config.flag_files import Argument, UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +26,16 @@ class Renames:
   dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
   second: frozenset[str] = frozenset()
 
-  def apply(self, arguments: Iterable[Argument]) -> list[Argument]:
-    """The arguments with today's names and values; one line on stderr says which were old.
+  def apply(self, arguments: Iterable[Argument]) -> tuple[list[Argument], str]:
+    """The arguments with today's names and values, and a warning that says which were old.
+
+    The warning is '' where none was, or only those of a stored configuration, which stay.
 
     Raises:
       UsageError: a flag is given under both names, or a dropped one with another value.
     """
-    pending, today, notes = list(arguments), [], []
+    pending, today = list(arguments), []
+    given_old: list[str] = []
     given = {self._split(argument)[0] for argument in pending if argument.text.startswith('-')}
     while pending:
       argument = pending.pop(0)
@@ -44,12 +47,15 @@ class Renames:
       if value is None and pending and not pending[0].text.startswith('--'):
         value = pending.pop(0).text
       where = f' (from {argument.origin})' if argument.origin else ''
+      notes: list[str] = [] if argument.stored else given_old
       if old in self.dropped:
         if value != self.dropped[old]:
-          raise UsageError(f'--{old}: found {value}, must be {self.dropped[old]}{where}')
+          raise UsageError(
+            f'--{old}: found {shown(str(value))}, must be {self.dropped[old]}{where}'
+          )
         notes.append(f'--{old} is of no effect')
         continue
-      if new != old and new in given:
+      if new != old and new in given and (old in self.second or not argument.stored):
         if old in self.second:
           notes.append(f'--{old} gives way to --{new}')
           continue
@@ -60,16 +66,14 @@ class Renames:
         changed = f'={words}' if words != value else ''
         if changed or new != old:
           notes.append(f'--{old}{f"={value}" if changed else ""} is --{new}{changed}')
-        today.append(Argument(f'--{new}={words}', argument.origin))
+        today.append(dataclasses.replace(argument, text=f'--{new}={words}'))
       else:
         notes.append(f'--{old} is --{new}')
-        today.append(Argument(f'--{new}', argument.origin))
-    if notes:
-      more = f' and {len(notes) - 3} more' if len(notes) > 3 else ''
-      print(
-        f'warning   old flags, accepted until 0.3: {"; ".join(notes[:3])}{more}', file=sys.stderr
-      )
-    return today
+        today.append(dataclasses.replace(argument, text=f'--{new}'))
+    if not given_old:
+      return today, ''
+    more = f' and {len(given_old) - 3} more' if len(given_old) > 3 else ''
+    return today, f'old flags, accepted until 0.3: {"; ".join(map(shown, given_old[:3]))}{more}'
 
   @property
   def _known(self) -> set[str]:

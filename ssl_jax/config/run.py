@@ -9,140 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
-from ssl_jax import data, methods, models, views
-from ssl_jax.arguments import ArgumentError, setting
+from ssl_jax import methods, models
+from ssl_jax.arguments import ArgumentError, setting, shown
 from ssl_jax.config.evaluation import Evaluate, Knn, Negatives, OnlineMetrics
-from ssl_jax.config.flags import Parser, Settings, flags_of
+from ssl_jax.config.flag_files import Argument, UsageError, quote
+from ssl_jax.config.flags import COMMAND_LINE, Parser, Settings, flags_of
+from ssl_jax.config.images import Data, Views
 from ssl_jax.config.optimization import Optimizer
+from ssl_jax.config.readers import EVALUATE, NEGATIVES, OF_RUNS, PLAN, PRETRAIN, WEIGHTS
 from ssl_jax.config.renames import RENAMES
-
-
-@dataclasses.dataclass(frozen=True)
-class Data(Settings):
-  """The images, and how many enter one forward pass."""
-
-  source: str = setting('photographs', 'photographs, digits, npz:PATH or folder:PATH')
-  batch_size: int = setting(256, 'images of one forward pass, over all devices', at_least=2)
-  image_size: int = setting(
-    32, 'side in pixels at which images are stored on the device', at_least=4, at_most=1024
-  )
-  imbalance_factor: float = setting(
-    1.0, 'smallest class over largest, long-tailed; 1 keeps all images', above=0, at_most=1
-  )
-  train_limit: int = setting(
-    0, 'number of training images kept, the first ones; 0 keeps all', at_least=0
-  )
-  test_fraction: float = setting(
-    0.1, 'part held out where the source has no test images', at_least=0, below=1
-  )
-  validation: bool = setting(
-    False,
-    'measure on images held out of the training ones, not on the test images, to choose settings',
-  )
-  on_error: str = setting(
-    'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
-  )
-  accept_changes: bool = setting(
-    False,
-    'resume although the images have changed since the run began; for this start alone',
-    affects_result=False,
-  )
-
-  def load(self, log: Callable[[str], None] = print) -> data.Dataset:
-    """The images and labels on the host, `log` taking one line about each image that is skipped.
-
-    The held-out images do not depend on --seed: runs of several seeds share one test set.
-
-    Raises:
-      UsageError: naming the flag of a setting that does not fit the images.
-      OSError: the data cannot be read.
-    """
-    settings = dataclasses.asdict(self)
-    del settings['batch_size'], settings['accept_changes']
-    with flags_of('data', self):
-      return data.load(**settings, log=log)
-
-
-@dataclasses.dataclass(frozen=True)
-class Views(Settings):
-  """The augmentations that make views of an image."""
-
-  recipe: str = setting('cifar_simclr', 'distribution of augmentations', choices=views.NAMES)
-  size: int = setting(
-    0, 'side of a view in pixels; 0 takes data.image_size', at_least=4, at_most=1024, also=0
-  )
-  crop_scale_min: float = setting(
-    0.0, 'smallest area of a random crop; 0 keeps that of views.recipe', at_least=0, at_most=1
-  )
-  jitter_strength: float = setting(1.0, 'factor on the color jitter of views.recipe', at_least=0)
-  permutation_prob: float = setting(
-    -1.0,
-    'probability of a random order of the color channels; -1 keeps that of views.recipe',
-    at_least=0,
-    at_most=1,
-    also=-1,
-  )
-  interpolation: str = setting(
-    'recipe',
-    'interpolation of the random resized crop',
-    choices=('recipe', 'bilinear', 'bicubic'),
-  )
-  normalization: str = setting(
-    'recipe',
-    'mean and deviation that colors are normalized by; none leaves them between 0 and 1',
-    choices=('recipe', *views.STATISTICS),
-  )
-  same_class_prob: float = setting(
-    0.0,
-    'probability that the second view is of another training image of the class; uses labels, so '
-    'an upper reference',
-    at_least=0,
-    at_most=1,
-  )
-  local_crops: int = setting(
-    0, 'smaller crops besides the two views (multi-crop); 0 for none', at_least=0, at_most=32
-  )
-  local_size: int = setting(
-    0, 'side of a local crop in pixels; 0 is half of a view', at_least=4, at_most=1024, also=0
-  )
-  local_scale_min: float = setting(0.05, 'smallest area of a local crop', above=0, at_most=1)
-  local_scale_max: float = setting(0.14, 'greatest area of a local crop', above=0, at_most=1)
-
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    if self.local_scale_max < self.local_scale_min:
-      allowed = f'from {self.local_scale_min} (--views.local_scale_min) to 1'
-      raise ArgumentError('local_scale_max', self.local_scale_max, allowed)
-
-  def build(self, size: int) -> views.Recipe:
-    """The distribution of views of `size` pixels a side.
-
-    Raises:
-      UsageError: naming the flag of a setting that does not fit the views.
-    """
-    mean, std = views.STATISTICS.get(self.normalization, (None, None))
-    with flags_of('views', self):
-      return views.recipe(
-        self.recipe,
-        size=size,
-        crop_scale_min=self.crop_scale_min or None,
-        jitter_strength=self.jitter_strength,
-        permutation_prob=None if self.permutation_prob < 0 else self.permutation_prob,
-        interpolation=None if self.interpolation == 'recipe' else self.interpolation,
-        local_crops=self.local_crops,
-        local_size=self.local_size,
-        local_scale=(self.local_scale_min, self.local_scale_max),
-        mean=mean,
-        std=std,
-      )
 
 
 @dataclasses.dataclass(frozen=True)
 class Model(Settings):
   """The encoder."""
+
+  read_by: ClassVar = (PRETRAIN, WEIGHTS)
 
   name: str = setting('resnet18', 'architecture', choices=models.names())
   stem: str = setting(
@@ -184,6 +69,7 @@ class Checkpoint(Settings):
   """Which checkpoints are saved and kept."""
 
   affects_result: ClassVar[bool] = False
+  read_by: ClassVar = (PRETRAIN,)
 
   every_steps: int = setting(500, 'steps between checkpoints; 0 saves only at the end', at_least=0)
   keep_last: int = setting(2, 'newest checkpoints kept', at_least=1)
@@ -199,8 +85,8 @@ class Report(Settings):
 
   affects_result: ClassVar[bool] = False
 
-  every_steps: int = setting(20, 'steps between lines of metrics', at_least=1)
-  tensorboard: bool = setting(True, 'also write TensorBoard event files')
+  every_steps: int = setting(20, 'steps between lines of metrics', at_least=1, read_by=(PRETRAIN,))
+  tensorboard: bool = setting(True, 'also write TensorBoard event files', read_by=(PRETRAIN,))
   html: bool = setting(True, 'write report.html at the end')
 
 
@@ -225,6 +111,7 @@ class Devices(Settings):
     1,
     'steps in one compiled loop; slow on CPU, see the architecture page',
     at_least=1,
+    read_by=(PRETRAIN,),
   )
   deterministic: bool = setting(False, 'only GPU kernels that repeat byte for byte')
   coordinator_address: str = setting(
@@ -233,7 +120,7 @@ class Devices(Settings):
   num_processes: int = setting(1, 'number of processes of the run, with a coordinator', at_least=1)
   process_id: int = setting(0, 'index of this process, with a coordinator', at_least=0)
   compile_cache: str = setting(
-    '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off'
+    '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', path=True
   )
 
   def __post_init__(self) -> None:
@@ -264,34 +151,52 @@ class Config(Settings):
     '',
     'images of each class, to plan without a run: 1000x1300, 5,3,2 or a file',
     affects_result=False,
+    path=True,
+    read_by=(PLAN,),
   )
   weights: str = setting(
-    '', 'evaluate this encoder, FILE.npz or FILE.safetensors, not a run', affects_result=False
+    '',
+    'evaluate this encoder, FILE.npz or FILE.safetensors, not a run',
+    affects_result=False,
+    path=True,
+    read_by=(WEIGHTS,),
   )
   compare: tuple[str, ...] = setting(
-    (), 'evaluate these runs side by side: runs/A,runs/B', affects_result=False
+    (),
+    'evaluate these runs side by side: runs/A,runs/B',
+    affects_result=False,
+    path=True,
+    read_by=(EVALUATE,),
   )
   run_dir: str = setting(
-    '', 'folder of the run; empty takes runs/SOURCE-METHOD', affects_result=False
+    '', 'folder of the run; empty takes runs/SOURCE-METHOD', affects_result=False, path=True
   )
   seed: int = setting(
-    0, 'seed of initialization, order and augmentation', at_least=0, at_most=2**31 - 1
+    0,
+    'seed of initialization, order and augmentation',
+    at_least=0,
+    at_most=2**31 - 1,
+    read_by=(PRETRAIN, WEIGHTS),
   )
-  epochs: float = setting(100.0, 'passes over the training images', above=0)
+  epochs: float = setting(100.0, 'passes over the training images', above=0, read_by=(PRETRAIN,))
   steps: int = setting(
     0,
     'optimizer steps; when above 0 it counts instead of epochs',
     at_least=0,
     at_most=2**31 - 1,
+    read_by=(PRETRAIN,),
   )
   protocols: tuple[str, ...] = setting(
     ('knn',),
     'what is measured: knn in training; by evaluate, a list from --help=evaluate, or all',
+    read_by=(PRETRAIN, EVALUATE, WEIGHTS),
   )
   data: Data = Data()
   views: Views = Views()
   model: Model = Model()
-  method: methods.Method = dataclasses.field(default_factory=lambda: methods.create('simclr'))
+  method: methods.Method = dataclasses.field(
+    default_factory=lambda: methods.create('simclr'), metadata={'read_by': (PRETRAIN,)}
+  )
   optimizer: Optimizer = Optimizer()
   knn: Knn = Knn()
   online_metrics: OnlineMetrics = OnlineMetrics()
@@ -300,19 +205,29 @@ class Config(Settings):
   checkpoint: Checkpoint = Checkpoint()
   report: Report = Report()
   devices: Devices = Devices()
-  given: frozenset[str] = dataclasses.field(
-    default=frozenset(), compare=False, repr=False, metadata={'flag': False}
-  )  # the flags that were given, also at their default
+  # Where each flag was set, 'command line' or 'FILE:LINE'; those of a stored configuration are left
+  # out.
+  given: Mapping[str, str] = dataclasses.field(
+    default_factory=dict, compare=False, repr=False, metadata={'flag': False}
+  )
 
   def __post_init__(self) -> None:
     super().__post_init__()
     # Ignored, they would start a training that nobody asked for.
-    owners = {'class_counts': 'negatives', 'weights': 'evaluate', 'compare': 'evaluate'}
-    for name, task in owners.items():
+    for field in dataclasses.fields(self):
+      name, readers = field.name, field.metadata.get('read_by') or ()
       found = getattr(self, name)
-      if found and self.task != task:
+      if name in ('class_counts', 'weights', 'compare') and found and self.reader not in readers:
         found = found if isinstance(found, str) else ','.join(found)
-        raise ArgumentError(name, found, f'left out of --task={self.task}; it needs --task={task}')
+        raise ArgumentError(name, found, _left_out(self.reader, readers))
+
+  @property
+  def reader(self) -> str:
+    """What reads the settings: the task, with the flag that it has instead of a run."""
+    for reader, task, flag in ((WEIGHTS, EVALUATE, 'weights'), (PLAN, NEGATIVES, 'class_counts')):
+      if self.task == task and getattr(self, flag):
+        return reader
+    return self.task
 
   @property
   def stored(self) -> Config:
@@ -349,7 +264,7 @@ def parser() -> Parser:
   return Parser(Config, variants, DEFAULT_METHOD, translate=RENAMES.apply)
 
 
-def parse(argv: Iterable[str]) -> Config:
+def parse(argv: Iterable[str | Argument]) -> Config:
   """The configuration that the arguments (without the program's name) describe.
 
   Raises:
@@ -358,27 +273,87 @@ def parse(argv: Iterable[str]) -> Config:
   return resolve(argv)[0]
 
 
-def resolve(argv: Iterable[str]) -> tuple[Config, dict[str, str]]:
+def resolve(
+  argv: Iterable[str | Argument], check: Callable[[Config], None] = lambda config: None
+) -> tuple[Config, dict[str, str]]:
   """As `parse`, and where each flag that was given was set: 'command line' or 'FILE:LINE'.
+
+  Args:
+    argv: the arguments, without the program's name.
+    check: refuses a configuration besides, by a UsageError.
 
   Raises:
     UsageError: as `parse`.
   """
-  config, origins = parser().resolve(argv)
-  return dataclasses.replace(config, given=frozenset(origins)), origins
+
+  def check_all(config: Config) -> None:
+    refuse_unread(config)
+    check(config)
+
+  return parser().resolve(argv, check_all)
+
+
+def refuse_unread(config: Config) -> None:
+  """Refuses flags that were given and that nothing reads.
+
+  A flag of training may be given where there is a run, which it is compared with, and in a flag
+  file, which may be a recipe; one that has its default asks for nothing.
+
+  Raises:
+    UsageError: naming the first one, and who reads it.
+  """
+  declared, values = parser().metadata(config), parser().render(config)
+  defaults = default_flags(config)
+  for name, origin in config.given.items():
+    readers = declared[name].get('read_by')
+    described = config.reader in OF_RUNS or origin != COMMAND_LINE
+    if readers is None or config.reader in readers or (PRETRAIN in readers and described):
+      continue
+    if values[name] != defaults[name]:
+      error = ArgumentError(name, values[name], _left_out(config.reader, readers))
+      raise UsageError(error.sentence(f'--{name}'))
+
+
+def default_flags(config: Config) -> dict[str, str]:
+  """The defaults of the flags that `config` has, which depend on its method."""
+  defaults = parser().render(dataclasses.replace(Config(), method=type(config.method)()))
+  return defaults | {f'{section}.name': name for section, name in DEFAULT_METHOD.items()}
+
+
+def _left_out(reader: str, readers: Iterable[str]) -> str:
+  return f'left out of --task={reader}; it is read by --task={" and --task=".join(readers)}'
 
 
 def to_flags(config: Config) -> str:
   """The fully resolved configuration as a flag file that repeats the run."""
   lines = parser().render(config)
-  return ''.join(f'--{name}={value}\n' for name, value in lines.items())
+  return ''.join(f'--{name}={quote(value)}\n' for name, value in lines.items())
 
 
 def differences(old: Config, new: Config) -> list[str]:
-  """The flags that affect the result and differ, as `--name: OLD in the folder, NEW now`."""
+  """The flags that affect the result and differ, as `--name: OLD in the folder, NEW now`.
+
+  Two paths to one place are the same, and so is a new one where the old one is gone.
+  """
   before, after = parser().affecting_result(old), parser().affecting_result(new)
+  declared = parser().metadata(new)
   return [
-    f'--{name}: {before.get(name, "(none)")} in the folder, {after.get(name, "(none)")} now'
+    f'--{name}: {shown(before.get(name, "(none)"))} in the folder, '
+    f'{shown(after.get(name, "(none)"))} now'
     for name in dict.fromkeys([*before, *after])
     if before.get(name) != after.get(name)
+    and not (
+      declared.get(name, {}).get('path') and same_place(before.get(name, ''), after.get(name, ''))
+    )
   ]
+
+
+def same_place(old: str, new: str) -> bool:
+  """Whether two paths, or KIND:PATH, lead to one place, or the new one does and the old is gone."""
+  (kind, colon, was), (other, _, path) = old.partition(':'), new.partition(':')
+  if not colon:
+    kind, was, other, path = '', old, '', new
+  if not (was and path and kind == other and pathlib.Path(path).exists()):
+    return False
+  before = pathlib.Path(was)
+  return not before.exists() or before.samefile(path)

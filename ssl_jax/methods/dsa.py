@@ -54,7 +54,9 @@ class WithDSA(Method):
   dsa_prior: str = hyperparameter(
     'ema', 'network whose embeddings give the prior similarities, or pixels', choices=PRIORS
   )
-  dsa_prior_run: str = hyperparameter('', "folder of the run whose encoder is prior 'checkpoint'")
+  dsa_prior_run: str = hyperparameter(
+    '', "folder of the run whose encoder is prior 'checkpoint'", path=True
+  )
   dsa_momentum: float = hyperparameter(
     0.99,
     "momentum of prior 'ema' where the method has no moving average of its own",

@@ -14,11 +14,13 @@ from ssl_jax.sweeps.columns import COLUMNS, DEFAULT_COLUMNS
 class Options(Settings):
   """Which sweep is run, how, and what its table shows."""
 
-  file: str = setting('', 'sweep file, also given as a word without dashes')
+  file: str = setting('', 'sweep file, also given as a word without dashes', path=True)
   seeds: tuple[int, ...] = setting(
     (0, 1, 2), 'seeds; every variant is run with each', at_least=0, at_most=2**31 - 1
   )
-  out: str = setting('', 'folder of the runs and the table; empty takes runs/sweeps/FILE')
+  out: str = setting(
+    '', 'folder of the runs and the table; empty takes runs/sweeps/FILE', path=True
+  )
   only: tuple[str, ...] = setting((), 'run and show these variants alone')
   jobs: int = setting(1, 'runs at once, which share the cores and the memory', at_least=1)
   columns: tuple[str, ...] = setting(DEFAULT_COLUMNS, 'columns of the table', choices=COLUMNS)

@@ -123,9 +123,7 @@ def has_finished(run: Run) -> bool:
 
 def _parse(variant: Variant, flags: Sequence[Argument]) -> Config:
   try:
-    config = config_lib.parse([flag.text for flag in flags])
-    check_protocols(config)
-    return config
+    return config_lib.resolve([flag.text for flag in flags], check_protocols)[0]
   except UsageError as error:
     message = str(error)
     origin = _origin(message, flags) or variant.origin

@@ -8,7 +8,15 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from ssl_jax.config.flags import Argument, UsageError, find_file, nearest_files, recipes_folder
+from ssl_jax.arguments import shown
+from ssl_jax.config.flag_files import (
+  Argument,
+  UsageError,
+  find_file,
+  nearest_files,
+  read_lines,
+  recipes_folder,
+)
 
 _VARIANT = re.compile(r'(?P<name>[^\s:=]+):(?:\s+(?P<flags>.*))?')
 # A name becomes the name of a folder and a log file, on any file system.
@@ -40,21 +48,18 @@ def read(path: pathlib.Path) -> Sweep:
   """Reads a sweep file, of the working directory or a shipped one, with or without `.sweep`.
 
   Raises:
-    UsageError: the file is missing or no text, a line is neither flags nor a variant, a name is
-      taken or cannot name a folder, or no variant is left; the message says `FILE:LINE`.
-    OSError: the file cannot be read.
+    UsageError: the file is missing, cannot be read or is no text, a line is neither flags nor a
+      variant, a name is taken or cannot name a folder, or no variant is left; the message says
+      `FILE:LINE`.
   """
   shipped = recipes_folder('sweeps')
   found = find_file(str(path), '.sweep', shipped)
   if found is None:
     likely = nearest_files(str(path), '.sweep', shipped)
     hint = f'; nearest: {", ".join(likely)}' if likely else ''
-    raise UsageError(f'FILE: found {path}, must be a sweep file{hint}')
+    raise UsageError(f'FILE: found {shown(str(path))}, must be a sweep file{hint}')
   path = found
-  try:
-    lines = path.read_text(encoding='utf-8').splitlines()
-  except UnicodeDecodeError as error:
-    raise UsageError(f'FILE: found {path}, must be UTF-8 text ({error.reason})') from error
+  lines = read_lines(path, 'FILE')
   common: list[Argument] = []
   variants: dict[str, Variant] = {}
   for number, line in enumerate(lines, start=1):
@@ -95,12 +100,12 @@ def arguments(words: Sequence[str], origin: str) -> tuple[Argument, ...]:
 def _variant(text: str, origin: str) -> Variant:
   match = _VARIANT.fullmatch(text)
   if not match:
-    raise UsageError(f'{origin}: found {text!r}, must be {_FORMS}')
+    raise UsageError(f'{origin}: found {shown(text)!r}, must be {_FORMS}')
   name = match['name']
   if not _NAME.fullmatch(name):
     raise UsageError(
-      f'{origin}: found the name {name!r}, must be letters, digits and + - _ . after a letter or '
-      'digit'
+      f'{origin}: found the name {shown(name)!r}, must be letters, digits and + - _ . after a '
+      'letter or digit'
     )
   words = _words(match['flags'] or '', origin)
   if words and not words[0].startswith('-'):
@@ -112,7 +117,7 @@ def _words(text: str, origin: str) -> list[str]:
   try:
     words = shlex.split(text)
   except ValueError as error:
-    raise UsageError(f'{origin}: found {text!r}, must be {_FORMS} ({error})') from error
+    raise UsageError(f'{origin}: found {shown(text)!r}, must be {_FORMS} ({error})') from error
   if '#' in {word[:1] for word in words}:
-    raise UsageError(f'{origin}: found {text!r}, must be {_FORMS}')
+    raise UsageError(f'{origin}: found {shown(text)!r}, must be {_FORMS}')
   return words

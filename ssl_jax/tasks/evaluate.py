@@ -26,7 +26,7 @@ from ssl_jax.tasks.protocols.context import EvalContext, describe_labels
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 from ssl_jax.tasks.run import folder, frozen_encoder
 from ssl_jax.tasks.run.experiment import build_experiment
-from ssl_jax.tasks.run.stored import open_run
+from ssl_jax.tasks.run.stored import check_run, open_run
 
 _PARTLY_FAILED = 2
 # Errors that end one protocol and not the others: a setting or the data, a file, a package, a size.
@@ -61,10 +61,13 @@ def _compare(config: Config, log: Callable[[str], None]) -> int:
     raise UsageError(
       f'--compare: found {",".join(config.compare)}, must be two different runs or more: A,B'
     )
-  found = []
-  for path in config.compare:
-    one = dataclasses.replace(config, run_dir=path, compare=())
-    found.append(_evaluate_one(one, log, baseline=False))
+  if config.weights:
+    raise UsageError(f'--weights: found {config.weights}, must be left out with --compare')
+  every = [dataclasses.replace(config, run_dir=path, compare=()) for path in config.compare]
+  # All are checked before the first one is measured.
+  for one in every:
+    check_run(one)
+  found = [_evaluate_one(one, log, baseline=False) for one in every]
   words = [pathlib.Path(path).name for path in config.compare]
   names = words if len(set(words)) == len(words) else list(config.compare)
   target = pathlib.Path(config.run_dir or f'runs/compare-{"-".join(words)}'[:120])

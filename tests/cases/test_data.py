@@ -15,7 +15,6 @@ from ssl_jax.data.image_file import read_image
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='config.flags takes the rest of the path for a comment')
 def test_a_path_with_a_number_sign_can_be_resumed(program, write_images):
   write_images('set #1', 12, 'ab')
   flags = ('--data.source=folder:set #1', '--protocols=', '--steps=1', '--run_dir=r')

@@ -21,7 +21,6 @@ DIGITS = ('--data.source=digits', '--protocols=')
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='no shell expands ~ after =, and the program does not')
 def test_a_tilde_in_run_dir_is_the_home_folder(program):
   home = program.folder / 'home'
   home.mkdir()
@@ -34,7 +33,6 @@ def test_weights_that_are_not_there_are_not_ignored(program):
   assert program(*DIGITS, '--steps=1', '--run_dir=r', '--weights=nosuch.npz').status == 2
 
 
-@pytest.mark.xfail(strict=True, reason='the mark is taken for the first letter of a flag')
 def test_a_flag_file_may_begin_with_a_byte_order_mark(tmp_path):
   for first in ('# mine\r\n', ''):
     path = tmp_path / 'a.flags'

@@ -9,7 +9,7 @@ from absl.testing import parameterized
 import ssl_jax
 from ssl_jax import cli, config
 from ssl_jax.arguments import setting
-from ssl_jax.config import flags
+from ssl_jax.config import flag_files
 from ssl_jax.config.flags import Parser, UsageError
 from ssl_jax.config.help import help_text, show_text
 
@@ -47,7 +47,7 @@ TASKS = next(
   field.metadata['choices'] for field in dataclasses.fields(config.Config) if field.name == 'task'
 )
 # Taken before tests replace it.
-RECIPES_FOLDER = flags.recipes_folder
+RECIPES_FOLDER = flag_files.recipes_folder
 PARSER = Parser(Kitchen, {'oven': {'fire': Fire, 'steam': Steam}}, {'oven': 'fire'})
 
 
@@ -178,7 +178,7 @@ class RecipeLookupTest(chex.TestCase):
     self.write(self.shipped / 'cakes' / 'iced.flags', '--flagfile=base.flags', '--cake.iced')
     self.working.mkdir()
     monkeypatch.chdir(self.working)
-    monkeypatch.setattr(flags, 'recipes_folder', lambda kind='flags': self.shipped)
+    monkeypatch.setattr(flag_files, 'recipes_folder', lambda kind='flags': self.shipped)
 
   def write(self, path, *lines):
     path.parent.mkdir(exist_ok=True, parents=True)

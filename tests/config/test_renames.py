@@ -18,8 +18,10 @@ WITH = {
 
 
 def owner(flag):
-  """The flag that chooses a method with this hyper-parameter."""
+  """The flag that chooses a task that reads this one, or a method with this hyper-parameter."""
   section, _, field = flag.partition('.')
+  if section in ('evaluate', 'negatives'):
+    return (f'--task={section}',)
   if section != 'method':
     return ()
   return (f'--method.name={next(n for n in methods.names() if hasattr(methods.get(n), field))}',)

@@ -7,7 +7,7 @@ import chex
 import pytest
 from absl.testing import parameterized
 
-from ssl_jax.config.flags import UsageError, recipes_folder
+from ssl_jax.config.flag_files import UsageError, recipes_folder
 from ssl_jax.sweeps import options, planning, sweep_file
 
 GOOD = """

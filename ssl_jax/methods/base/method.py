@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.arguments import ArgumentError, check_settings, setting
+from ssl_jax.arguments import ArgumentError, check_settings, expand_paths, setting
 from ssl_jax.methods.base.batch import Batch, Embeddings, Metrics, feature_std
 from ssl_jax.models import Network
 
@@ -53,6 +53,7 @@ class Method(abc.ABC):
   )
 
   def __post_init__(self) -> None:
+    expand_paths(self)
     self.validate()
 
   def validate(self) -> None:

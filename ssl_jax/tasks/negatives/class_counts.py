@@ -7,9 +7,13 @@ import re
 
 import numpy as np
 
-from ssl_jax.config.flags import UsageError
+from ssl_jax.arguments import shown
+from ssl_jax.config.flag_files import UsageError, is_file, read_lines
 
 _MOST_CLASSES = 10_000_000
+_MOST_IMAGES = 2**53  # float64 counts them exactly
+_MOST_BYTES = 2**28
+_COUNT = re.compile(r'[0-9]{1,18}(\s*[xX]\s*[0-9]{1,18})?')
 _ALLOWED = (
   'CLASSESxIMAGES such as 1000x1300, images a class such as 500,300,200 '
   '(both may be joined by commas), or a file with one number a line'
@@ -24,21 +28,18 @@ def read(text: str) -> np.ndarray:
     OSError: the file cannot be read.
   """
   parts = [part.strip() for part in text.split(',') if part.strip()]
-  if parts and all(re.fullmatch(r'\d+(\s*[xX]\s*\d+)?', part) for part in parts):
+  if parts and all(_COUNT.fullmatch(part) for part in parts):
     return _expand(text, parts)
-  path = pathlib.Path(text).expanduser()
-  if not path.is_file():
-    raise UsageError(f'--class_counts: found {text!r}, must be {_ALLOWED}')
-  try:
-    lines = path.read_text(encoding='utf-8').splitlines()
-  except UnicodeDecodeError as error:
-    raise UsageError(f'--class_counts: {path} is not text, must be one number a line') from error
+  path = pathlib.Path(text)
+  if not is_file(path):
+    raise UsageError(f'--class_counts: found {shown(text)!r}, must be {_ALLOWED}')
+  lines = read_lines(path, '--class_counts', _MOST_BYTES)
   parts = []
   for number, line in enumerate(lines, start=1):
     word = line.partition('#')[0].strip().rstrip(',')
-    if word and not re.fullmatch(r'\d+(\s*[xX]\s*\d+)?', word):
+    if word and not _COUNT.fullmatch(word):
       raise UsageError(
-        f'--class_counts: {path}:{number}: found {word!r}, must be a whole number of images'
+        f'--class_counts: {path}:{number}: found {shown(word)!r}, must be a whole number of images'
       )
     parts += [word] if word else []
   if not parts:
@@ -48,17 +49,18 @@ def read(text: str) -> np.ndarray:
 
 def _expand(text: str, parts: list[str]) -> np.ndarray:
   counts: list[np.ndarray] = []
-  classes = 0
+  classes = total = 0
   for part in parts:
     first, _, second = part.lower().replace(' ', '').partition('x')
     repeats, images = (int(first), int(second)) if second else (1, int(first))
     classes += repeats
     if not repeats or not images:
-      raise UsageError(f'--class_counts: found {part!r} in {text}, must be above 0')
-    if classes > _MOST_CLASSES or images > 2**40:
+      raise UsageError(f'--class_counts: found {part!r} in {shown(text)}, must be above 0')
+    total += repeats * images
+    if classes > _MOST_CLASSES or images > 2**40 or total > _MOST_IMAGES:
       raise UsageError(
-        f'--class_counts: found {part!r} in {text}, '
-        f'must be at most {_MOST_CLASSES:,} classes of at most 2**40 images'
+        f'--class_counts: found {part!r} in {shown(text)}, must be at most {_MOST_CLASSES:,} '
+        'classes of at most 2**40 images, 2**53 in all'
       )
     counts.append(np.full(repeats, images, np.int64))
   return np.concatenate(counts)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ssl_jax.arguments import ArgumentError, nearest
-from ssl_jax.config import Config
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config import Config, default_flags, parser
+from ssl_jax.config.flags import COMMAND_LINE, UsageError
 from ssl_jax.reporting import Figure
 from ssl_jax.tasks.protocols.context import EvalContext
 
@@ -179,10 +179,12 @@ def chosen_protocols(words: Iterable[str]) -> tuple[str, ...]:
 def check_protocols(config: Config) -> None:
   """Requires the names of registered protocols in `--protocols` and `--online_metrics.names`.
 
-  Configurations only hold lists of words, so that they need not import the protocols.
+  Configurations only hold lists of words, so that they need not import the protocols. Settings
+  that were given and that no chosen protocol reads are refused too; a flag file may have those of
+  protocols that are left out.
 
   Raises:
-    UsageError: a word is no protocol, or none that the task measures.
+    UsageError: a word is no protocol, or none that the task measures; or a setting is not read.
   """
   online = tuple(name for name, one in PROTOCOLS.items() if one.online)
   _check_words('online_metrics.names', config.online_metrics.names, online)
@@ -192,6 +194,26 @@ def check_protocols(config: Config) -> None:
     if config.task == 'evaluate' and not config.protocols:
       raise UsageError('--protocols: found none, must be at least one; --help=evaluate lists them')
     _check_words('protocols', config.protocols, ('all', *PROTOCOLS))
+  if config.task in ('pretrain', 'evaluate'):
+    _refuse_unread(config)
+
+
+def _refuse_unread(config: Config) -> None:
+  """Refuses a setting of protocols that were not chosen, but for one in a recipe of `evaluate`.
+
+  Training may be given `knn.k` without measuring kNN, as a later evaluation starts from it.
+  """
+  evaluates = config.task == 'evaluate'
+  flag = 'protocols' if evaluates else 'online_metrics.names'
+  words = config.protocols if evaluates else config.online_metrics.names
+  chosen = {*chosen_protocols(words), *chosen_protocols(config.protocols)}
+  values, defaults = parser().render(config), default_flags(config)
+  for name, origin in config.given.items():
+    readers = [one.name for one in PROTOCOLS.values() if name in one.settings]
+    exempt = origin != COMMAND_LINE if evaluates else name.startswith('knn.')
+    if readers and values[name] != defaults[name] and not exempt and not chosen & {*readers}:
+      allowed = f'left out with --{flag}={",".join(words)}; it is read by {", ".join(readers)}'
+      raise UsageError(str(ArgumentError(f'--{name}', values[name], allowed)))
 
 
 def _check_words(flag: str, words: Iterable[str], allowed: tuple[str, ...], more: str = '') -> None:

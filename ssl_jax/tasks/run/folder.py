@@ -11,10 +11,10 @@ import jax
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
-from ssl_jax.config.flags import UsageError
+from ssl_jax.config.flag_files import STORED, UsageError
 from ssl_jax.training.json_file import read_json, write_json
 
-CONFIG = 'config.flags'
+CONFIG = STORED
 LOCK = '.lock'
 METRICS = 'metrics.jsonl'
 CHECKPOINTS = 'checkpoints'

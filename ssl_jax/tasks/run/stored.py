@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeVar
 import jax
 
 from ssl_jax import config as config_lib
+from ssl_jax.arguments import shown
 from ssl_jax.config import Config, Knn
-from ssl_jax.config.flags import UsageError, flags_of
+from ssl_jax.config.flags import COMMAND_LINE, UsageError, flags_of
 from ssl_jax.methods.dsa import frozen_encoder_run, init_from
 from ssl_jax.tasks.run import folder, record
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
@@ -42,8 +43,7 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   """
   if not config.run_dir:
     raise UsageError('--run_dir: found nothing, must be the folder of a run')
-  path = pathlib.Path(config.run_dir)
-  own = _with_flags_of(read_config(path), config)
+  path, own = pathlib.Path(config.run_dir), run_config(config)
   experiment = build_experiment(own, log=log)
   if config.data.source in (own.data.source, Config().data.source):
     known = record.read(path, log)
@@ -90,22 +90,45 @@ def read_config(path: pathlib.Path) -> Config:
   return config_lib.parse([f'--flagfile={stored}'])
 
 
-def _with_flags_of(own: Config, config: Config) -> Config:
-  """The run's configuration with the flags of `config` that do not affect training."""
+def check_run(config: Config) -> None:
+  """Checks, as far as that is quick, that `open_run` would open the run of `config`.
+
+  Raises:
+    UsageError: the folder holds no run or no checkpoint, or a flag contradicts the run.
+  """
+  run_config(config)
+  path = pathlib.Path(config.run_dir)
+  if Checkpoints(path / folder.CHECKPOINTS, read_only=True).latest_step() is None:
+    raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
+
+
+def run_config(config: Config) -> Config:
+  """The configuration of the run in `config.run_dir`, with the settings that its reader may change.
+
+  Raises:
+    UsageError: the folder holds no run, or a flag contradicts the run.
+  """
+  own = read_config(pathlib.Path(config.run_dir))
   parser = config_lib.parser()
-  given, stored = parser.affecting_result(config), parser.render(own)
-  # A flag at its default counts as left out.
-  defaults = parser.affecting_result(dataclasses.replace(Config(), method=type(config.method)()))
-  defaults['method.name'] = config_lib.DEFAULT_METHOD['method']
-  free = {'task', 'protocols', 'data.source', 'knn.k', 'knn.temperature'}
-  for name in given.keys() - free:
-    if given[name] not in (defaults[name], stored.get(name)):
+  declared, values, stored = parser.metadata(config), parser.render(config), parser.render(own)
+  affecting = parser.affecting_result(config)
+  # Of a configuration made by Python, what is not the default counts as given.
+  defaults = config_lib.default_flags(config)
+  for name, value in values.items():
+    readers = declared[name].get('read_by')
+    if readers is None or config.reader in readers or value == stored.get(name):
+      continue
+    origin = config.given.get(name)
+    if name not in affecting and origin != COMMAND_LINE:
+      continue  # a recipe may have other periods of log lines and checkpoints than the run
+    moved = declared[name].get('path') and config_lib.same_place(stored.get(name, ''), value)
+    if (origin or value != defaults[name]) and not moved:
       raise UsageError(
-        f'--{name}: found {given[name]}, must be left out: the run in {config.run_dir} has '
+        f'--{name}: found {shown(value)}, must be left out: the run in {config.run_dir} has '
         f'{stored.get(name, "no such flag")}'
       )
-  moved = given['data.source'] != defaults['data.source']
-  source = config.data.source if moved else own.data.source
+  is_given = values['data.source'] != defaults['data.source'] or 'data.source' in config.given
+  source = config.data.source if is_given else own.data.source
   return dataclasses.replace(
     own,
     task=config.task,
