@@ -28,7 +28,7 @@ _LONGEST_NAME = 1000
 
 _QUOTED = re.compile(r"""(?:'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
 _ELEMENT = re.compile(
-  rf"""\s*(?:(?P<quoted>{_QUOTED.pattern})\s*|(?P<plain>(?!["'])[^,]*))(?:,|$)""", re.DOTALL
+  rf"""\s*(?:(?P<quoted>{_QUOTED.pattern})\s*|(?P<plain>(?!["'])[^,]*))(?:,|\Z)""", re.DOTALL
 )
 _COMMENT = re.compile(r'\s#')
 _CONTROL = re.compile(r'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]')

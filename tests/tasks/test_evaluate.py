@@ -50,12 +50,15 @@ class EvaluateTest(chex.TestCase):
     self.images, self.folder, self.capfd = run / 'images.npz', tmp_path, capfd
     self.run_dir = tmp_path / 'run'
     shutil.copytree(run / 'run', self.run_dir)
+    # A recipe, which may hold the settings of protocols that are not chosen.
+    (tmp_path / 'quick.flags').write_text('\n'.join(QUICK))
 
   def call(self, *flags, run_dir=None):
     """Exit status, standard output and standard error."""
     self.capfd.readouterr()
     chosen = [f'--run_dir={run_dir or self.run_dir}', '--report.html=false']
-    status = cli.main(['--task=evaluate', *chosen, *QUICK, *flags])
+    recipe = f'--flagfile={self.folder}/quick.flags'
+    status = cli.main(['--task=evaluate', *chosen, recipe, *flags])
     return status, *self.capfd.readouterr()
 
   def refused(self, *flags, **kwargs):
@@ -188,7 +191,8 @@ class FeaturesTest(EvaluateTest):
     self.assertEqual(len(jax.devices()), 8)
     self.call(chosen)
     eight = self.numbers()['protocols']
-    argv = ['--task=evaluate', f'--run_dir={self.run_dir}', '--report.html=false', *QUICK, chosen]
+    recipe = f'--flagfile={self.folder}/quick.flags'
+    argv = ['--task=evaluate', f'--run_dir={self.run_dir}', '--report.html=false', recipe, chosen]
     shutil.rmtree(self.run_dir / 'evaluation')
     status, _, err = small_runs.finish(small_runs.start(argv))
     self.assertEqual(status, 0, err)
