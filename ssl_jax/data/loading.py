@@ -96,9 +96,9 @@ def load(
       f' {len(train):,} images, of each class alone, rounds to none'
     )
   found = dataclasses.replace(dataset, train=train, test=test)
-  for part, source in (('training', train), ('test', test)):
-    if 0 < source.labeled < len(source):
-      log(f'{found.name}: {source.labeled:,} of {len(source):,} {part} images are labeled')
+  for part, images in (('training', train), ('test', test)):
+    if 0 < images.labeled < len(images):
+      log(f'{found.name}: {images.labeled:,} of {len(images):,} {part} images are labeled')
   return found
 
 

@@ -99,6 +99,7 @@ def draw(
   yield Figure('What the model sees', *_contact_sheet(experiment), photographic=True)
   labeled = _labels(experiment, shown) is not None
   caption = f't-SNE of features of {_split(shown)}{", colored by label" if labeled else ""}.'
+  caption += figures.class_key(experiment.dataset.class_names) if labeled else ''
   if len(shown.queries) >= _FEWEST_POINTS:
     yield Figure('Embeddings', caption, _map(experiment, shown))
   caption = f'Left: some {_split(shown)}. Right: the most similar training images.'

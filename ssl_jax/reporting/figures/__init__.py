@@ -4,6 +4,7 @@ matplotlib and scikit-learn are imported when a picture is made, and no global s
 is touched: figures may be made from any thread, beside a user's own.
 """
 
+from ssl_jax.reporting.figures.canvas import class_key
 from ssl_jax.reporting.figures.confusion import confusion_matrix
 from ssl_jax.reporting.figures.curves import (
   knn_curve,
@@ -24,6 +25,7 @@ from ssl_jax.reporting.figures.ranks import RankCurve, rank_curves
 __all__ = [
   'PERPLEXITY',
   'RankCurve',
+  'class_key',
   'confusion_matrix',
   'contact_sheet',
   'draws_plot',

@@ -47,10 +47,7 @@ def confusion_matrix(counts: Any, class_names: Sequence[str] = (), *, half: bool
   total = counts.sum(axis=1, keepdims=True)
   shares = np.where(total > 0, 100 * counts / np.where(total > 0, total, 1), np.nan)
   classes = len(counts)
-  names = [
-    canvas.name(class_names[at] if at < len(class_names) else at, 18 if half else 24)
-    for at in range(classes)
-  ]
+  names = [canvas.class_name(class_names, at, 18 if half else 24) for at in range(classes)]
   width = canvas.HALF if half else canvas.WIDTH
   drawing = canvas.figure(min(0.85 * width, 2.6 + 0.34 * min(classes, _MOST_WRITTEN)), width=width)
   axes = drawing.subplots()

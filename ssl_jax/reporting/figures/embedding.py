@@ -166,8 +166,7 @@ def _scatter_classes(
     of_legend = None if class_names is None else name
     axes.scatter(*points[rest].T, s=10, color='#d1d5db', linewidths=0, label=of_legend)
   for index, label in enumerate(shown):
-    names = class_names or ()
-    name = canvas.name(names[label] if 0 <= label < len(names) else label)
+    name = canvas.class_name(class_names or (), label)
     axes.scatter(
       *points[labels == label].T,
       s=16,

@@ -24,15 +24,16 @@ def draw_embedding(results: Mapping[str, Result]) -> Iterator[Figure]:
   groups = [results] if same else [{who: one} for who, one in results.items()]
   for group in groups:
     who, first = next(iter(group.items()))
+    class_names = first.context.dataset.class_names
     of = first.measurement.plot_data['labels']
     yield Figure(
       'Maps of test features' if same else f'Map of test features, {who}',
       't-SNE, started from PCA with a fixed seed'
-      + ('; colors are classes.' if of is not None else '.'),
+      + (f'; colors are classes.{figures.class_key(class_names)}' if of is not None else '.'),
       figures.tsne_panels(
         {name: one.measurement.plot_data['features'] for name, one in group.items()},
         of,
-        first.context.dataset.class_names,
+        class_names,
       ),
     )
   for who, one in results.items():

@@ -53,11 +53,13 @@ def draw_linear(results: Mapping[str, Result]) -> Iterator[Figure]:
   for who, one in shown.items():
     probe, labels = (one.measurement.plot_data[name] for name in ('probe', 'labels'))
     report = evaluation.class_report(probe.predictions, labels)
+    class_names = one.context.dataset.class_names
     if len(report.confusion) > 1:
       yield Figure(
         f'Confusion, {who}',
-        'What the linear probe takes test images of each class for; rows add up to 100 %.',
-        figures.confusion_matrix(report.confusion, one.context.dataset.class_names, half=half),
+        'What the linear probe takes test images of each class for; rows add up to 100 %.'
+        + figures.class_key(class_names),
+        figures.confusion_matrix(report.confusion, class_names, half=half),
         half=half,
       )
 
