@@ -6,6 +6,8 @@ import numpy as np
 
 from ssl_jax.arguments import ArgumentError
 
+# What labels must be; -1 says that a row has none.
+LABELED = '0 or greater; rows without a label are left out before'
 _AXES = {2: '[n, dim]', 3: '[image, view, dim]'}
 
 
@@ -34,11 +36,23 @@ def as_features(features: Any, *, ndim: int) -> np.ndarray:
   return array
 
 
+def as_int64(name: str, integers: np.ndarray) -> np.ndarray:
+  """Integers of any dtype in int64, none of them changed.
+
+  Raises:
+    ValueError: one is 2^63 or greater.
+  """
+  if integers.dtype == np.uint64 and integers.size and integers.max() > np.iinfo(np.int64).max:
+    raise ArgumentError(name, integers.max(), 'below 2^63')
+  return integers.astype(np.int64)
+
+
 def as_labels(name: str, labels: Any, count: int, *, of: str = 'features') -> np.ndarray:
   """One whole number >= 0 for each of `count` rows: `int64 [n]`.
 
   Raises:
-    ValueError: labels are absent, not integers, negative, or not as many as there are rows.
+    ValueError: labels are absent, not integers, negative, as -1 of an unlabeled row, 2^63 or
+      greater, or not as many as there are rows.
   """
   if labels is None:
     raise ArgumentError(name, 'None', f'one integer for each row of {of}')
@@ -50,5 +64,5 @@ def as_labels(name: str, labels: Any, count: int, *, of: str = 'features') -> np
       f'integers of shape ({count},), one for each row of {of}',
     )
   if count and array.min() < 0:
-    raise ArgumentError(name, array.min(), '0 or greater')
-  return array.astype(np.int64)
+    raise ArgumentError(name, array.min(), LABELED)
+  return as_int64(name, array)

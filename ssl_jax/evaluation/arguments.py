@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import NamedSharding
 
+from ssl_jax.analysis.arguments import LABELED, as_int64
 from ssl_jax.arguments import ArgumentError, check_whole
 
 _READ = 2**22  # numbers read at once: features may lie in a file larger than memory
@@ -72,7 +73,7 @@ def check_integers(name: str, labels: Any, of: str, count: int) -> np.ndarray:
   """One integer for each of `count` rows of the argument `of`: `int64 [count]`.
 
   Raises:
-    ValueError: they are absent, not integers, or not as many as there are rows.
+    ValueError: they are absent, not integers, 2^63 or greater, or not as many as there are rows.
   """
   if labels is None:
     raise ArgumentError(name, 'None', f'one integer for each row of {of}')
@@ -81,18 +82,21 @@ def check_integers(name: str, labels: Any, of: str, count: int) -> np.ndarray:
     raise ArgumentError(
       name, f'{array.dtype} of shape {array.shape}', f'integers of shape ({count},)'
     )
-  return array.astype(np.int64)
+  return as_int64(name, array)
 
 
 def check_labels(name: str, labels: Any, of: str, count: int) -> np.ndarray:
   """One class, numbered from 0, for each of `count` rows of the argument `of`: `int32 [count]`.
 
   Raises:
-    ValueError: they are absent, not integers, negative, or not as many as there are rows.
+    ValueError: they are absent, not integers, negative, as -1 of an unlabeled row, 2^31 or greater,
+      or not as many as there are rows.
   """
   array = check_integers(name, labels, of, count)
   if count and array.min() < 0:
-    raise ArgumentError(name, array.min(), '0 or greater')
+    raise ArgumentError(name, array.min(), LABELED)
+  if count and array.max() > np.iinfo(np.int32).max:
+    raise ArgumentError(name, array.max(), 'below 2^31: number the classes from 0')
   return array.astype(np.int32)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_jax.analysis.arguments import as_int64
 from ssl_jax.arguments import ArgumentError, check_choice, check_whole
 from ssl_jax.evaluation.arguments import check_labels
 
@@ -152,7 +153,7 @@ def _check_counts(train_counts: Any) -> np.ndarray:
     )
   if counts.min() < 0:
     raise ArgumentError('train_counts', counts.min(), '0 or greater')
-  return counts.astype(np.int64)
+  return as_int64('train_counts', counts)
 
 
 def _count_classes(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.analysis.arguments import LABELED
 from ssl_jax.arguments import ArgumentError, check_number
 from ssl_jax.evaluation.features import l2_normalize
 
@@ -37,7 +38,7 @@ def collision_upper_bound(
   Args:
     first_views: u, `[image, dim]` of any float dtype, normalized here.
     second_views: v, `[image, dim]`, independent views of the same images.
-    labels: `int [image]`; used to measure only.
+    labels: `int [image]`, 0 or greater; used to measure only.
     temperature: divides the result; None does not.
     chunk_size: anchors handled at once; memory is O(chunk_size x images of the largest class).
 
@@ -59,6 +60,8 @@ def collision_upper_bound(
     raise ArgumentError(
       'labels', f'{codes.dtype} of shape {codes.shape}', f'integers of shape ({len(first)},)'
     )
+  if codes.min() < 0:
+    raise ArgumentError('labels', codes.min(), LABELED)
   if temperature is not None:
     check_number('temperature', temperature, above=0)
   classes, counts = np.unique(codes, return_counts=True)

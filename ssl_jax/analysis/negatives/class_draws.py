@@ -9,6 +9,7 @@ import numpy as np
 from ssl_jax.arguments import ArgumentError, check_whole
 
 _ROUNDING = 1e-9
+_MOST_IMAGES = 2**53  # that float64 counts exactly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,4 +111,7 @@ def check_counts(class_counts: Any) -> np.ndarray:
     raise ArgumentError('class_counts', f'{counts[bad]} for class {bad}', '0 or greater')
   if not counts.any():
     raise ArgumentError('class_counts', 'no image in any class', 'at least one')
+  total = float(counts.sum(dtype=np.float64))
+  if total > _MOST_IMAGES:
+    raise ArgumentError('class_counts', f'{total:.3g} images', 'at most 2^53 in all')
   return counts.astype(np.int64)

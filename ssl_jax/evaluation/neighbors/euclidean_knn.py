@@ -9,6 +9,7 @@ import numpy as np
 
 from ssl_jax.evaluation.arguments import check_labels, check_search
 from ssl_jax.evaluation.neighbors import search
+from ssl_jax.evaluation.neighbors.knn import count_classes
 
 _SPARE = 16  # candidates beyond k that the search in float32 yields
 _ROUNDING = 1e-13  # of float64 sums, relative to the largest squared norm
@@ -62,7 +63,7 @@ def euclidean_knn_predict(
   """
   bank, queries = check_search(bank, queries, k, chunk_size, bank_chunk_size)
   labels = check_labels('bank_labels', bank_labels, 'bank', len(bank))
-  classes = int(labels.max()) + 1
+  classes = count_classes(labels, None)
   predictions = np.empty(len(queries), np.int32)
   for start, neighbors in _neighbors(bank, queries, k, chunk_size, bank_chunk_size):
     votes = np.zeros((len(neighbors), classes), np.int32)

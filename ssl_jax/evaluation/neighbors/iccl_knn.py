@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError, check_whole
-from ssl_jax.evaluation.arguments import check_integers, check_rows
+from ssl_jax.evaluation.arguments import check_labels, check_rows
 from ssl_jax.evaluation.neighbors.search import nearest_neighbors
 
 
@@ -24,7 +24,7 @@ def iccl_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int | None 
 
   Args:
     features: `[n, dim]`, numbers of any dtype; compared by cosine in float32.
-    labels: `int [n]`.
+    labels: `int [n]`, 0 or greater.
     k: rows that count, the row itself among them, at most n.
     chunk_size: rows handled at once, by default as in `nearest_neighbors`; memory is
       O(chunk_size x n).
@@ -37,7 +37,7 @@ def iccl_knn5(features: Any, labels: Any, *, k: int = 5, chunk_size: int | None 
       `k` or `chunk_size` is out of range.
   """
   features = check_rows('features', features)
-  classes = check_integers('labels', labels, 'features', len(features))
+  classes = check_labels('labels', labels, 'features', len(features))
   check_whole('k', k)
   if k > len(features):
     raise ArgumentError('k', k, f'at most {len(features)}, the number of rows')

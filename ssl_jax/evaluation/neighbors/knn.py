@@ -19,6 +19,7 @@ from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.evaluation.arguments import check_labels, check_search
 from ssl_jax.evaluation.neighbors.search import cosine_search
 
+_MOST_CLASSES = 10_000_000  # for each of which a row of votes or of weights has a number
 _TOP = 5  # guesses that `KnnGrid.top5` looks at
 
 
@@ -239,8 +240,17 @@ def check_temperature(name: str, temperature: float) -> None:
 
 
 def count_classes(labels: np.ndarray, num_classes: int | None) -> int:
-  """`num_classes`, or by default the largest label plus one."""
+  """`num_classes`, or by default the largest label plus one.
+
+  Raises:
+    ValueError: a label is so large that it is an identity rather than the number of a class, or
+      `num_classes` is below the largest label plus one.
+  """
   classes = int(labels.max()) + 1
+  if classes > _MOST_CLASSES:
+    raise ArgumentError(
+      'labels', classes - 1, f'below {_MOST_CLASSES:,}: number the classes from 0 without gaps'
+    )
   if num_classes is None:
     return classes
   if num_classes < classes:
