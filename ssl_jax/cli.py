@@ -141,7 +141,7 @@ def _prepare(config: Config) -> None:
     os.environ['XLA_FLAGS'] = f'{flags} --xla_gpu_deterministic_ops=true'.strip()
   import jax
 
-  from ssl_jax.tasks.run.experiment import start_devices
+  from ssl_jax.tasks.run.devices import start_devices
 
   if config.devices.compile_cache and not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     folder = pathlib.Path(config.devices.compile_cache).expanduser()

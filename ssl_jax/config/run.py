@@ -118,6 +118,9 @@ class Devices(Settings):
     '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster'
   )
   num_processes: int = setting(1, 'number of processes of the run, with a coordinator', at_least=1)
+  connect_seconds: float = setting(
+    10.0, 'longest time in which a process tries to reach the coordinator', above=0
+  )
   process_id: int = setting(0, 'index of this process, with a coordinator', at_least=0)
   compile_cache: str = setting(
     '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', path=True

@@ -79,6 +79,17 @@ class Fingerprint:
       found.append(_other_names(self.class_names, current.class_names))
     return found
 
+  def facts(self) -> dict[str, str]:
+    """What is known of the data, by name, for a comparison between processes."""
+    found = {}
+    for split, kind in _SPLITS.items():
+      one = getattr(self, split)
+      found[f'number of {kind} images'] = f'{one.images:,}'
+      found[f'pixels of the {kind} images'] = one.images_sha256[:12]
+      found[f'labels of the {kind} images'] = one.labels[:12] or 'none'
+      found[f'names of the {kind} images'] = one.names[:12] or 'none'
+    return found | {'class names': ', '.join(self.class_names) or 'none'}
+
   def to_json(self) -> dict[str, Any]:
     """As values that JSON has; about 5 characters an image."""
 

@@ -25,6 +25,7 @@ from ssl_jax.tasks.online_evaluation import Baselines, OnlineEvaluation, measure
 from ssl_jax.tasks.protocols.context import describe_labels
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run import record as records
+from ssl_jax.tasks.run.devices import require_same_data
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
 from ssl_jax.tasks.run.stored import restored_from, with_frozen_encoder
 from ssl_jax.training import (
@@ -60,6 +61,7 @@ def pretrain(config: Config) -> int:
     # All that can be refused is refused before the folder is written to.
     with stopwatch.phase('data'):
       experiment = build_experiment(config, log=log)
+      require_same_data(experiment)
     online = OnlineEvaluation(experiment, log)
     log(f'data      {experiment.dataset.describe()}')
     if words := describe_labels(experiment.dataset):

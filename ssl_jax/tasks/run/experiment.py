@@ -7,7 +7,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -140,20 +139,3 @@ def warn_of_unseen_classes(dataset: data.Dataset, log: Callable[[str], None]) ->
   unseen = int((~np.isin(labels, train.labels)).sum())
   if unseen:
     log(f'warning   {unseen:,} test images are of classes without training images')
-
-
-def start_devices(config: Config) -> None:
-  """Chooses platform and number of devices; must run before the first use of a device."""
-  settings = config.devices
-  platform = 'cpu' if settings.num_cpu_devices else settings.platform
-  if platform != 'auto':
-    # JAX names the maker; a list of makers would fail for every one that is absent.
-    jax.config.update('jax_platforms', {'gpu': 'cuda'}.get(platform, platform))
-  if settings.num_cpu_devices:
-    jax.config.update('jax_num_cpu_devices', settings.num_cpu_devices)
-  if settings.coordinator_address == 'auto':
-    jax.distributed.initialize()
-  elif settings.coordinator_address:
-    jax.distributed.initialize(
-      settings.coordinator_address, settings.num_processes, settings.process_id
-    )
