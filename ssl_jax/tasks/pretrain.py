@@ -86,7 +86,7 @@ def pretrain(config: Config) -> int:
     program = compile_program(experiment, start, stopwatch)
 
     writer = open_writer(config, run_dir, steps_done if restored else None)
-    known = begun(known, experiment, steps_done if restored else None, changes)
+    known = known.begun(experiment.fingerprint, steps_done if restored else None, changes)
     known.write(run_dir)
     if restored:
       log(f'resume    from step {steps_done} of {experiment.total_steps}')
@@ -193,20 +193,6 @@ def open_writer(
   atomic_write(run_dir / folder.CONFIG, config_lib.to_flags(config.stored))
   writer.truncate_after(-1 if resumed_step is None else resumed_step)
   return writer
-
-
-def begun(
-  known: records.Record, experiment: Experiment, resumed_step: int | None, changes: list[str]
-) -> records.Record:
-  """The record of a run that begins, or goes on from a step with data that may have changed."""
-  accepted = ({'step': resumed_step, 'changes': changes},) if changes else ()
-  first = known.first_checkpoint
-  return records.Record(
-    known.run,
-    experiment.fingerprint,
-    (*known.data_changes, *accepted) if resumed_step is not None else (),
-    resumed_step if first is None or resumed_step is None else first,
-  )
 
 
 @dataclasses.dataclass

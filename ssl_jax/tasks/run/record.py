@@ -35,6 +35,14 @@ class Record:
   data_changes: tuple[dict[str, Any], ...] = ()
   first_checkpoint: int | None = None
 
+  def begun(self, data: Fingerprint, resumed_step: int | None, changes: list[str]) -> Record:
+    """The record of a run that begins, or goes on from a step with data that may have changed."""
+    if resumed_step is None:
+      return Record(self.run, data)
+    accepted = ({'step': resumed_step, 'changes': changes},) if changes else ()
+    first = resumed_step if self.first_checkpoint is None else self.first_checkpoint
+    return Record(self.run, data, (*self.data_changes, *accepted), first)
+
   def write(self, run_dir: pathlib.Path) -> None:
     """Writes the record into the folder of the run, on the first process alone.
 

@@ -47,6 +47,15 @@ class RecordTest(chex.TestCase):
       self.assertEqual(self.read(), known)
     self.assertEmpty(self.lines)
 
+  def test_of_a_run_that_begins_or_goes_on(self):
+    began = record.Record('a').begun(fingerprint(), None, [])
+    self.assertEqual(began, record.Record('a', fingerprint()))
+    went_on = began.begun(fingerprint(7), 4, ['pixels'])
+    change = {'step': 4, 'changes': ['pixels']}
+    self.assertEqual(went_on, record.Record('a', fingerprint(7), (change,), 4))
+    self.assertEqual(went_on.begun(fingerprint(7), 9, []), went_on)
+    self.assertEqual(went_on.begun(fingerprint(), None, []), began)
+
   def test_any_flipped_bit_is_noticed(self):
     record.Record('b', fingerprint(), (), 7).write(self.run_dir)
     content, known = self.path.read_bytes(), self.read()
