@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,10 @@ from ssl_jax.reporting.page import text
 
 ABSENT = '–'
 _WIDTH = 100
+# Part of Persian and Indic spelling, and of emoji.
+_JOINERS = '\u200c\u200d'
+# Vowels and finals of a syllable whose first letter is as wide as all of it.
+_HANGUL_ENDS = frozenset(map(chr, range(0x1160, 0x1200)))
 
 
 class Probability(float):
@@ -54,18 +59,59 @@ class Table(NamedTuple):
 
 def as_text(table: Table) -> str:
   """The table for a terminal: heading, aligned columns, caption."""
-  lines = [[str(name) for name in table.columns]]
-  lines += [[cell(value) for value in row] for row in table.rows]
-  widths = [max(len(line[at]) for line in lines) for at in range(len(table.columns))]
+  lines = [[printable(name) for name in table.columns]]
+  lines += [[printable(cell(value)) for value in row] for row in table.rows]
+  widths = [max(columns_of(line[at]) for line in lines) for at in range(len(table.columns))]
   shown = [
     '  '.join(
-      [line[0].ljust(widths[0])]
-      + [words.rjust(width) for words, width in zip(line[1:], widths[1:], strict=True)]
+      [line[0] + padding(line[0], widths[0])]
+      + [padding(words, width) + words for words, width in zip(line[1:], widths[1:], strict=True)]
     ).rstrip()
     for line in lines
   ]
-  below = [line for words in (table.caption, *table.notes) for line in textwrap.wrap(words, _WIDTH)]
-  return '\n'.join([table.heading, '', *shown, '', *below])
+  below = [
+    line
+    for words in (table.caption, *table.notes)
+    for line in textwrap.wrap(printable(words), _WIDTH)
+  ]
+  return '\n'.join([printable(table.heading), '', *shown, '', *below])
+
+
+def as_markdown(lines: Sequence[Sequence[str]]) -> str:
+  """A table in Markdown, columns aligned, of lines of cells, the names of the columns first."""
+  shown = [[printable(words).replace('|', r'\|') for words in line] for line in lines]
+  widths = [max(columns_of(line[at]) for line in shown) for at in range(len(shown[0]))]
+  body = [
+    f'| {" | ".join(w + padding(w, width) for w, width in zip(line, widths, strict=True))} |'
+    for line in shown
+  ]
+  rule = f'|{"|".join("-" * (width + 2) for width in widths)}|'
+  return '\n'.join([body[0], rule, *body[1:]])
+
+
+def printable(words: Any) -> str:
+  """Text in any script; characters that control a terminal become escapes such as `\\x1b`."""
+  shown = lambda c: c.isprintable() or c in _JOINERS or unicodedata.category(c) == 'Zs'
+  return ''.join(c if shown(c) else c.encode('unicode_escape').decode() for c in str(words))
+
+
+def columns_of(words: str) -> int:
+  """How many columns of a terminal printable text takes: 2 of a wide letter, none of an accent that
+  is a character of its own."""
+  # An emoji behind a joiner is drawn into the one before it.
+  pairs = zip(f' {words}', words, strict=False)
+  return sum(_columns(c) for before, c in pairs if before != _JOINERS[1] or _columns(c) < 2)
+
+
+def padding(words: str, width: int) -> str:
+  """The spaces that fill a cell up to a number of columns."""
+  return ' ' * (width - columns_of(words))
+
+
+def _columns(character: str) -> int:
+  if unicodedata.category(character) in ('Mn', 'Mc', 'Me', 'Cf') or character in _HANGUL_ENDS:
+    return 0
+  return 2 if unicodedata.east_asian_width(character) in 'WF' else 1
 
 
 def as_csv(table: Table) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ssl_jax.config import Config
+from ssl_jax.reporting.tables import as_markdown
 from ssl_jax.sweeps.columns import COLUMNS, PIXELS, RANDOM_INIT, TRAINED, Column
 from ssl_jax.sweeps.planning import Run
 
@@ -86,11 +87,7 @@ class Table:
     """The table as text, columns aligned, with what it shows and the command below."""
     head = ['', 'seeds', *(COLUMNS[name].title for name in self.columns)]
     lines = [head, *map(self._texts, self.rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
-    pad = lambda line: [text.ljust(width) for text, width in zip(line, widths, strict=True)]
-    body = [f'| {" | ".join(pad(line))} |' for line in lines]
-    rule = f'|{"|".join("-" * (width + 2) for width in widths)}|'
-    return '\n'.join([body[0], rule, *body[1:], '', self.caption(), '', f'    {self.command}', ''])
+    return '\n'.join([as_markdown(lines), '', self.caption(), '', f'    {self.command}', ''])
 
   def caption(self) -> str:
     """One line: which step, which seeds, what stands before and after the sign."""

@@ -70,7 +70,9 @@ def _compare(config: Config, log: Callable[[str], None]) -> int:
   found = [_evaluate_one(one, log, baseline=False) for one in every]
   words = [pathlib.Path(path).name for path in config.compare]
   names = words if len(set(words)) == len(words) else list(config.compare)
-  target = pathlib.Path(config.run_dir or f'runs/compare-{"-".join(words)}'[:120])
+  # File names have room for 255 bytes, which are fewer letters in other scripts.
+  short = f'compare-{"-".join(words)}'.encode(errors='replace')[:115].decode(errors='ignore')
+  target = pathlib.Path(config.run_dir or f'runs/{short}')
   baseline = None
   if config.evaluate.baseline:
     baseline = _evaluate_one(

@@ -51,6 +51,32 @@ class TablesTest(chex.TestCase):
     self.assertEqual(lines[4], 'count         1,234       –')
     self.assertEqual(lines[-1], 'What they are.')
 
+  def test_text_in_any_script_is_aligned(self):
+    names = ['cat', '\u732b', 'e\u0301te\u0301', '\ud55c', '\u0939\u093f', 'a\u3000b']
+    names += ['\u1112\u1161\u11ab', '\U0001f468\u200d\U0001f469\u200d\U0001f467']
+    table = Table('T', 'C', ('', 'x'), [(name, 0.5) for name in names])
+    lines = tables.as_text(table).splitlines()[3 : 3 + len(names)]
+    widths = (3, 2, 3, 2, 1, 4, 2, 2)  # in a terminal
+    for line, columns in zip(lines, widths, strict=True):
+      name = line.removesuffix('0.5000')
+      self.assertEqual(len(name) - len(name.rstrip(' ')), 2 + 4 - columns, repr(line))
+
+  def test_what_controls_a_terminal_is_an_escape(self):
+    hostile = 'a\x1b[2J\x07\r\n\u202eb\udcff'
+    table = Table(hostile, hostile, ('', hostile), [(hostile, 1)], (), (), [hostile])
+    words = tables.as_text(table)
+    for character in words:
+      self.assertTrue(character.isprintable() or character == '\n', repr(character))
+    self.assertIn(r'a\x1b[2J\x07\r\n\u202eb\udcff', words)
+    self.assertLen(words.splitlines(), 7)
+
+  def test_markdown(self):
+    lines = tables.as_markdown([('', 'kNN'), ('a|b', '1'), ('\u732b\n', '2')]).splitlines()
+    self.assertEqual(lines[0], '|      | kNN |')
+    self.assertEqual(lines[1], '|------|-----|')
+    self.assertEqual(lines[2], r'| a\|b | 1   |')
+    self.assertEqual(lines[3], '| \u732b\\n | 2   |')
+
   def test_csv_keeps_all_digits_and_errors(self):
     rows = list(csv.reader(io.StringIO(tables.as_csv(TABLE))))
     self.assertEqual(rows[1], ['loss', repr(1 / 3), '2.0'])
