@@ -26,8 +26,10 @@ from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.training.atomic import atomic_write
 from ssl_jax.training.json_file import read_json, write_json
 
-# Flags that scores depend on: those of the sections below, and the seed.
-_SETTINGS = ('evaluate.', 'knn.k', 'knn.temperature', 'data.', 'views.')
+# Flags that all scores depend on: those of the sections below that affect a run, and these. What a
+# protocol reads besides is stored with its scores.
+_SECTIONS = ('data.', 'views.')
+_SETTINGS = ('seed', 'evaluate.checkpoint', 'evaluate.baseline', 'evaluate.layer')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +70,13 @@ def publish(found: Evaluation, log: Callable[[str], None], *, html: bool) -> Non
     {name: {'': reason} for name, reason in found.failed.items()},
   )
   _publish_table(found.path / 'evaluation' / 'evaluation.csv', table, log)
-  path, content = found.path / folder.EVALUATION, _content(found)
+  path = found.path / folder.EVALUATION
+  old = read_json(path)
+  content = _content(found, old)
+  if not content['protocols'].keys() >= _protocols(old).keys() - found.failed.keys():
+    kept = found.path / 'evaluation' / f'before-{time.strftime("%Y%m%d-%H%M%S")}.json'
+    path.replace(kept)
+    log(f'earlier   numbers of other weights, images or settings are in {kept}')
   write_json(path, content)
   log(f'numbers   {path}')
   if not html or not found.results:
@@ -182,14 +190,12 @@ def _publish_table(path: pathlib.Path, table: Table, log: Callable[[str], None])
     log(f'table     {path}')
 
 
-def _content(found: Evaluation) -> dict[str, Any]:
-  """The content of `evaluation.json`; earlier results of the same encoder and settings stay."""
-  config = found.experiment.config
-  settings = {
-    name: value
-    for name, value in config_lib.parser().render(config).items()
-    if name.startswith(_SETTINGS) or name == 'seed'
-  }
+def _content(found: Evaluation, old: Mapping[str, Any]) -> dict[str, Any]:
+  """The content of `evaluation.json`; what `old` has of the same encoder and settings stays."""
+  config, parser = found.experiment.config, config_lib.parser()
+  flags = parser.render(config)
+  affecting = [name for name in parser.affecting_result(config) if name.startswith(_SECTIONS)]
+  settings = {name: flags[name] for name in (*_SETTINGS, *affecting)}
   content: dict[str, Any] = {
     'encoder': found.name,
     'step': found.step,
@@ -207,10 +213,9 @@ def _content(found: Evaluation) -> dict[str, Any]:
   }
   if found.step is None:  # the folder of a run has its flags
     content['config_flags'] = config_lib.to_flags(config)
-  old, earlier = read_json(found.path / folder.EVALUATION), {}
-  if all(old.get(name) == content[name] for name in ('weights_sha256', 'data_sha256', 'settings')):
-    current = {canonical_name(name): one for name, one in old['protocols'].items()}
-    earlier = {name: one for name, one in current.items() if name not in found.failed}
+  earlier = {}
+  if _is_of_the_same(old, content):
+    earlier = {name: one for name, one in _protocols(old).items() if name not in found.failed}
   content['protocols'] = earlier | {
     name: {
       'scores': {who: _scores(one) for who, one in by_encoder.items()},
@@ -220,10 +225,34 @@ def _content(found: Evaluation) -> dict[str, Any]:
       'details': {who: one.measurement.details for who, one in by_encoder.items()},
       'figures': earlier.get(name, {}).get('figures', []),
       'seconds': round(found.seconds[name], 2),
+      'settings': {flag: flags[flag] for flag in PROTOCOLS[name].settings},
     }
     for name, by_encoder in found.results.items()
   }
   return content
+
+
+def _is_of_the_same(old: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+  """Whether two evaluations are of the same encoder, data and settings."""
+  hashes = ('weights_sha256', 'data_sha256')
+  same = all(old.get(name) == content[name] for name in hashes)
+  if old and 'data_sha256' not in old:
+    # Version 0.1, whose hash of the weights was another one: the folder of a run holds one run.
+    same = content['step'] is not None and all(old.get(n) == content[n] for n in ('step', 'data'))
+  defaults, stored = config_lib.parser().render(config_lib.Config()), old.get('settings', {})
+  return same and all(
+    stored.get(name, defaults[name]) == value for name, value in content['settings'].items()
+  )
+
+
+def _protocols(old: Mapping[str, Any]) -> dict[str, Any]:
+  """The results of an evaluation by today's names of their protocols, each with its settings."""
+  found, stored = {}, old.get('settings', {})
+  for word, one in old.get('protocols', {}).items():
+    name = canonical_name(word)
+    reads = PROTOCOLS[name].settings if name in PROTOCOLS else ()
+    found[name] = {'settings': {flag: stored[flag] for flag in reads if flag in stored}, **one}
+  return found
 
 
 def notes(by_encoder: Mapping[str, Result]) -> list[str]:

@@ -73,8 +73,8 @@ class RunsTest(chex.TestCase):
 
   def test_evaluates(self):
     run = unpack('iccl', self.folder)
-    expected = json.loads((run / 'evaluation.json').read_text())['protocols']['knn']['scores']
-    (run / 'evaluation.json').unlink()
+    stored = json.loads((run / 'evaluation.json').read_text())['protocols']
+    expected = stored['knn']['scores']
     call('--task=evaluate', '--protocols=knn', '--evaluate.knn_k=5', f'--run_dir={run}')
     found = json.loads((run / 'evaluation.json').read_text())
     self.assertEqual(found['step'], 8)
@@ -82,6 +82,10 @@ class RunsTest(chex.TestCase):
       for name, score in scores.items():
         # 0.03 is 5 of 179 images.
         self.assertAlmostEqual(score, expected[encoder][name], delta=0.03, msg=f'{encoder} {name}')
+    # What is not measured again stays, under the names of today.
+    self.assertEqual(set(found['protocols']), {'knn', 'low_shot', 'mean_classifier', 'iccl_knn5'})
+    for name, former in (('low_shot', 'few_labels'), ('mean_classifier', 'class_means')):
+      self.assertEqual(found['protocols'][name]['scores'], stored[former]['scores'])
 
   @pytest.mark.slow
   def test_compares(self):

@@ -133,8 +133,19 @@ class ProtocolsTest(EvaluateTest):
     self.call('--protocols=knn')
     self.call('--protocols=knn_euclidean')
     self.assertEqual(set(self.numbers()['protocols']), {'knn', 'knn_euclidean'})
-    self.call('--protocols=spectrum', '--evaluate.baseline=false')
+    # Flags that others read do not matter to it.
+    self.call('--protocols=ridge,knn_euclidean', '--evaluate.bank_chunk_rows=7')
+    self.assertEqual(set(self.numbers()['protocols']), {'knn', 'knn_euclidean', 'ridge'})
+    settings = {name: one['settings'] for name, one in self.numbers()['protocols'].items()}
+    self.assertEqual(settings['knn_euclidean'], {'evaluate.bank_chunk_rows': '7'})
+    self.assertEqual(settings['knn']['evaluate.bank_chunk_rows'], '65536')
+    before = self.numbers()
+    _, out, _ = self.call('--protocols=spectrum', '--evaluate.baseline=false')
     self.assertEqual(set(self.numbers()['protocols']), {'spectrum'})
+    kept = list((self.run_dir / 'evaluation').glob('before-*.json'))
+    self.assertLen(kept, 1)
+    self.assertIn(str(kept[0]), out)
+    self.assertEqual(json.loads(kept[0].read_text()), before)
 
   def test_iccl_knn5_and_its_limit(self):
     self.call('--protocols=iccl_knn5')
