@@ -92,8 +92,8 @@ def load(
     train = train.subset(np.arange(min(train_limit, len(train))))
   if not len(test) and test_fraction:
     log(
-      f'warning   {dataset.name}: no test images: {test_fraction:g} (test_fraction) of'
-      f' {len(train):,} images, of each class alone, rounds to none'
+      f'warning   {dataset.name}: no test images; test_fraction {test_fraction:g} of each class'
+      f' ({len(train):,} images in all) rounds to none'
     )
   found = dataclasses.replace(dataset, train=train, test=test)
   for part, images in (('training', train), ('test', test)):

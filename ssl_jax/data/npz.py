@@ -52,7 +52,7 @@ def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
     raise ArgumentError(
       f"{path}: array '{name}'",
       f'{images.dtype} {list(images.shape)}',
-      'uint8 [n, height, width, 3], [n, height, width, 1] or [n, height, width]',
+      f'uint8 [n, height, width, 3], [n, height, width, 1] or [n, height, width]{_remedy(images)}',
     )
   if 0 in images.shape[int(split == 'test') :]:
     raise ArgumentError(
@@ -63,6 +63,18 @@ def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
   if gray:
     images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
   return images
+
+
+def _remedy(images: np.ndarray) -> str:
+  """How images of another kind that is common become those that are read."""
+  if images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3):
+    return '; x.transpose(0, 2, 3, 1) moves the channels last'
+  if images.dtype.kind == 'f' and images.ndim in (3, 4) and images.size:
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 255:  # false for NaN
+      scale = '255 * x' if high <= 1 else 'x'
+      return f'; numpy.round({scale}).astype(numpy.uint8) makes them uint8'
+  return ''
 
 
 def _labels(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray | None:

@@ -140,6 +140,17 @@ class NpzTest(TemporaryFolderTest):
   def test_wrong_images(self, arrays, message):
     self.assert_refused(ValueError, message, arrays)
 
+  @parameterized.parameters(
+    (_images(2, 3, 4, 4), r'; x\.transpose\(0, 2, 3, 1\) moves the channels last$'),
+    (np.full((2, 4, 4, 3), 0.5), r'; numpy\.round\(255 \* x\)\.astype\(numpy\.uint8\) makes'),
+    (np.full((2, 4, 4), 200.0, np.float32), r'; numpy\.round\(x\)\.astype\(numpy\.uint8\) makes'),
+    (np.full((2, 4, 4, 3), np.nan), r'\[n, height, width\]$'),
+    (np.full((2, 4, 4, 3), -1.0), r'\[n, height, width\]$'),
+    (np.ones((2, 4, 4, 3), bool), r'\[n, height, width\]$'),
+  )
+  def test_wrong_images_say_how_they_are_made_right(self, images, remedy):
+    self.assert_refused(ValueError, remedy, {'train_images': images})
+
   @parameterized.named_parameters(
     ('length', np.zeros(3, int), r"'train_labels': found int64 \[3\], must be integers \[2\]"),
     ('column', np.zeros((2, 1), int), r'found int64 \[2, 1\], must be integers \[2\]'),
@@ -281,7 +292,7 @@ class NpzTest(TemporaryFolderTest):
     lines = []
     arrays = {'train_images': _images(4, 4, 4, 3), 'train_labels': np.arange(4)}
     self.assertEmpty(self.load(arrays, log=lines.append).test)
-    self.assertIn('no test images: 0.1 (test_fraction) of 4 images', lines[0])
+    self.assertIn('no test images; test_fraction 0.1 of each class (4 images', lines[0])
 
   def test_class_names_are_printable(self):
     arrays = {
