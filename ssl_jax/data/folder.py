@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,9 +13,9 @@ from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.folder_layout import Split, find_layout
 from ssl_jax.data.folder_listing import Listing, hash_order, list_classes, list_tree
-from ssl_jax.data.image_file import Decoded, decode_image, plugin_formats, used_depth
+from ssl_jax.data.image_file import Decoded, decode_image, plugin_formats, quiet_pillow, used_depth
 from ssl_jax.data.npz_file import machine_memory
-from ssl_jax.data.one_line import printable
+from ssl_jax.data.one_line import printable, shown_path
 from ssl_jax.data.resizing import require_pillow
 
 # Each thread may hold one full-size image.
@@ -143,7 +142,8 @@ def _scale(
     for listing, found in zip(listings, decoded, strict=True):
       for row in np.flatnonzero((found.peaks > 0) & ~found.deep_color):
         file = f'{listing.root}/{listing.files[found.rows[row]]}'
-        found.pixels[row] = decode_image(file, image_size, depth).pixels
+        with quiet_pillow():
+          found.pixels[row] = decode_image(file, image_size, depth).pixels
     log(
       f'{where}: {count:,} gray images of 16 bits hold values up to {peak:,}; read as {depth} bits'
     )
@@ -205,7 +205,7 @@ def decode(
 
   plugin_formats()  # registered once, before the threads
   kept: list[tuple[int, int, bool]] = []
-  with _quiet_pillow(), _threads() as pool:
+  with quiet_pillow(), _threads() as pool:
     for row, found in enumerate(pool.map(read, range(len(files)))):
       if isinstance(found, str):
         damaged(found)
@@ -214,7 +214,7 @@ def decode(
       if found.missing is not None:
         lost = f'{found.missing:.1%} of its pixels are missing and gray'
         lost = lost if found.missing else 'no pixel is missing'
-        incomplete(f'{printable(f"{root}/{files[row]}")}: the file ends early; {lost}')
+        incomplete(f'{shown_path(f"{root}/{files[row]}")}: the file ends early; {lost}')
   rows, peaks, color = np.asarray(kept, np.int64).reshape(-1, 3).T
   pixels = images if len(kept) == len(files) else images[rows]
   return Images(pixels, rows, peaks.astype(np.int32), color.astype(bool))
@@ -228,17 +228,6 @@ def _threads() -> Iterator[concurrent.futures.ThreadPoolExecutor]:
   finally:
     # Leaving at the first damaged file must not wait for the rest of the folder.
     pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _quiet_pillow() -> Iterator[None]:
-  """What Pillow warns of is either harmless here or reported with the path of the file."""
-  from PIL import Image
-
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', module=r'PIL\.')
-    warnings.simplefilter('error', Image.DecompressionBombWarning)
-    yield
 
 
 def _check_memory(root: str, count: int, image_size: int) -> None:

@@ -1,5 +1,6 @@
 """Finds the splits and classes that the paths of image files stand for."""
 
+import collections
 import dataclasses
 import re
 import unicodedata
@@ -122,6 +123,7 @@ class _Finder:
     if splits := self._of_classes_with_splits(prefix, inside, direct):
       return splits
     split = self._of_classes(prefix, paths)
+    self._warn_of_inner_classes(prefix, inside)
     self.log(f'{self._where(prefix)}: {split.describe()}')
     self._warn(split)
     return split, None
@@ -276,6 +278,22 @@ class _Finder:
         f'{where}, but {self._shown(other[0])}/ otherwise',
         'train/ and test/ in each class, or in none',
       )
+    inner = [
+      {
+        x
+        for folder, paths in parts[name][0].items()
+        if _is(_TRAIN, folder)
+        for x in _by_folder(paths)[0]
+        if not _is(_IMAGES, x)
+      }
+      for name in parts
+    ]
+    if len(inner) > 1 and (shared := set.intersection(*inner)):
+      raise ArgumentError(
+        self.root,
+        f'{self._shown(min(shared))}/ inside {where} and its like',
+        'one train/ with a folder for each class',
+      )
     train: dict[str, str | None] = {}
     test: dict[str, str | None] = {}
     unread: dict[str, list[str]] = {}
@@ -369,6 +387,18 @@ class _Finder:
       self.log(
         f'warning   {self.root}: {some([f"{x}/" for x in suspects])} taken as a class; elsewhere,'
         ' annotations are not read'
+      )
+
+  def _warn_of_inner_classes(self, prefix: str, inside: dict[str, list[str]]) -> None:
+    """Warns if the same folders are in most class folders, as when a folder is one of a source."""
+    found = collections.Counter(
+      x for below in inside.values() for x in _by_folder(below)[0] if not _is(_IMAGES, x)
+    )
+    again = [x for x, count in found.items() if count > max(1, len(inside) / 2)]
+    if len(again) > 1:
+      self.log(
+        f'warning   {self._where(prefix)}: {some(again)} are folders in most of {some(list(inside))};'
+        ' classes are the outer ones'
       )
 
   def _not_read(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ssl_jax.data.dataset import UNLABELED
 from ssl_jax.data.image_file import OTHER_IMAGES, PLUGINS, extensions
-from ssl_jax.data.one_line import printable, shortened, some
+from ssl_jax.data.one_line import printable, shortened, shown_path, some
 
 # Of operating systems and storage devices: copies and thumbnails of what lies beside them.
 _SYSTEM_FOLDERS = frozenset(
@@ -120,18 +120,20 @@ def list_tree(root: str, damaged: Callable[[str], None], log: Callable[[str], No
       f'{total:,} {_plural(total, "image")} of formats that are not read ({_counts(unread)});'
       ' convert them'
     )
-  if not tree.images:
-    found = f'; found {"; ".join(lines)}' if lines else ''
-    raise OSError(
-      f'{shown}: holds no image; allowed files ending in {" ".join(sorted(readable))}{found}'
-    )
   rest = {
     ending: count
     for ending, count in others.items()
     if ending not in PLUGINS and ending not in OTHER_IMAGES
   }
   if rest:
-    lines.append(f'ignored {sum(rest.values()):,} files that are no images ({_counts(rest)})')
+    total = sum(rest.values())
+    kind = 'file that is no image' if total == 1 else 'files that are no images'
+    lines.append(f'ignored {total:,} {kind} ({_counts(rest)})')
+  if not tree.images:
+    found = f'; {"; ".join(lines)}' if lines else ''
+    raise OSError(
+      f'{shown}: holds no image; allowed files ending in {" ".join(sorted(readable))}{found}'
+    )
   if hidden:
     lines.append(f'ignored folders of the system: {some(hidden)}')
   for line in lines:
@@ -172,10 +174,16 @@ def _counts(kinds: dict[str, int]) -> str:
 
 
 def _folder_identity(entry: os.DirEntry) -> tuple[int, int] | None:
-  """Device and inode of a folder or a link to one; None for anything else, dead links included."""
+  """Device and inode of a folder or a link to one; None for anything else, dead links included.
+
+  Raises:
+    OSError: a folder cannot be read.
+  """
   try:
     status = entry.stat()
   except OSError:
+    if entry.is_dir(follow_symlinks=False):
+      raise
     return None
   return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
@@ -203,23 +211,27 @@ def _walk(
     except OSError as error:
       if not prefix:
         raise
-      damaged(f'{printable(folder)}: folder cannot be read: {error.strerror}')
+      damaged(f'{shown_path(folder)}: folder cannot be read: {error.strerror}')
       continue
     for entry in entries:
       if entry.name.startswith('.'):
         continue
-      identity = _folder_identity(entry)
+      try:
+        identity = _folder_identity(entry)
+      except OSError as error:
+        damaged(f'{shown_path(entry.path)}: folder cannot be read: {error.strerror}')
+        continue
       if identity is not None:
         if entry.name.casefold() in _SYSTEM_FOLDERS:
           hidden[entry.name] = None
           continue
         if identity in above:
-          links.append(f'{printable(entry.path)}: a link to a folder it lies in; not followed')
+          links.append(f'{shown_path(entry.path)}: a link to a folder it lies in; not followed')
           continue
         path = f'{prefix}{entry.name}/'
         branch = tuple(path.split('/')[:2])
         if identity in met[branch]:
-          links.append(f'{printable(entry.path)}: its folder is listed already; not followed')
+          links.append(f'{shown_path(entry.path)}: its folder is listed already; not followed')
           continue
         met[branch].add(identity)
         tree.folders.append(path)

@@ -17,19 +17,22 @@
 | truncated, empty, no image, no regular file | refused |
 """
 
+import contextlib
 import functools
 import importlib
 import io
 import os
 import pathlib
 import stat
+import warnings
 import zlib
+from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from ssl_jax.data import one_line
-from ssl_jax.data.one_line import printable
+from ssl_jax.data.one_line import shown_path
 from ssl_jax.data.resizing import to_square
 
 EXTENSIONS = frozenset(
@@ -115,7 +118,7 @@ def decode_image(
       return _read(file, size, depth)
   # A damaged file makes Pillow's readers raise nearly anything, even SyntaxError and IndexError.
   except Exception as error:
-    raise OSError(f'{printable(path)}: {_reason(error, path)}') from error
+    raise OSError(f'{shown_path(path)}: {_reason(error, path)}') from error
 
 
 def used_depth(peak: int) -> int:
@@ -361,6 +364,17 @@ def _gray_end(pixels: np.ndarray) -> float:
   runs = np.where(gray.all(axis=1), gray.shape[1], np.argmin(gray[:, ::-1], axis=1))
   whole = np.flatnonzero(runs == 0)
   return float(runs[whole[-1] + 1 if len(whole) else 0 :].sum() / gray.size)
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+  """What Pillow warns of is either harmless here or reported with the path of the file."""
+  from PIL import Image
+
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', module=r'PIL\.')
+    warnings.simplefilter('error', Image.DecompressionBombWarning)
+    yield
 
 
 class _Refused(Exception):

@@ -4,6 +4,7 @@ import os
 import unicodedata
 
 _MOST = 160  # characters of a reason
+_MOST_PATH = 240  # characters of a path
 # Joiners are part of Persian and Indic spelling and of emoji; other invisible characters are shown.
 _JOINERS = '\u200c\u200d'
 
@@ -19,6 +20,13 @@ def printable(text: str | os.PathLike) -> str:
   except UnicodeEncodeError:  # half a surrogate pair, which no file system gives
     decoded = str(text).encode('utf-8', 'backslashreplace').decode('utf-8')
   return ''.join(c if _is_shown(c) else c.encode('unicode_escape').decode('ascii') for c in decoded)
+
+
+def shown_path(path: str | os.PathLike) -> str:
+  """A path as `printable` writes it, without its middle where it is longer than a few lines."""
+  text = printable(path)
+  half = _MOST_PATH // 2
+  return text if len(text) <= _MOST_PATH else f'{text[:half]}...{text[-half:]}'
 
 
 def _is_shown(character: str) -> bool:

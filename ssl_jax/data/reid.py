@@ -8,9 +8,9 @@ import numpy as np
 
 from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.folder_listing import image_files
-from ssl_jax.data.image_file import decode_image
+from ssl_jax.data.image_file import decode_image, quiet_pillow
 from ssl_jax.data.npz_file import read_arrays
-from ssl_jax.data.one_line import printable
+from ssl_jax.data.one_line import printable, shown_path
 from ssl_jax.data.resizing import require_pillow
 
 # Of the truncated triplet loss's SYSU-30k evaluation; Market-1501's files have it too.
@@ -102,8 +102,9 @@ def _of_folder(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray
   # Names first: decoding may take long.
   ids, cameras = np.array([_identity_and_camera(file) for file in files], np.int64).T
   images = np.empty((len(files), HEIGHT, WIDTH, 3), np.uint8)
-  for row, file in enumerate(files):
-    images[row] = decode_image(file, (WIDTH, HEIGHT)).pixels
+  with quiet_pillow():
+    for row, file in enumerate(files):
+      images[row] = decode_image(file, (WIDTH, HEIGHT)).pixels
   return images, ids, cameras
 
 
@@ -111,5 +112,5 @@ def _identity_and_camera(file: pathlib.Path) -> tuple[int, int]:
   match = _NAME.match(file.name)
   if match is None:
     found = 'a name without identity and camera'
-    raise ArgumentError(printable(file), found, 'one that begins with IDENTITY_cCAMERA')
+    raise ArgumentError(shown_path(file), found, 'one that begins with IDENTITY_cCAMERA')
   return int(match[1]), int(match[2])

@@ -293,12 +293,12 @@ class FolderTest(TemporaryFolderTest):
           f'{self.root}: 2 images (.heic) not read, which would need pillow-heif (pip install'
           ' pillow-heif)',
           f'{self.root}: 1 image of formats that are not read (1 .jp2); convert them',
-          f'{self.root}: ignored 1 files that are no images (1 .txt)',
+          f'{self.root}: ignored 1 file that is no image (1 .txt)',
         ],
       )
       for path in self.root.rglob('*.png'):
         path.unlink()
-      self.assert_refused(OSError, r'holds no image; .* found 2 images \(.heic\) not read, which')
+      self.assert_refused(OSError, r'holds no image; .*; 2 images \(.heic\) not read, which')
 
   def test_a_jpeg_without_its_end(self):
     self.add('0.png')
@@ -323,6 +323,25 @@ class FolderTest(TemporaryFolderTest):
           (self.root / f'{i}' / f'to{j}').symlink_to(self.root / f'{j}')
     self.assertLess(len(self.load(test_fraction=0).train), 9 * 9 * 9)
     self.assertLess(len(self.lines), 9)
+
+  def test_a_folder_of_other_files_says_what_they_are(self):
+    for name in ('images.zip', 'images.tar', 'README'):
+      (self.root / name).write_text('x')
+    message = r'holds no image; .*; ignored 3 files that are no images \(1 .tar, 1 .zip, 1 without'
+    self.assert_refused(OSError, message)
+
+  def test_trees_too_deep_for_the_system_end_in_a_line(self):
+    self.add('cat/0.png')
+    where = os.open(self.root / 'cat', os.O_RDONLY)
+    for _ in range(25):
+      os.mkdir('x' * 200, dir_fd=where)
+      inner = os.open('x' * 200, os.O_RDONLY, dir_fd=where)
+      os.close(where)
+      where = inner
+    os.close(where)
+    self.assertLen(self.load(test_fraction=0).train, 1)
+    self.assertIn('folder cannot be read: File name too long', self.lines[0])
+    self.assertLess(len(self.lines[0]), 300)
 
   def test_what_is_no_image_file_ends_in_a_line(self):
     self.add_classes(classes=('cat',), each=2)

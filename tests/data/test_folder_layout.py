@@ -110,6 +110,10 @@ class LayoutTest(chex.TestCase):
     ('train/0 Train/1 test/2', 'found train/ and Train/, must be one of them'),
     ('train/0 test/1 Test/2', 'found test/ and Test/, must be one of them'),
     ('cat/train/0 cat/test/1 dog/2', 'found cat/t.*/, but dog/ otherwise, must be train/ and test'),
+    (
+      'a/train/cat/0 a/test/cat/1 b/train/cat/2',
+      'found cat/ inside a/t.*, must be one train/',
+    ),
     ('0 1 2 cat/3', r'found 3 images beside folders with 1 \(cat\), must be all in class folders'),
     ('train/a/0 train/b/1 test/a/2 test/c/3', "test: found class 'c', which train/ does not have"),
     ('train/a/0 train/b/1 test/c/2 test/d/3', 'test: found c, d, of which train/ has none'),
@@ -132,6 +136,7 @@ class LayoutTest(chex.TestCase):
     ('cat/test/0 dog/1', 'images of cat/test/ are taken for images of the class cat, although'),
     (' '.join(f'{i}/a' for i in range(30)), '30 of 30 classes have a single image'),
     ('cat/0 cat/1', 'one class (cat), so that every accuracy is 100 %'),
+    ('a/cat/0 a/dog/1 b/cat/2 b/dog/3', 'cat, dog are folders in most of a, b; classes are'),
     ('mask/0 no_mask/1', 'mask/ taken as a class'),
     ('images/0 masks/0', 'not read: masks/ (1 images)'),
     ('cat/0 dog/1 unlabeled/2', '3 images, 1 of them unlabeled, 2 classes: cat, dog'),

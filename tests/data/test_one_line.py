@@ -5,7 +5,7 @@ import os
 import chex
 from absl.testing import parameterized
 
-from ssl_jax.data.one_line import printable, reason, shortened, some
+from ssl_jax.data.one_line import printable, reason, shortened, shown_path, some
 
 
 class PrintableTest(chex.TestCase):
@@ -42,3 +42,5 @@ class PrintableTest(chex.TestCase):
     self.assertEqual(reason(KeyError()), 'KeyError')
     self.assertEqual(some(['a', 'b', 'c'], 2), 'a, b and 1 more')
     self.assertEqual(some(['a', 'b']), 'a, b')
+    self.assertEqual(shown_path('/a/b.png'), '/a/b.png')
+    self.assertEqual(shown_path('/a' + '/b' * 999), '/a' + '/b' * 59 + '...' + '/b' * 60)

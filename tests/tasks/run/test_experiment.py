@@ -19,7 +19,7 @@ class ExperimentTest(TemporaryFolderTest):
     return build_experiment(config_lib.parse([*flags, '--steps=1']), self.lines.append)
 
   @parameterized.parameters(
-    (1, (), r'found npz:.*: 1 training and 0 test images .* at least 2 training images: a batch com'),
+    (1, (), 'found npz:.*: 1 training and 0 test images .* at least 2 training images: a batch'),
     (
       2,
       ('--data.test_fraction=0.5', '--data.train_limit=1'),
