@@ -397,8 +397,8 @@ class _Finder:
     again = [x for x, count in found.items() if count > max(1, len(inside) / 2)]
     if len(again) > 1:
       self.log(
-        f'warning   {self._where(prefix)}: {some(again)} are folders in most of {some(list(inside))};'
-        ' classes are the outer ones'
+        f'warning   {self._where(prefix)}: {some(again)} are folders in most of'
+        f' {some(list(inside))}; classes are the outer ones'
       )
 
   def _not_read(
