@@ -18,6 +18,7 @@
 """
 
 import contextlib
+import ctypes
 import functools
 import importlib
 import io
@@ -61,6 +62,7 @@ MAX_PIXELS = 89_478_485
 _FORMATS = ('BMP', 'GIF', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 
 _MOST_BYTES = 2**30  # of a file: MAX_PIXELS of four channels of 16 bits are fewer
+_MOST_RECOVERED = 2**27  # bytes of a file that is read whole and copied to be read again
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258  # a tag of TIFF
 _MOST_MISSING = 0.25  # of the pixels of a JPEG
@@ -157,6 +159,8 @@ def _read(file: IO[bytes], size: int | tuple[int, int], depth: int) -> Decoded:
     return _decode(file, size, depth)
   except Exception as error:
     if _is_bomb(error):
+      raise
+    if file.seek(0, io.SEEK_END) > _MOST_RECOVERED:
       raise
     file.seek(0)
     content = file.read()
@@ -371,10 +375,29 @@ def quiet_pillow() -> Iterator[None]:
   """What Pillow warns of is either harmless here or reported with the path of the file."""
   from PIL import Image
 
+  _silence_libtiff()
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', module=r'PIL\.')
     warnings.simplefilter('error', Image.DecompressionBombWarning)
     yield
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+  """Keeps the libtiff of Pillow from printing beside the exceptions that it causes."""
+  from PIL import features
+
+  if not features.check('libtiff'):
+    return
+  with contextlib.suppress(OSError, AttributeError):
+    maps = pathlib.Path('/proc/self/maps').read_text(errors='replace')
+    found = next(
+      (line.split(maxsplit=5)[-1] for line in maps.splitlines() if '/libtiff' in line), ''
+    )
+    if found:
+      library = ctypes.CDLL(found)
+      library.TIFFSetErrorHandler(None)
+      library.TIFFSetWarningHandler(None)
 
 
 class _Refused(Exception):

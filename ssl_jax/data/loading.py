@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError, check_choice, check_number, check_whole, nearest
+from ssl_jax.arguments import (
+  ArgumentError,
+  check_choice,
+  check_number,
+  check_whole,
+  expand_home,
+  nearest,
+)
 from ssl_jax.data.dataset import Dataset
 from ssl_jax.data.digits import load_digits
 from ssl_jax.data.folder import load_folder
@@ -62,9 +69,7 @@ def load(
   check_number('test_fraction', test_fraction, at_least=0, below=1)
   check_choice('on_error', on_error, ('skip', 'fail'))
   check_whole('seed', seed, 0, at_most=2**63 - 1)
-  kind, colon, path = source.partition(':')
-  if path.startswith('~'):
-    path = str(pathlib.Path(path).expanduser())
+  kind, colon, path = expand_home('source', source).partition(':')
   match kind, bool(colon):
     case 'photographs', False:
       dataset = load_photographs(image_size, validation)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import ArgumentError, expand_home
 from ssl_jax.data.folder_listing import image_files
 from ssl_jax.data.image_file import decode_image, quiet_pillow
 from ssl_jax.data.npz_file import read_arrays
@@ -54,9 +54,7 @@ def load_reid(source: str) -> Reid:
     ValueError: the source is none of these, what it holds does not fit, or Pillow is missing.
     OSError: it cannot be read, or an image is damaged.
   """
-  kind, _, path = source.partition(':')
-  if path.startswith('~'):
-    path = str(pathlib.Path(path).expanduser())
+  kind, _, path = expand_home('source', source).partition(':')
   if kind == 'npz' and path:
     return _of_arrays(path)
   if kind == 'folder' and path:

@@ -109,3 +109,6 @@ class LoadTest(TemporaryFolderTest):
       OSError, f'^{pathlib.Path.home()}/no_such.npz: there is no such file'
     ):
       data.load('npz:~/no_such.npz')
+    for load in (data.load, data.load_reid):
+      with self.assertRaisesRegex(ValueError, '^source: .* there is no such home folder'):
+        load('folder:~no_such_user_/x')

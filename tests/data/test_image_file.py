@@ -4,6 +4,8 @@ import functools
 import io
 import os
 import struct
+import sys
+import tempfile
 import warnings
 import zlib
 from unittest import mock
@@ -354,6 +356,25 @@ class ImageFileTest(TemporaryFolderTest):
     path = self.written(b'\xff\xd8')
     os.truncate(path, 2**40)
     self.assert_refused(path, '1,099,511,627,776 bytes, more than any image that is read')
+
+  def test_a_damaged_tiff_prints_nothing(self):
+    if 'linux' not in sys.platform:
+      self.skipTest("the memory map of a process is Linux's")
+    path = self.saved(Image.fromarray(_COLOR), 'image.tif', compression='tiff_lzw')
+    content = bytearray(path.read_bytes())
+    content[8:60] = bytes(52)
+    path.write_bytes(content)
+    with tempfile.TemporaryFile() as printed:
+      kept = os.dup(2)
+      os.dup2(printed.fileno(), 2)
+      try:
+        with image_file.quiet_pillow():
+          self.assert_refused(path, 'damaged image')
+      finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+      printed.seek(0)
+      self.assertEmpty(printed.read())
 
   def test_any_damage_is_one_short_line(self):
     self.damage()
