@@ -1,5 +1,7 @@
 """Splits and classes under the names and in the shapes that folders of images have."""
 
+import os
+
 import chex
 import hypothesis
 from absl.testing import parameterized
@@ -179,3 +181,32 @@ class LayoutTest(chex.TestCase):
     self.assertContainsSubset(used, paths)
     if len(used) < len(paths):
       self.assertTrue(any('not read' in x or 'ignored' in x for x in self.lines), self.lines)
+
+  @hypothesis.settings(max_examples=25, derandomize=True, deadline=None)
+  @hypothesis.given(
+    st.lists(
+      st.one_of(
+        st.binary(min_size=1, max_size=40),
+        st.sampled_from((b'\n', b'\x1b[31m', '\u202e\u732b'.encode(), b'x' * 255, b'-' * 200)),
+      )
+      .filter(lambda name: b'/' not in name and b'\0' not in name)
+      .map(os.fsdecode),
+      min_size=1,
+      max_size=4,
+      unique=True,
+    )
+  )
+  def test_names_of_any_bytes_make_short_printable_lines(self, names):
+    try:
+      train, _ = self.find([f'{name}/0' for name in names] + [f'{names[0]}/1'])
+      self.assertLen(train.classes, len(names) + 1)
+    except (ValueError, OSError) as error:
+      self.lines.append(str(error))
+    for line in self.lines:
+      self.assertTrue(len(line) < 400 and _escapes(line), ascii(line))
+
+
+def _escapes(line):
+  return all(
+    character.isprintable() or character.isspace() for character in line.replace('\u200d', '')
+  )
