@@ -22,7 +22,6 @@ from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import Baselines, OnlineEvaluation, measure_baselines
-from ssl_jax.tasks.protocols.context import describe_labels
 from ssl_jax.tasks.run import folder, report
 from ssl_jax.tasks.run import record as records
 from ssl_jax.tasks.run.devices import require_same_data
@@ -64,8 +63,6 @@ def pretrain(config: Config) -> int:
       require_same_data(experiment)
     online = OnlineEvaluation(experiment, log)
     log(f'data      {experiment.dataset.describe()}')
-    if words := describe_labels(experiment.dataset):
-      log(f'labels    of {words}: kNN takes those')
     log(f'devices   {describe_devices_of(experiment)}')
     known = records.read_or_make(run_dir, log)
     checkpoints = open_checkpoints(config, run_dir, known.run, log)
@@ -400,11 +397,15 @@ def publish_report(
 ) -> None:
   """Draws the figures into files, adds them to `result.json`, and renders the report."""
   metrics = run.folder / folder.METRICS
+  drawn = []
   try:
-    drawn = list(pretrain_report.draw(run.experiment, report_data, result['knn'], metrics))
+    for figure in pretrain_report.draw(run.experiment, report_data, result['knn'], metrics):
+      drawn.append(figure)
   except ModuleNotFoundError as error:
     run.log(f'report    left out: {error.name} is not installed')
     return
+  except ValueError as error:  # such as of features that are not finite
+    run.log(f'pictures  left out after {len(drawn)}: {" ".join(str(error).split())}')
   result['figures'] = report.save_figures(run.folder, folder.FIGURES, drawn)
   write_json(run.folder / folder.RESULT, result)
   run.log(f'report    {report.write_report(run.folder)}')

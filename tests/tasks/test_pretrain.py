@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import chex
 import numpy as np
@@ -15,7 +16,8 @@ import pytest
 from absl.testing import parameterized
 
 from ssl_jax import cli
-from ssl_jax.reporting import read_metrics
+from ssl_jax.reporting import Figure, read_metrics
+from ssl_jax.tasks import pretrain
 from tests import compiling
 from tests.tasks import small_runs
 
@@ -112,6 +114,27 @@ class ResultTest(TaskTest):
     self.assertEqual(status, 0, err)
     self.assertNotIn('kNN', out)
     self.assertTrue((self.run_dir / 'report.html').exists())
+
+  def test_pictures_that_cannot_be_drawn_cost_no_report(self):
+    def draw(*_):
+      yield Figure('Loss', '', b'')
+      raise ValueError('features: found NaN or infinite values,\n must be finite')
+
+    run, lines = mock.Mock(folder=self.folder), []
+    run.log = lines.append
+    with (
+      mock.patch.object(pretrain.pretrain_report, 'draw', draw),
+      mock.patch.object(pretrain.report, 'write_report', return_value='report.html'),
+    ):
+      pretrain.publish_report(run, mock.Mock(), {'knn': {}})
+    self.assertEqual(
+      lines,
+      [
+        'pictures  left out after 1: features: found NaN or infinite values, must be finite',
+        'report    report.html',
+      ],
+    )
+    self.assertLen(json.loads((self.folder / 'result.json').read_text())['figures'], 1)
 
   def test_a_single_test_image(self):
     arrays = dict(np.load(self.images))

@@ -23,8 +23,8 @@ _READ = 65_536  # rows of features read at once
 VIEW_SETTINGS = ('evaluate.views', 'evaluate.augmented_images')
 
 
-class NonFiniteFeaturesError(ValueError):
-  """Features hold NaN or infinite values; the message is one line."""
+class NonFiniteFeaturesError(ArgumentError):
+  """Features of an encoder hold NaN or infinite values."""
 
 
 class EvalContext:
@@ -173,8 +173,10 @@ class EvalContext:
     )
     if len(bad):
       raise NonFiniteFeaturesError(
-        f'features: found NaN or infinite values in {len(bad):,} of {len(features):,} rows of '
-        f'{name}, the first is {bad[0]}, must be finite'
+        'features',
+        f'NaN or infinite values in {len(bad):,} of {len(features):,} rows of {name}, the first '
+        f'is row {bad[0]}',
+        'finite',
       )
     return features
 

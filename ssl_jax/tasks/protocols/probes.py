@@ -13,6 +13,10 @@ from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext, labeled_only
 from ssl_jax.tasks.protocols.protocol import UNTRAINED, Measurement, Result, plain, protocol, share
 
+_NOT_CHOSEN = (
+  'the middle of the grid is taken: no class has two labeled training images to choose on'
+)
+
 # Layers of the presets that ask for one are those of --evaluate.layer: see docs/evaluation.md.
 
 
@@ -78,7 +82,19 @@ def linear(context: EvalContext) -> Measurement:
     _probe_scores(found),
     {'probe': found, 'labels': context.labels('test')},
     {'recipe': context.settings.probe, 'per_epoch': [float(x) for x in found.per_epoch]},
+    _notes(context, found),
   )
+
+
+def _notes(context: EvalContext, found: evaluation.LinearProbeResult) -> tuple[str, ...]:
+  """Settings of the recipe that the training images cannot satisfy."""
+  notes: list[str] = []
+  images, batch = len(context.labels('train')), recipe_of(context).batch_size
+  if images < batch:
+    notes.append(f'batches of {images:,} instead of {batch:,}, all labeled training images')
+  if found.held_out_accuracy is None and len(found.members) > 1:
+    notes.append(_NOT_CHOSEN)
+  return tuple(notes)
 
 
 @protocol('logistic', help='logistic regression to convergence (L-BFGS)', classes_of='train')
@@ -93,6 +109,7 @@ def logistic(context: EvalContext) -> Measurement:
     {'accuracy': share(found.accuracy), 'penalty': plain(found.l2)},
     {},
     {'iterations': int(found.iterations), 'converged': bool(found.converged)},
+    () if found.held_out_accuracy is not None else (_NOT_CHOSEN,),
   )
 
 

@@ -145,6 +145,24 @@ class SmallDataTest(chex.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       PROTOCOLS[name].measure(context(self.encoder, DATA['partly labeled'], flag))
 
+  def test_what_is_lowered_is_said(self):
+    expected = {
+      'knn': ['k is at most 2, the number of labeled training images, not 200'],
+      'linear': [
+        'batches of 2 instead of 256, all labeled training images',
+        'the middle of the grid is taken: no class has two labeled training images to choose on',
+      ],
+      'episodes': [
+        'ways = 5 is 2, what the test images allow',
+        'queries = 15 is 1, what the test images allow',
+      ],
+      'retrieval': [],
+    }
+    of = context(self.encoder, ([0, 1], [0, 1, 0, 1]))
+    for name, lines in expected.items():
+      result = {'trained': Result(of, PROTOCOLS[name].measure(of))}
+      self.assertEqual(evaluation_report.notes(result), lines)
+
   def test_labels_of_minus_one_are_as_absent(self):
     train, test = DATA['partly labeled']
     of = context(self.encoder, (train, test))
