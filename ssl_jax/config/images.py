@@ -48,6 +48,9 @@ class Data(Settings):
     False,
     'measure on images held out of the training ones, not on the test images, to choose settings',
   )
+  outlier_share: float = setting(
+    0.0, 'share of the training images replaced by noise, unlabeled', at_least=0, below=1
+  )
   on_error: str = setting(
     'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
   )

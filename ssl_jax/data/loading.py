@@ -18,6 +18,7 @@ from ssl_jax.data.dataset import Dataset
 from ssl_jax.data.digits import load_digits
 from ssl_jax.data.folder import load_folder
 from ssl_jax.data.npz import load_npz
+from ssl_jax.data.outliers import plant_outliers
 from ssl_jax.data.photographs import load_photographs
 from ssl_jax.data.subset import held_out, long_tail_indices
 
@@ -32,6 +33,7 @@ def load(
   train_limit: int = 0,
   test_fraction: float = 0.1,
   validation: bool = False,
+  outlier_share: float = 0.0,
   on_error: str = 'skip',
   seed: int = 0,
   log: Callable[[str], None] = print,
@@ -49,6 +51,7 @@ def load(
     validation: replaces the test images by images held out of the training ones: `test_fraction` of
       each class, and of photographs the patches of a third of the training stripes. Settings are
       chosen on them, so that the test images stay unseen.
+    outlier_share: share of the training images replaced by noise, see `plant_outliers`.
     on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
     seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
       set.
@@ -95,6 +98,7 @@ def load(
     train = train.subset(long_tail_indices(train.labels, imbalance_factor))
   if train_limit:
     train = train.subset(np.arange(min(train_limit, len(train))))
+  train = plant_outliers(train, outlier_share, seed)
   if not len(test) and test_fraction:
     log(
       f'warning   {dataset.name}: no test images; test_fraction {test_fraction:g} of each class'

@@ -32,7 +32,7 @@ QUICK = (
   '--evaluate.kmeans_restarts=1',
   '--evaluate.false_negative_batch_size=8',
 )
-WITHOUT_LABELS = ('spectrum', 'hypersphere')
+WITHOUT_LABELS = ('spectrum', 'hypersphere', 'anchor_scores')
 
 
 @pytest.fixture(scope='module')
