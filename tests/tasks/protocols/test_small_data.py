@@ -103,10 +103,10 @@ class SmallDataTest(chex.TestCase):
 
   @parameterized.parameters(
     ('one image', {'hypersphere'}),
-    ('a single class', {'spectrum', 'hypersphere', 'embedding'}),
-    ('no labels', {'spectrum', 'hypersphere', 'embedding'}),
-    ('every label unknown', {'spectrum', 'hypersphere', 'embedding'}),
-    ('one labeled image', {'spectrum', 'hypersphere', 'embedding'}),
+    ('a single class', {'spectrum', 'hypersphere', 'embedding', 'anchor_scores'}),
+    ('no labels', {'spectrum', 'hypersphere', 'embedding', 'anchor_scores'}),
+    ('every label unknown', {'spectrum', 'hypersphere', 'embedding', 'anchor_scores'}),
+    ('one labeled image', {'spectrum', 'hypersphere', 'embedding', 'anchor_scores'}),
     ('partly labeled', {*CHEAP} - {'transfer'}),
   )
   def test_what_can_be_measured(self, name, expected):
