@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
 from ssl_jax.data.dataset import ArraySource, Dataset
 from ssl_jax.data.folder_layout import Split, find_layout
 from ssl_jax.data.folder_listing import Listing, hash_order, list_classes, list_tree
 from ssl_jax.data.image_file import Decoded, decode_image, plugin_formats, quiet_pillow, used_depth
-from ssl_jax.data.npz_file import machine_memory
+from ssl_jax.data.memory import check_images
 from ssl_jax.data.one_line import printable, shown_path
 from ssl_jax.data.resizing import require_pillow
 
@@ -82,7 +81,7 @@ def load_folder(
     held, total = len(test.files), len(test.files) + len(train.files)
     log(f'{root}: {held:,} of {total:,} images are held out for testing')
   listings = (train, test)
-  _check_memory(root, sum(len(listing.files) for listing in listings), image_size)
+  check_images(root, sum(len(listing.files) for listing in listings), image_size)
   decoded = [decode(x.root, x.files, image_size, damaged, incomplete) for x in listings]
   _scale(listings, decoded, image_size, log)
   train_source, test_source = (
@@ -228,11 +227,3 @@ def _threads() -> Iterator[concurrent.futures.ThreadPoolExecutor]:
   finally:
     # Leaving at the first damaged file must not wait for the rest of the folder.
     pool.shutdown(cancel_futures=True)
-
-
-def _check_memory(root: str, count: int, image_size: int) -> None:
-  needed, there = count * image_size * image_size * 3, machine_memory()
-  if there is not None and needed > there:
-    found = f'{count:,} images of {image_size}x{image_size} pixels, {needed / 2**30:.1f} GiB'
-    allowed = f'at most {there / 2**30:.1f} GiB, the memory of this machine: smaller images'
-    raise ArgumentError(root, found, allowed)

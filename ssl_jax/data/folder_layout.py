@@ -43,7 +43,7 @@ class Split:
   def describe(self) -> str:
     """Number of images, and names of the classes."""
     names, count = self.class_names, len(self.classes)
-    images = f'{count:,} image{"s" * (count != 1)}'
+    images = _images(count)
     if not names:
       return f'{images} without classes'
     unlabeled = sum(name is None for name in self.classes.values())
@@ -70,6 +70,10 @@ def find_layout(
     OSError: a split holds no image.
   """
   return _Finder(root, folders, log).find(images)
+
+
+def _images(count: int) -> str:
+  return f'{count:,} image{"s" * (count != 1)}'
 
 
 def _word(name: str) -> str:
@@ -335,8 +339,7 @@ class _Finder:
       )
     if direct:
       self.log(
-        f'{where}: ignored {len(direct):,} image{"s" * (len(direct) > 1)} beside the class folders,'
-        ' which have no class'
+        f'{where}: ignored {_images(len(direct))} beside the class folders, which have no class'
       )
     empty = [name for name in self._folders_in(folder) if name not in inside]
     if len(empty) > 3:
@@ -404,9 +407,9 @@ class _Finder:
   def _not_read(
     self, prefix: str, unread: dict[str, list[str]], direct: Sequence[str] = ()
   ) -> None:
-    lines = [f'{self._shown(name)}/ ({len(paths):,} images)' for name, paths in unread.items()]
+    lines = [f'{self._shown(name)}/ ({_images(len(paths))})' for name, paths in unread.items()]
     if direct:
-      lines.append(f'{len(direct):,} images in no folder')
+      lines.append(f'{_images(len(direct))} in no folder')
     if lines:
       self.log(f'{self._where(prefix)}: not read: {some(lines, characters=60)}')
 

@@ -11,13 +11,16 @@ from typing import IO
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
+from ssl_jax.data.memory import check_memory
 from ssl_jax.data.one_line import printable, reason, some
 
 _PLAIN = 'biufcSU'  # kinds of arrays that hold numbers or text, and nothing to unpickle
 _MOST_HEADER = 10_000  # bytes, as numpy.load allows
 
 
-def read_arrays(path: str | os.PathLike, names: Sequence[str], needed: Sequence[str]) -> dict:
+def read_arrays(
+  path: str | os.PathLike, names: Sequence[str], needed: Sequence[str]
+) -> dict[str, np.ndarray]:
   """The arrays of `names` that the file holds, by name; others stay unread.
 
   An array's header is checked against the size that the archive states, and that against the memory
@@ -54,7 +57,12 @@ def read_arrays(path: str | os.PathLike, names: Sequence[str], needed: Sequence[
       if missing := [name for name in needed if name not in members]:
         found = f'no array {missing[0]!r} but {some(list(members)) or "none"}'
         raise ArgumentError(shown, found, f'arrays of the names {", ".join(names)}')
-      return {name: _read(shown, archive, name, members[name]) for name in names if name in members}
+      arrays: dict[str, np.ndarray] = {}
+      for name in names:
+        if name in members:
+          held = sum(array.nbytes for array in arrays.values())
+          arrays[name] = _read(shown, archive, name, members[name], held)
+      return arrays
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, list[zipfile.ZipInfo]]:
@@ -66,7 +74,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, list[zipfile.ZipInfo]]:
 
 
 def _read(
-  shown: str, archive: zipfile.ZipFile, name: str, members: list[zipfile.ZipInfo]
+  shown: str, archive: zipfile.ZipFile, name: str, members: list[zipfile.ZipInfo], held: int
 ) -> np.ndarray:
   where = f"{shown}: array '{name}'"
   if len(members) > 1:
@@ -76,20 +84,22 @@ def _read(
     if info.flag_bits & 1:
       raise ArgumentError(where, 'encrypted', 'a plain array')
     with archive.open(info) as member:
-      _check_header(where, member, info.file_size)
+      check_memory(where, held + _stated_bytes(where, member, info.file_size))
     with archive.open(info) as member:
       return np.lib.format.read_array(member, allow_pickle=False, max_header_size=_MOST_HEADER)
   except ArgumentError:
     raise
   except MemoryError as error:
-    raise ArgumentError(where, f'{info.file_size / 2**30:,.1f} GiB', 'what memory holds') from error
+    raise ArgumentError(
+      where, f'{info.file_size:,} bytes', 'what the memory has room for'
+    ) from error
   # Of damaged bytes zipfile, the decompressors and NumPy raise nearly anything.
   except Exception as error:
     raise OSError(f'{where} is damaged: {reason(error)}') from error
 
 
-def _check_header(where: str, member: IO[bytes], size: int) -> None:
-  """Raises unless the member holds exactly the plain array that its header states."""
+def _stated_bytes(where: str, member: IO[bytes], size: int) -> int:
+  """The size of an array by its header; raises unless the member holds just this plain array."""
   try:
     version = np.lib.format.read_magic(member)
     read = {
@@ -109,19 +119,7 @@ def _check_header(where: str, member: IO[bytes], size: int) -> None:
   stated, held = math.prod(shape) * dtype.itemsize, size - member.tell()
   if stated != held:
     raise OSError(f'its header states {_digits(stated)} bytes, and the file holds {_digits(held)}')
-  memory = machine_memory()
-  if memory is not None and stated > memory:
-    raise ArgumentError(
-      where, f'{stated / 2**30:,.1f} GiB', f'at most {memory / 2**30:,.1f} GiB, this machine has'
-    )
-
-
-def machine_memory() -> int | None:
-  """Bytes of memory of this machine; None where the system does not say."""
-  try:
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  except (AttributeError, ValueError, OSError):
-    return None
+  return stated
 
 
 def _digits(number: int) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
+from ssl_jax.data.memory import check_images
 
 if TYPE_CHECKING:
   from PIL import Image
@@ -33,10 +34,15 @@ def to_square(image: 'Image.Image', size: int) -> 'Image.Image':
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
-  """uint8 [n, height, width, 3] -> uint8 [n, size, size, 3]; as it is when it has that size."""
+  """uint8 [n, height, width, 3] -> uint8 [n, size, size, 3]; as it is when it has that size.
+
+  Raises:
+    ValueError: the result does not fit in memory, or Pillow is missing.
+  """
   if images.shape[1:3] == (size, size):
     return images
   require_pillow()
+  check_images('image_size', len(images), size)
   from PIL import Image
 
   resized = np.empty((len(images), size, size, 3), np.uint8)

@@ -133,14 +133,14 @@ class LayoutTest(chex.TestCase):
   @parameterized.parameters(
     ('bus/0 car/1 train/2', 'train/ is taken as a class, since it lies beside bus, car and no'),
     ('train/a/0 test/1', 'test/ has no classes, so that no accuracy can be measured'),
-    ('train/0 train/1 sample/2', 'not read: sample/ (1 images)'),
-    ('train/a/0 val/a/1 test/a/2 test/a/3', 'not read: val/ (1 images)'),
+    ('train/0 train/1 sample/2', 'not read: sample/ (1 image)'),
+    ('train/a/0 val/a/1 test/a/2 test/a/3', 'not read: val/ (1 image)'),
     ('cat/test/0 dog/1', 'images of cat/test/ are taken for images of the class cat, although'),
     (' '.join(f'{i}/a' for i in range(30)), '30 of 30 classes have a single image'),
     ('cat/0 cat/1', 'one class (cat), so that every accuracy is 100 %'),
     ('a/cat/0 a/dog/1 b/cat/2 b/dog/3', 'cat, dog are folders in most of a, b; classes are'),
     ('mask/0 no_mask/1', 'mask/ taken as a class'),
-    ('images/0 masks/0', 'not read: masks/ (1 images)'),
+    ('images/0 masks/0', 'not read: masks/ (1 image)'),
     ('cat/0 dog/1 unlabeled/2', '3 images, 1 of them unlabeled, 2 classes: cat, dog'),
   )  # fmt: skip
   def test_what_is_said(self, paths, message):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_jax import data
-from ssl_jax.data import npz_file
+from ssl_jax.data import memory
 from tests.data.mutations import assert_short, mutated
 from tests.data.temporary_folder import TemporaryFolderTest
 
@@ -232,10 +232,16 @@ class NpzTest(TemporaryFolderTest):
   def test_an_array_larger_than_the_memory_is_refused_by_its_header(self):
     self.written((1, 1000, 1000, 3), 3_000_000, zipfile.ZIP_DEFLATED)
     self.assertLess(self.path.stat().st_size, 10_000)
-    with mock.patch.object(npz_file, 'machine_memory', lambda: 2_000_000):
-      self.assert_refused(
-        ValueError, "'train_images': found 0.0 GiB, must be at most 0.0 GiB, this"
-      )
+    with mock.patch.object(memory, 'machine_memory', lambda: 2_000_000):
+      self.assert_refused(ValueError, "'train_images': found 0.0 GiB, must be at most 0.0 GiB, the")
+
+  def test_arrays_and_resized_images_are_counted_together(self):
+    arrays = {f'{split}_images': _images(100, 8, 8, 3) for split in ('train', 'test')}
+    for limit, size, name in ((30_000, 8, "array 'test_images'"), (40_000, 16, 'image_size')):
+      with mock.patch.object(memory, 'machine_memory', lambda limit=limit: limit):
+        np.savez(self.path, **arrays)
+        with self.assertRaisesRegex(ValueError, f'{name}: found .*GiB, must be at most'):
+          data.load(f'npz:{self.path}', image_size=size)
 
   def test_a_size_that_the_archive_understates_costs_no_memory(self):
     self.written((1, 1000, 1000, 3), 3_000_000, zipfile.ZIP_DEFLATED)
