@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import chex
 import jax
@@ -13,7 +13,7 @@ from ssl_jax.arguments import redefault
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import Embeddings, Metrics
 from ssl_jax.methods.base.contrastive import ContrastiveMethod
-from ssl_jax.methods.base.method import Variables
+from ssl_jax.methods.base.method import Variables, hyperparameter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,12 @@ class SupCon(ContrastiveMethod):
   needs_labels: ClassVar[bool] = True
 
   temperature: float = redefault(ContrastiveMethod, 'temperature', 0.1)
+  positives: str = hyperparameter(
+    'class',
+    'views that attract; class: all of the class, view: the other view of the image, the rest of '
+    'its class neither attracts nor repels (NSCL)',
+    choices=('class', 'view'),
+  )
 
   def validate(self) -> None:
     super().validate()
@@ -34,7 +40,11 @@ class SupCon(ContrastiveMethod):
   ) -> tuple[jax.Array, Metrics]:
     del variables, step
     labels = embeddings.context['labels']
-    loss = lambda a, b: losses.supervised_contrastive(
-      a, b, labels, temperature=self.temperature, **self.in_blocks
-    )
+
+    def loss(view1: jax.Array, view2: jax.Array) -> tuple[jax.Array, Metrics]:
+      settings: dict[str, Any] = {'temperature': self.temperature, **self.in_blocks}
+      if self.positives == 'class':
+        return losses.supervised_contrastive(view1, view2, labels, **settings)
+      return losses.negatives_supervised_contrastive(view1, view2, labels, **settings)
+
     return pairs.all_pairs_mean(loss, embeddings)

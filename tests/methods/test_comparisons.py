@@ -47,6 +47,9 @@ class TwoViewsTest(chex.TestCase):
     found, _ = compare('supcon', embeddings(labels=LABELS))
     expected, _ = losses.supervised_contrastive(P1, P2, LABELS, temperature=0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found, _ = compare('supcon', embeddings(labels=LABELS), positives='view')
+    expected, _ = losses.negatives_supervised_contrastive(P1, P2, LABELS, temperature=0.1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
   def test_simsiam(self):
     found, metrics = compare('simsiam')
