@@ -239,16 +239,24 @@ def _is_of_the_same(old: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
   if old and 'data_sha256' not in old:
     # Version 0.1, whose hash of the weights was another one: the folder of a run holds one run.
     same = content['step'] is not None and all(old.get(n) == content[n] for n in ('step', 'data'))
-  defaults, stored = config_lib.parser().render(config_lib.Config()), old.get('settings', {})
-  return same and all(
-    stored.get(name, defaults[name]) == value for name, value in content['settings'].items()
+  defaults, stored = config_lib.parser().render(config_lib.Config()), old.get('settings')
+  return (
+    same
+    and isinstance(stored, Mapping)
+    and all(
+      stored.get(name, defaults[name]) == value for name, value in content['settings'].items()
+    )
   )
 
 
 def _protocols(old: Mapping[str, Any]) -> dict[str, Any]:
   """The results of an evaluation by today's names of their protocols, each with its settings."""
-  found, stored = {}, old.get('settings', {})
-  for word, one in old.get('protocols', {}).items():
+  found, stored, protocols = {}, old.get('settings'), old.get('protocols')
+  if not isinstance(protocols, Mapping) or not isinstance(stored, Mapping):
+    return {}
+  for word, one in protocols.items():
+    if not isinstance(one, Mapping) or not isinstance(one.get('scores'), Mapping):
+      continue
     name = canonical_name(word)
     reads = PROTOCOLS[name].settings if name in PROTOCOLS else ()
     found[name] = {'settings': {flag: stored[flag] for flag in reads if flag in stored}, **one}

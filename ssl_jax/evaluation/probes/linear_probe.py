@@ -272,7 +272,8 @@ def _standard(train: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
   deviation = np.sqrt(variance)
   # A column that is constant up to the rounding of its float32 features says nothing.
   deviation[deviation <= 1e-6 * np.abs(mean)] = np.inf
-  deviation[deviation == 0] = np.inf
+  # Its inverse leaves float32 below that.
+  deviation[deviation < 1 / np.finfo(np.float32).max] = np.inf
   return mean.astype(np.float32), (1 / deviation).astype(np.float32)
 
 

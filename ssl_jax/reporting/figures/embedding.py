@@ -138,6 +138,9 @@ def _place(features: np.ndarray) -> np.ndarray:
   from sklearn.manifold import TSNE
   from threadpoolctl import threadpool_limits
 
+  # The squares of large entries leave float32.
+  largest = np.max(np.abs(features), axis=1, keepdims=True)
+  features = features / np.where(largest > 0, largest, 1)
   norms = np.linalg.norm(features, axis=1, keepdims=True)
   features = features / np.where(norms > 0, norms, 1)
   if np.ptp(features, axis=0).max() < 1e-6:  # collapsed: PCA would divide by its zero spread

@@ -61,6 +61,8 @@ def low_shot(context: EvalContext) -> Measurement:
 )
 def fine_tuning(context: EvalContext) -> Measurement:
   """All of the encoder trained on few labels by the 1 % protocol of OpenSelfSup."""
+  # Features that are not finite are named here, rather than called a training that diverges.
+  context.features('test')
   encoder, recipe = context.encoder, context.encoder.recipe
   train, labels = context.source('train'), context.labels('train')
   test, wanted = context.source('test'), context.labels('test')

@@ -9,6 +9,7 @@ from typing import Any
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
+from ssl_jax.config.flags import UsageError
 from ssl_jax.reporting import GENERATOR, Figure, Part, Percent, Table, render_report
 from ssl_jax.reporting.page import anchors
 from ssl_jax.tasks.run import folder
@@ -41,7 +42,20 @@ def render(run_dir: pathlib.Path) -> str:
   """The page of `config.flags`, `result.json`, `evaluation.json` and the figures they name.
 
   Each of these files may be missing: training may not have ended, or not be evaluated.
+
+  Raises:
+    UsageError: what one of them holds is not what a run writes.
   """
+  try:
+    return _render(run_dir)
+  except (LookupError, TypeError, AttributeError, ValueError) as error:
+    names = ' or '.join((folder.CONFIG, folder.RESULT, folder.EVALUATION))
+    raise UsageError(
+      f'{run_dir}: no report can be made, {names} is damaged ({type(error).__name__}: {error})'
+    ) from error
+
+
+def _render(run_dir: pathlib.Path) -> str:
   result = read_json(run_dir / folder.RESULT)
   evaluation = read_json(run_dir / folder.EVALUATION)
   flags = run_dir / folder.CONFIG

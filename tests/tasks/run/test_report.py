@@ -11,6 +11,7 @@ import chex
 from absl.testing import parameterized
 
 from ssl_jax import config as config_lib
+from ssl_jax.config.flags import UsageError
 from ssl_jax.reporting import Figure
 from ssl_jax.tasks.run import report
 from tests.reporting.test_report import PIXEL, Page
@@ -139,6 +140,44 @@ class ReportTest(chex.TestCase):
       self.write()
     self.assertEqual(self.path.read_bytes(), before)
     self.assertEqual(sorted(path.name for path in self.run_dir.iterdir()), names)
+
+  @parameterized.parameters(
+    ('result', {'knn': 5}),
+    ('result', {**RESULT, 'figures': [{'no': 'file'}]}),
+    ('evaluation', {'protocols': {'knn': {'scores': [1]}}}),
+    ('evaluation', {'protocols': {'knn': {'scores': {'trained': {'k=5': 'high'}}}}, 'failed': 3}),
+  )
+  def test_json_of_something_else_is_named_in_one_line(self, name, content):
+    self.store(RESULT, EVALUATION)
+    (self.run_dir / f'{name}.json').write_text(json.dumps(content))
+    with self.assertRaisesRegex(UsageError, rf'^{self.run_dir}: no report .*{name}.json.* damaged'):
+      report.write_report(self.run_dir)
+
+  def test_numbers_without_meaning_are_a_dash_with_a_note(self):
+    knn = {
+      'scores': {'trained': {'k=5': None}},
+      'notes': ['k=5: a single class'],
+    }
+    self.store(
+      {**RESULT, 'knn': {}, 'reason': {'knn': 'a single class'}},
+      {**EVALUATION, 'protocols': {'knn': knn}},
+    )
+    words = self.write().words
+    for text in ('knn: a single class.', 'knn: k=5', 'knn: k=5: a single class', 'linear', '–'):
+      self.assertIn(text, words)
+
+  def test_a_result_of_an_earlier_version_may_hold_nan(self):
+    self.store(
+      {
+        **RESULT,
+        'images_per_second': float('nan'),
+        'knn': {**RESULT['knn'], 'pixels': float('nan')},
+      }
+    )
+    self.assertIn('NaN', (self.run_dir / 'result.json').read_text())
+    words = self.write().words
+    self.assertIn('75.0 %', words)
+    self.assertNotIn('nan', ' '.join(words).lower())
 
   @parameterized.parameters('', '{', '[1]')
   def test_damaged_json_is_as_none(self, text):
