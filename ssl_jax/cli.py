@@ -5,11 +5,14 @@ Every error of the user's is turned into one line here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
 import sys
+import tempfile
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -147,12 +150,16 @@ def _prepare(config: Config) -> None:
     folder = pathlib.Path(config.devices.compile_cache).expanduser()
     try:
       folder.mkdir(parents=True, exist_ok=True)
+      with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b'0')
       jax.config.update('jax_compilation_cache_dir', str(folder))
     except (OSError, RuntimeError) as error:
       reason = getattr(error, 'strerror', None) or error
       print(f'no compile cache in {folder}: {reason}; going on without', file=sys.stderr)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+  # A disk that is full, or an entry that is damaged: the program is compiled as without the cache.
+  warnings.filterwarnings('ignore', 'Error (reading|writing) persistent compilation cache')
   try:
     start_devices(config)
     # Programs of many CPU devices that come from the cache, rather than from the compiler, may run
@@ -170,9 +177,22 @@ def _complain(error: BaseException, status: int) -> int:
   if os.environ.get('SSL_JAX_TRACEBACK'):
     traceback.print_exception(error)
   line = ' '.join(str(error).split())
-  if isinstance(error, OSError) and error.filename and error.strerror:
-    line = f'{error.filename}: {error.strerror}'
+  if isinstance(error, OSError) and error.strerror:
+    where = error.filename or ('standard output' if _output_fails() else '')
+    line = f'{where}: {error.strerror}' if where else line
   if len(line) > _LONGEST_LINE:
     line = f'{line[: _LONGEST_LINE - 3]}...'
-  print(f'ssl-jax: {line}', file=sys.stderr)
+  with contextlib.suppress(OSError):
+    print(f'ssl-jax: {line}', file=sys.stderr)
   return status
+
+
+def _output_fails() -> bool:
+  """Whether standard output takes no more, as a file on a full disk; then it is left unused, since
+  Python would complain of it once more at its end."""
+  try:
+    print(end='', flush=True)  # what could not be printed before
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return True
+  return False

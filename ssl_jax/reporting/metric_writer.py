@@ -1,6 +1,7 @@
 """Writes the metrics of a run as JSON lines and TensorBoard events; reads the JSON lines."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -69,15 +70,18 @@ class MetricWriter:
     The file is replaced in one piece: a process killed here leaves the old rows or the new.
     TensorBoard hides the events after `step` once the next ones are written.
     """
-    kept = [line for line in self.path.read_bytes().splitlines() if _step_of(line) <= step]
-    draft = self.path.with_suffix('.jsonl.tmp')
+    draft = self.path.with_name(f'.{FILE_NAME}.{os.getpid()}.partial')
     try:
-      draft.write_bytes(b''.join(line + b'\n' for line in kept))
+      with self.path.open('rb') as old, draft.open('wb') as new:
+        new.writelines(line for line in old if _step_of(line) <= step)
+        new.flush()
+        os.fsync(new.fileno())
       draft.replace(self.path)
       self._file.close()
       self._file = self._open()
     except OSError as error:
-      draft.unlink(missing_ok=True)
+      with contextlib.suppress(OSError):
+        draft.unlink(missing_ok=True)
       raise _named(error, self.path) from error
     self._close_events()
     self._purge_step = step + 1
@@ -102,13 +106,16 @@ class MetricWriter:
     return file
 
   def _append(self, line: bytes) -> None:
-    start = os.fstat(self._file.fileno()).st_size
+    found = os.fstat(self._file.fileno())
     try:
+      if not found.st_nlink:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
       rest = line
       while rest:
         rest = rest[self._file.write(rest) :]
     except OSError as error:
-      self._file.truncate(start)
+      with contextlib.suppress(OSError):
+        self._file.truncate(found.st_size)
       raise _named(error, self.path) from error
 
   def _write_events(self, step: int, values: Mapping[str, float]) -> None:
@@ -152,12 +159,18 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, float]]:
 def _parse(line: bytes) -> dict[str, Any] | None:
   try:
     row = json.loads(line)
-  except ValueError:
+    if (
+      not isinstance(row, dict) or type(row.get('step')) is not int or not 0 <= row['step'] < 2**63
+    ):
+      return None
+    for value in row.values():
+      if value is not None:
+        if not isinstance(value, (int, float)):
+          return None
+        float(value)
+  except (ValueError, OverflowError, RecursionError):
     return None
-  if not isinstance(row, dict) or not isinstance(row.get('step'), int):
-    return None
-  numbers = all(value is None or isinstance(value, (int, float)) for value in row.values())
-  return row if numbers else None
+  return row
 
 
 def _step_of(line: bytes) -> float:

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ssl_jax.sweeps.planning import Run, has_finished
+from ssl_jax.training.atomic import with_path
 from ssl_jax.training.preemption import SIGNALS, mute_closed_output
 
 _POLL_SECONDS = 0.1
@@ -40,7 +41,7 @@ class Outcome:
 class _Child:
   run: Run
   process: subprocess.Popen
-  log: BinaryIO
+  log: IO[bytes]
   output_from: int
   since: float
 
@@ -124,11 +125,13 @@ def _received_signals() -> Iterator[list[int]]:
 
 def _start(run: Run, command: Sequence[str]) -> _Child:
   words = [*command, *run.flags]
-  log = run.log.open('ab')
+  log = run.log.open('ab', buffering=0)
   try:
     # Appended: what an interrupted start had to say stays.
-    log.write(f'$ {shlex.join(words)}\n'.encode())
-    log.flush()
+    try:
+      log.write(f'$ {shlex.join(words)}\n'.encode())
+    except OSError as error:
+      raise with_path(error, run.log) from error
     process = subprocess.Popen(
       words,
       stdin=subprocess.DEVNULL,

@@ -53,9 +53,13 @@ def pretrain(config: Config) -> int:
     OSError: data cannot be read, or the folder cannot be written.
     NonFiniteLossError: the loss or gradient norm of a step is NaN or infinite.
   """
-  with folder.opened(config) as run_dir, Preemption(_STOPPING) as preemption:
+  log = log_line if jax.process_index() == 0 else log_nothing
+  with (
+    folder.opened(config, log) as run_dir,
+    Preemption(_STOPPING) as preemption,
+    contextlib.ExitStack() as cleanup,
+  ):
     stopwatch = Stopwatch(folder.read_seconds(run_dir))
-    log = log_line if jax.process_index() == 0 else log_nothing
 
     # All that can be refused is refused before the folder is written to.
     with stopwatch.phase('data'):
@@ -83,6 +87,8 @@ def pretrain(config: Config) -> int:
     program = compile_program(experiment, start, stopwatch)
 
     writer = open_writer(config, run_dir, steps_done if restored else None)
+    if writer:
+      cleanup.callback(writer.close)
     known = known.begun(experiment.fingerprint, steps_done if restored else None, changes)
     known.write(run_dir)
     if restored:

@@ -88,7 +88,6 @@ def test_a_bit_flipped_in_the_manifest_leads_to_the_checkpoint_before(tmp_path, 
   assert restored[1] == 2
 
 
-@pytest.mark.xfail(strict=True, reason='[Errno 37] No locks available, and no path')
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOSYS])
 def test_a_disk_without_locks_is_used_or_named(tmp_path, monkeypatch, number):
   def flock(*_):
@@ -104,8 +103,6 @@ def test_a_disk_without_locks_is_used_or_named(tmp_path, monkeypatch, number):
 
 
 @pytest.mark.slow
-# Not strict: whether the storage library prints depends on which of its writes fails.
-@pytest.mark.xfail(reason='a traceback of the storage library follows the line')
 def test_a_disk_without_inodes_ends_in_one_line(program):
   disk = program.folder / 'disk'
   disk.mkdir()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import os
 import pathlib
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 
 import jax
 
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flag_files import STORED, UsageError
+from ssl_jax.training.atomic import delete_partial, with_path
 from ssl_jax.training.json_file import read_json, write_json
 
 CONFIG = STORED
@@ -24,10 +28,17 @@ EVALUATION = 'evaluation.json'
 FIGURES = 'figures'
 SECONDS = 'seconds.json'
 
+# Network file systems without a lock service, and parallel ones without locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
 
 @contextlib.contextmanager
-def opened(config: Config) -> Iterator[pathlib.Path]:
+def opened(config: Config, log: Callable[[str], None] = print) -> Iterator[pathlib.Path]:
   """The run's folder, made where it is missing, and locked against other runs.
+
+  Args:
+    config: of the run.
+    log: takes a line where the disk has no locks.
 
   Raises:
     UsageError: the folder belongs to a run with another configuration (the differing flags are
@@ -46,16 +57,47 @@ def opened(config: Config) -> Iterator[pathlib.Path]:
   if jax.process_index():
     yield folder
     return
-  with (folder / LOCK).open('w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise UsageError(f'--run_dir: {folder} is in use by another process') from error
+  with _locked(folder, log):
+    # What killed processes left of the files that only the holder of the lock writes.
+    for name in (CONFIG, METRICS, SECONDS, RESULT, 'run.json'):
+      delete_partial(folder, name)
+    delete_partial(folder / FIGURES)
     try:
       yield folder
     finally:
       if new:
         _remove_if_unused(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
+  """Holds the lock of a folder; where the disk has none, a line says so."""
+  path = folder / LOCK
+  try:
+    # Neither waits for a pipe nor empties a file that a link leads to.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(path, flags, 0o666)
+  except OSError as error:
+    if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+      raise UsageError(f'--run_dir: {path} is no regular file; delete it') from error
+    raise with_path(error, path) from error
+  try:
+    if not stat.S_ISREG(os.fstat(lock).st_mode):
+      raise UsageError(f'--run_dir: {path} is no regular file; delete it')
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+        raise UsageError(f'--run_dir: {folder} is in use by another process') from error
+      if error.errno not in _NO_LOCKS:
+        raise with_path(error, path) from error
+      log(
+        f'warning   the disk of {folder} has no locks ({os.strerror(error.errno)}); nothing keeps '
+        'a second run out of the folder'
+      )
+    yield
+  finally:
+    os.close(lock)
 
 
 def _remove_if_unused(folder: pathlib.Path) -> None:

@@ -104,6 +104,8 @@ class Checkpoints:
       return
 
     def start() -> None:
+      # The storage library would make it anew, without the rest of the run that was deleted.
+      self.folder.stat()
       if path.exists() and jax.process_index() == 0:
         storage.delete(path)
       self._damaged.discard(step)
@@ -353,12 +355,13 @@ class Checkpoints:
       return True
     except Exception as error:
       path = self.folder / str(step)
+      # Before the disk is relieved of what has been written.
+      self._failure = checkpoint_folder.save_error(path, _bytes(leaves), error)
+      self._failure.__cause__ = error
       if jax.process_index() == 0:
         storage.clean(self.folder)
         if not os.path.lexists(path / manifests.FILE_NAME):
           shutil.rmtree(path, ignore_errors=True)
-      self._failure = checkpoint_folder.save_error(path, _bytes(leaves), error)
-      self._failure.__cause__ = error
       return False
 
   def _raise_failure(self) -> None:

@@ -103,7 +103,8 @@ def clean(folder: pathlib.Path) -> None:
 def silence_orbax() -> None:
   """Drops Orbax's log records: dozens of lines a save, and a traceback a thread when one fails.
 
-  Also the complaint of array writes that end after the event loop of a failed save was closed.
+  Also the complaints about the other array writes of a failed save: that nobody asked for their
+  errors, or that they ended after its event loop was closed.
   Nothing is lost: every failure reaches the caller as an exception.
   """
   logger = logging.getLogger('absl')
@@ -111,6 +112,7 @@ def silence_orbax() -> None:
     if _not_from_orbax in logger.filters:
       return
     logger.addFilter(_not_from_orbax)
+    logging.getLogger('asyncio').addFilter(_not_from_tensorstore)
     previous = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -123,3 +125,8 @@ def silence_orbax() -> None:
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
   return 'orbax' not in record.pathname or record.levelno >= logging.CRITICAL
+
+
+def _not_from_tensorstore(record: logging.LogRecord) -> bool:
+  text = record.getMessage()
+  return 'never retrieved' not in text or not ('ocdbt' in text or 'orbax' in text)
