@@ -53,6 +53,23 @@ class Model(Settings):
     'number format of the computation; parameters and statistics stay float32',
     choices=('float32', 'bfloat16'),
   )
+  init_from: str = setting(
+    '',
+    'run, or FILE.npz or FILE.safetensors of an encoder, whose weights training starts from',
+    path=True,
+    read_by=(PRETRAIN,),
+  )
+  init_networks: str = setting(
+    'all',
+    'networks that start from model.init_from: all whose arrays fit, or the encoder alone',
+    choices=('all', 'encoder'),
+    read_by=(PRETRAIN,),
+  )
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.init_networks != 'all' and not self.init_from:
+      raise ArgumentError('init_networks', self.init_networks, 'all, without init_from')
 
   def build(self) -> models.Network:
     """The encoder.
@@ -60,8 +77,10 @@ class Model(Settings):
     Raises:
       UsageError: naming the flag of a setting that the network refuses.
     """
+    architecture = dataclasses.asdict(self)
+    del architecture['init_from'], architecture['init_networks']
     with flags_of('model', self):
-      return models.resnet(**dataclasses.asdict(self))
+      return models.resnet(**architecture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +208,19 @@ class Config(Settings):
     at_most=2**31 - 1,
     read_by=(PRETRAIN,),
   )
+  extend: tuple[float, ...] = setting(
+    (),
+    'epochs that the run goes on for after its end; a second number for a second time',
+    above=0,
+    read_by=(PRETRAIN,),
+  )
+  extend_schedule: tuple[str, ...] = setting(
+    ('rewarm',),
+    "rewarm: learning rate and target momentum as in a run of the extension's length, warm-up "
+    'included; constant: as at the end; a word for each number of extend, the last for the rest',
+    choices=('rewarm', 'constant'),
+    read_by=(PRETRAIN,),
+  )
   protocols: tuple[str, ...] = setting(
     ('knn',),
     'what is measured: knn in training; by evaluate, a list from --help=evaluate, or all',
@@ -216,6 +248,9 @@ class Config(Settings):
 
   def __post_init__(self) -> None:
     super().__post_init__()
+    if not self.extend_schedule or len(self.extend_schedule) > max(len(self.extend), 1):
+      found = ','.join(self.extend_schedule) or '(none)'
+      raise ArgumentError('extend_schedule', found, 'a word for each number of extend, or one')
     # Ignored, they would start a training that nobody asked for.
     for field in dataclasses.fields(self):
       name, readers = field.name, field.metadata.get('read_by') or ()
@@ -240,6 +275,13 @@ class Config(Settings):
       data=dataclasses.replace(self.data, accept_changes=False),
       checkpoint=dataclasses.replace(self.checkpoint, start_over=False),
     )
+
+  @property
+  def extensions(self) -> tuple[tuple[float, str], ...]:
+    """Epochs and schedule of each extension."""
+    given, last = self.extend_schedule, self.extend_schedule[-1]
+    words = (*given, *(last for _ in self.extend[len(given) :]))
+    return tuple(zip(self.extend, words, strict=False))
 
   @property
   def view_size(self) -> int:
@@ -336,8 +378,11 @@ def to_flags(config: Config) -> str:
 def differences(old: Config, new: Config) -> list[str]:
   """The flags that affect the result and differ, as `--name: OLD in the folder, NEW now`.
 
-  Two paths to one place are the same, and so is a new one where the old one is gone.
+  Two paths to one place are the same, and so is a new one where the old one is gone. A run may be
+  extended.
   """
+  if old.extensions == new.extensions[: len(old.extensions)]:
+    old = dataclasses.replace(old, extend=new.extend, extend_schedule=new.extend_schedule)
   before, after = parser().affecting_result(old), parser().affecting_result(new)
   declared = parser().metadata(new)
   return [

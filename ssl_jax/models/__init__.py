@@ -3,7 +3,7 @@
 from ssl_jax.models.mlp import KERNEL_INITS, mlp
 from ssl_jax.models.network import Network, Variables
 from ssl_jax.models.resnet import CONV_INITS, STEM_INITS, STEMS, names, resnet
-from ssl_jax.models.weights import flatten, load_weights, save_weights
+from ssl_jax.models.weights import fitting, flatten, load_weights, save_weights
 
 __all__ = [
   'CONV_INITS',
@@ -12,6 +12,7 @@ __all__ = [
   'STEM_INITS',
   'Network',
   'Variables',
+  'fitting',
   'flatten',
   'load_weights',
   'mlp',

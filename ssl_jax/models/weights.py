@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import pathlib
-import zipfile
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import ArgumentError, shown
+from ssl_jax.models import weights_file
 from ssl_jax.models.network import Network, Variables
+from ssl_jax.models.weights_file import Stored
 
-FORMATS = ('.npz', '.safetensors')
 _PARTS = ('params', 'batch_stats')
-# What version 0.1 called `batch_stats`; its files are read until 0.3.
-_FORMER_STATS = 'stats/'
 
 
 def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
@@ -34,11 +29,10 @@ def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
     ValueError: the ending is another one, its package is missing, or a part of the variables is.
     OSError: the file cannot be written.
   """
-  path = _checked(path)
+  path = weights_file.checked_path(path)
   if missing := [part for part in _PARTS if part not in variables]:
-    raise ValueError(
-      f'variables: found {", ".join(map(str, variables)) or "nothing"}, must have {missing[0]}'
-    )
+    found = ', '.join(map(str, variables)) or 'nothing'
+    raise ArgumentError('variables', found, f'a dict with {missing[0]}')
   flat = flatten({part: variables[part] for part in _PARTS})
   # safetensors copies memory as it lies, whatever the strides.
   flat = {name: np.asarray(value, np.float32, order='C') for name, value in flat.items()}
@@ -46,7 +40,7 @@ def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
     with path.open('wb') as file:
       np.savez(file, **flat)
   else:
-    path.write_bytes(_safetensors().save(flat))
+    path.write_bytes(weights_file.safetensors().numpy.save(flat))
 
 
 def load_weights(path: str | os.PathLike[str], network: Network) -> Variables:
@@ -60,18 +54,19 @@ def load_weights(path: str | os.PathLike[str], network: Network) -> Variables:
       not finite; the first is named. Or the ending is unknown, or its package missing.
     OSError: the file cannot be read, or is damaged.
   """
-  path = _checked(path)
-  found = _read(path)
+  path = weights_file.checked_path(path)
   template = jax.eval_shape(lambda: network.init(jax.random.key(0), _example(network)))
   template = {part: template[part] for part in _PARTS}
   wanted = flatten(template)
-  for name in (*sorted(wanted.keys() - found.keys()), *sorted(found.keys() - wanted.keys())):
-    state = 'missing' if name in wanted else 'of no layer of this encoder'
-    raise ValueError(
-      f'{path}: {name} is {state}; must be the weights of this architecture '
-      f'({len(wanted)} arrays, found {len(found)})'
-    )
-  leaves = [_fitting(f'{path}: {name}', found[name], want) for name, want in wanted.items()]
+  with weights_file.opened(path) as found:
+    for name in (*sorted(wanted.keys() - found.keys()), *sorted(found.keys() - wanted.keys())):
+      state = 'missing' if name in wanted else 'of no layer of this encoder'
+      raise ArgumentError(
+        path,
+        f'{len(found)} arrays, {shown(name)} is {state}',
+        f'the weights of this architecture, {len(wanted)} arrays',
+      )
+    leaves = [fitting(f'{path}: {name}', found[name], want) for name, want in wanted.items()]
   return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
@@ -81,14 +76,25 @@ def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
   return {'/'.join(str(part.key) for part in path): leaf for path, leaf in named}
 
 
-def _fitting(name: str, array: np.ndarray, want: jax.ShapeDtypeStruct) -> np.ndarray:
-  if array.shape != want.shape:
-    raise ArgumentError(name, f'shape {array.shape}', f'{want.shape}, that of this architecture')
-  if not jnp.issubdtype(array.dtype, jnp.floating):
-    raise ArgumentError(name, f'dtype {array.dtype}', 'a floating-point dtype')
-  # Only then: numbers that float32 cannot hold become infinite.
+def fitting(name: str, stored: Stored, want: Any) -> np.ndarray:
+  """The stored array, in the dtype wanted.
+
+  Args:
+    name: of the array, for messages.
+    stored: the array in a file.
+    want: has the shape and the dtype wanted.
+
+  Raises:
+    ArgumentError: it has another shape, holds no floating-point numbers, or some are not finite.
+    OSError: the file is damaged.
+  """
+  if stored.shape != want.shape:
+    raise ArgumentError(name, f'shape {stored.shape}', f'{want.shape}, that of this architecture')
+  if not stored.dtype.startswith('float'):
+    raise ArgumentError(name, f'dtype {stored.dtype}', 'a floating-point dtype')
+  # Only after the cast: numbers that float32 cannot hold become infinite.
   with np.errstate(over='ignore'):
-    array = array.astype(want.dtype)
+    array = stored.read().astype(want.dtype)
   if not np.isfinite(array).all():
     raise ArgumentError(name, 'NaN or infinite values', 'finite')
   return array
@@ -96,53 +102,3 @@ def _fitting(name: str, array: np.ndarray, want: jax.ShapeDtypeStruct) -> np.nda
 
 def _example(network: Network) -> np.ndarray:
   return np.zeros((1, *(8 if size is None else size for size in network.in_shape)), np.float32)
-
-
-def _checked(path: str | os.PathLike[str]) -> pathlib.Path:
-  path = pathlib.Path(path).expanduser()
-  if path.suffix not in FORMATS:
-    raise ArgumentError(path, f'the ending {path.suffix!r}', ' or '.join(FORMATS))
-  return path
-
-
-def _safetensors() -> ModuleType:
-  try:
-    from safetensors import numpy
-  except ImportError as error:
-    raise ValueError(
-      '.safetensors: this ending needs the package safetensors: pip install safetensors; '
-      'allowed without it is .npz'
-    ) from error
-  return numpy
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    found = 'this is no regular file' if path.exists() else 'there is no such file'
-    raise FileNotFoundError(f'{path}: {found}; must be one of exported weights')
-  library = _safetensors() if path.suffix == '.safetensors' else None
-  with path.open('rb') as file:
-    try:
-      arrays = library.load(file.read()) if library else _read_npz(file)
-    except Exception as error:  # of damaged bytes the readers raise nearly anything
-      line = ' '.join(str(error).split())
-      # What safetensors raises for a type of number that NumPy lacks.
-      if library and isinstance(error, KeyError):
-        raise ArgumentError(path, f'arrays of type {line}', 'F16, F32 or F64') from error
-      raise OSError(f'{path}: the file is damaged: {line or type(error).__name__}') from error
-  return {
-    f'batch_{name}' if name.startswith(_FORMER_STATS) else name: array
-    for name, array in arrays.items()
-  }
-
-
-def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
-  if not zipfile.is_zipfile(file):
-    raise ValueError('it is no complete .npz (zip) file')
-  file.seek(0)
-  with np.load(file, allow_pickle=False) as arrays:
-    found = {name: arrays[name] for name in arrays.files}
-  # NumPy hands out the raw bytes of a member that is no array.
-  if strange := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
-    raise ValueError(f'{strange[0]} is no array')
-  return found

@@ -94,8 +94,10 @@ def finished(run: Run) -> dict[str, Any] | None:
   """
   run_folder.refuse_other_configuration(run.folder, run.config)
   result = read_json(run.folder / run_folder.RESULT)
-  # A result without its configuration may be of any run.
+  # A result without its configuration may be of any run; one before an extension is not the last.
   if not (result and (run.folder / run_folder.CONFIG).is_file()):
+    return None
+  if result.get('extend', []) != list(run.config.extend):
     return None
   known = record.read(run.folder, log=lambda line: None)
   began_with = known and known.data

@@ -190,7 +190,8 @@ def _what_decides(subject: str, config: Config) -> Hashable:
     config.knn.k[0],
     config.knn.temperature[0],
   )
-  return (*shown, config.model) if subject == RANDOM_INIT else shown
+  model = dataclasses.replace(config.model, init_from='', init_networks='all')
+  return (*shown, model) if subject == RANDOM_INIT else shown
 
 
 def _cell(results: Finished, column: Column, subject: str) -> Cell:

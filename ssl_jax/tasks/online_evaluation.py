@@ -83,6 +83,11 @@ class OnlineEvaluation:
     return bool(self._protocols)
 
   @property
+  def starts_from_given_weights(self) -> bool:
+    """Whether training starts from other weights than random ones."""
+    return bool(self._experiment.config.model.init_from)
+
+  @property
   def k(self) -> int:
     """Neighbors that vote: the first of `knn.k`, at most the number of labeled training images."""
     return min(self._experiment.config.knn.k[0], len(self._labeled.train))
@@ -210,6 +215,7 @@ def measure_baselines(
   initial: TrainState,
   measured: pathlib.Path | None,
   write: Callable[[int, dict[str, float]], None],
+  given: TrainState | None = None,
 ) -> Baselines:
   """Measures the untrained encoder and the pixels by the protocol of the trained encoder.
 
@@ -218,10 +224,11 @@ def measure_baselines(
     initial: its state at step 0.
     measured: its `metrics.jsonl`, where an earlier process measured the same data; or None.
     write: takes a step and its metrics, of what is measured for the first time.
+    given: the state that training starts from where it is another one, with given weights.
   """
   baselines = Baselines({}, {})
   if online.measures_representation:
-    knn = _knn_baselines(online, initial, measured) if online.measures_knn else {}
+    knn = _knn_baselines(online, initial, given, measured) if online.measures_knn else {}
     baselines = Baselines(knn, online.representation(initial))
     if knn and measured is None:
       write(0, {f'knn_{name}': value for name, value in knn.items()})
@@ -232,14 +239,21 @@ def measure_baselines(
 
 
 def _knn_baselines(
-  online: OnlineEvaluation, initial: TrainState, measured: pathlib.Path | None
+  online: OnlineEvaluation,
+  initial: TrainState,
+  given: TrainState | None,
+  measured: pathlib.Path | None,
 ) -> dict[str, float]:
-  """kNN of the untrained encoder and of pixels, read from `measured` where it has them."""
+  """kNN of the untrained encoder, of given weights and of pixels, read from `measured` where it has
+  them."""
   names = {'knn_random_init': 'random_init', 'knn_pixels': 'pixels'}
+  if online.starts_from_given_weights:
+    names['knn_init_from'] = 'init_from'
   rows = read_metrics(measured) if measured is not None and measured.exists() else []
   known = [row for row in rows if row['step'] == 0 and names.keys() <= row.keys()]
   # Measuring is a collective of all processes, and only the first is sure to see the file.
   if multihost.broadcast(len(known)):
     # The last, where they were measured again because the data had changed.
     return {short: known[-1][name] for name, short in names.items()} if known else {}
-  return {'random_init': online.knn(initial), 'pixels': online.knn(initial, PIXELS)}
+  found = {'random_init': online.knn(initial), 'pixels': online.knn(initial, PIXELS)}
+  return found if given is None else {**found, 'init_from': online.knn(given)}

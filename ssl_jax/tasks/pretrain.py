@@ -22,10 +22,10 @@ from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import Baselines, OnlineEvaluation, measure_baselines
-from ssl_jax.tasks.run import folder, report
+from ssl_jax.tasks.run import folder, initial_weights, report
 from ssl_jax.tasks.run import record as records
 from ssl_jax.tasks.run.devices import require_same_data
-from ssl_jax.tasks.run.experiment import Experiment, build_experiment
+from ssl_jax.tasks.run.experiment import Experiment, build_experiment, describe_extensions
 from ssl_jax.tasks.run.stored import restored_from, with_frozen_encoder
 from ssl_jax.training import (
   Checkpoints,
@@ -84,13 +84,22 @@ def pretrain(config: Config) -> int:
     if restored is None:
       records.refuse_to_start_over(known, checkpoints, run_dir, accept=config.checkpoint.start_over)
     start, steps_done = restored if restored else (initial, 0)
+    weights = known.initial_weights
+    if restored is None:
+      with stopwatch.phase('checkpoint'):
+        start, weights = starting_state(experiment, initial, log)
+    elif config.model.init_from:
+      initial_weights.warn_of_other_weights(experiment, weights, log)
     program = compile_program(experiment, start, stopwatch)
 
     writer = open_writer(config, run_dir, steps_done if restored else None)
     if writer:
       cleanup.callback(writer.close)
     known = known.begun(experiment.fingerprint, steps_done if restored else None, changes)
+    known = dataclasses.replace(known, initial_weights=weights)
     known.write(run_dir)
+    for line in describe_extensions(experiment, steps_done):
+      log(line)
     if restored:
       log(f'resume    from step {steps_done} of {experiment.total_steps}')
     run = Run(run_dir, experiment, online, checkpoints, writer, stopwatch, log, known)
@@ -98,7 +107,9 @@ def pretrain(config: Config) -> int:
       return exit_after_signal(preemption, log, f'before step {steps_done + 1}')
     with stopwatch.phase('evaluation'):
       measured = run_dir / folder.METRICS if restored and not changes else None
-      baselines = measure_baselines(online, initial, measured, run.write)
+      given = start if restored is None and config.model.init_from else None
+      baselines = measure_baselines(online, initial, measured, run.write, given)
+    del given
     del initial  # frees its buffers
 
     trained = train(run, start, steps_done, program, preemption)
@@ -130,16 +141,31 @@ def initial_state(
 ) -> TrainState:
   """The state at step 0, on every device."""
   with stopwatch.phase('compile'), flags_of('method', experiment.method):
-    initial = state.create(
+    return state.create(
       experiment.method,
       experiment.optimizer,
       experiment.config.seed,
       experiment.config.view_size,
       experiment.mesh,
     )
+
+
+def starting_state(
+  experiment: Experiment, initial: TrainState, log: Callable[[str], None]
+) -> tuple[TrainState, dict[str, Any] | None]:
+  """The state that a run begins with: weights of other runs and files in place of random ones.
+
+  A run that resumes has them in its checkpoint, so those runs and files may be gone by then.
+
+  Returns:
+    The state, and a record of the weights of `--model.init_from`, None without.
+  """
+  start, weights = initial, None
+  if experiment.config.model.init_from:
+    start, weights = initial_weights.starting_state(experiment, start, log)
   if frozen_encoder_run(experiment.method):
-    initial = with_frozen_encoder(experiment, initial, log)
-  return initial
+    start = with_frozen_encoder(experiment, start, log)
+  return start, weights
 
 
 def restore(
@@ -177,6 +203,7 @@ def compile_program(experiment: Experiment, start: TrainState, stopwatch: Stopwa
       experiment.mesh,
       accumulation,
       functools.partial(gather_pairs, same_class) if same_class else step.gather_rows,
+      experiment.momentum_batch,
     )
     shape = (config.devices.steps_per_call, accumulation, config.data.batch_size)
     train_step, init_metrics = step.compile_step(update, start, images, experiment.mesh, shape)

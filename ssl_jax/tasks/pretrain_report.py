@@ -163,6 +163,7 @@ def _source(experiment: Experiment, shown: ReportData) -> data.ArraySource:
 
 _NAMES = {
   'trained': 'trained encoder, last step',
+  'init_from': 'given weights, at the start',
   'random_init': 'same encoder, untrained',
   'pixels': 'raw pixels',
 }
@@ -182,7 +183,8 @@ def summarize(
   Args:
     experiment: the run.
     k: neighbors that voted.
-    knn: accuracies in [0, 1] by encoder ('trained', 'random_init', 'pixels'); empty without labels.
+    knn: accuracies in [0, 1] by encoder ('trained', 'random_init', 'pixels', 'init_from'); empty
+      without labels.
     representation: metrics of test features by encoder; empty without labels.
     reason: by number, why it is not finite, or is not measured although there are labels.
     seconds: by phase.
@@ -199,6 +201,7 @@ def summarize(
     'seed': config.seed,
     'steps': experiment.total_steps,
     'epochs': round(experiment.total_steps / experiment.steps_per_epoch, 3),
+    'extend': list(config.extend),
     'knn': {**knn, 'k': k, 'temperature': config.knn.temperature[0]} if knn else {},
     'representation': representation,
     'reason': reason,

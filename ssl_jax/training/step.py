@@ -34,6 +34,7 @@ def make_update(
   mesh: Mesh,
   accumulation_steps: int = 1,
   gather: Gather = gather_rows,
+  momentum_batch: Callable[[Any], Any] = lambda batch: batch,
 ) -> StepFunction:
   """One optimizer step, not yet compiled.
 
@@ -46,6 +47,7 @@ def make_update(
     accumulation_steps: forward batches in one update, each with its own batch statistics and
       negatives; the gradient is the mean of theirs.
     gather: what is taken from the data set for a batch.
+    momentum_batch: from a forward batch to the one whose momentum the moving average takes.
 
   Returns:
     `update(state, images, indices) -> (state, metrics)`: `images` is the whole data set, an array
@@ -111,7 +113,8 @@ def make_update(
     metrics['learning_rate'] = jnp.asarray(schedule(state.step), jnp.float32)
     target = state.target
     if method.target_network == 'ema':
-      momentum = method.target_momentum((state.step + 1) * accumulation_steps - 1)
+      batch = momentum_batch((state.step + 1) * accumulation_steps - 1)
+      momentum = method.target_momentum(batch)
       average = lambda old, new: momentum * old + (1 - momentum) * new
       target = jax.tree.map(average, target, {name: params[name] for name in target})
       metrics['target_momentum'] = jnp.asarray(momentum, jnp.float32)

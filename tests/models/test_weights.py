@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import tracemalloc
 import zipfile
 from unittest import mock
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from absl.testing import parameterized
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ssl_jax import models
 
@@ -103,11 +106,11 @@ class WeightsTest(chex.TestCase):
     [
       {
         'change': {'params/linear1/kernel': None},
-        'message': r'params/linear1/kernel is missing; must .*\(8 arrays, found 7\)$',
+        'message': 'found 7 arrays, params/linear1/kernel is missing, must be .* 8 arrays$',
       },
       {
         'change': {'params/linear9/kernel': np.zeros(3, np.float32)},
-        'message': r'params/linear9/kernel is of no layer of this encoder; must .*found 9\)$',
+        'message': 'found 9 arrays, params/linear9/kernel is of no layer of this encoder, must be ',
       },
       {
         'change': {'params/linear1/kernel': np.zeros((4, 3), np.float32)},
@@ -146,7 +149,7 @@ class WeightsTest(chex.TestCase):
     path = self.folder / 'weights.npz'
     models.save_weights(path, drawn('resnet'))
     self.refused(
-      path, ValueError, 'batch_stats/.* is missing; must be the weights of this architecture'
+      path, ValueError, 'batch_stats/.* is missing, must be the weights of this architecture'
     )
     wider = models.resnet('resnet10', width=4)
     self.refused(path, ValueError, r'found shape \(.*\), must be \(.*\)', wider)
@@ -194,7 +197,9 @@ class WeightsTest(chex.TestCase):
         models.save_weights(self.folder / 'none' / f'x{ending}', drawn('mlp'))
     with self.assertRaisesRegex(ValueError, "found the ending '', must be"):
       models.save_weights(self.folder / 'weights', drawn('mlp'))
-    with self.assertRaisesRegex(ValueError, '^variables: found params, must have batch_stats$'):
+    with self.assertRaisesRegex(
+      ValueError, '^variables: found params, must be a dict with batch_stats$'
+    ):
       models.save_weights(self.folder / 'weights.npz', {'params': {}})
     self.assertFalse((self.folder / 'weights.npz').exists())
 
@@ -214,3 +219,93 @@ class WeightsTest(chex.TestCase):
       ):
         with self.assertRaisesRegex(ValueError, 'needs the package safetensors: pip install'):
           call()
+
+
+def mutated(content, edits):
+  """Bytes with some replaced, removed or put in."""
+  changed = bytearray(content)
+  for at, how, new in edits:
+    at = int(at * (len(changed) - 1)) if changed else 0
+    changed[at : at + (0 if how == 'insert' else len(new))] = b'' if how == 'remove' else new
+  return bytes(changed)
+
+
+EDITS = st.lists(
+  st.tuples(
+    st.floats(0, 1),
+    st.sampled_from(('replace', 'insert', 'remove')),
+    st.one_of(st.binary(min_size=1, max_size=8), st.sampled_from((b'9' * 8, b'\xff' * 8))),
+  ),
+  min_size=1,
+  max_size=3,
+)
+
+
+class HostileWeightsTest(chex.TestCase):
+  @pytest.fixture(autouse=True)
+  def _folder(self, tmp_path):
+    self.folder = tmp_path
+
+  def check(self, path, content):
+    """Variables of the network, or a refusal in one short line."""
+    path.write_bytes(content)
+    try:
+      found = models.load_weights(path, HEAD)
+    except (ValueError, OSError) as error:
+      line = str(error)
+      self.assertStartsWith(line, str(path))
+      self.assertLess(len(line), len(str(path)) + 400)
+      self.assertNotIn('\n', line)
+      return line
+    chex.assert_trees_all_equal_shapes(found, drawn('mlp'))
+    chex.assert_tree_all_finite(found)
+    return ''
+
+  @parameterized.parameters(*ENDINGS)
+  def test_any_bytes_changed(self, ending):
+    path = self.folder / f'weights{ending}'
+    models.save_weights(path, drawn('mlp'))
+    whole = path.read_bytes()
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(EDITS)
+    def change(edits):
+      self.check(path, mutated(whole, edits))
+
+    change()
+
+  @parameterized.parameters(
+    ('[1000000000000]', '[0,4000000000000]'),
+    ('[2]', '[0,4000000000000]'),
+    ('[99999999999999999999]', '[0,8]'),
+    ('[-1]', '[0,8]'),
+    ('[2]', '[8,0]'),
+  )
+  def test_sizes_of_safetensors_that_are_not_there(self, shape, offsets):
+    header = f'{{"params/linear1/bias":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}'
+    content = len(header).to_bytes(8, 'little') + header.encode() + bytes(8)
+    self.assertIn('is damaged', self.check(self.folder / 'a.safetensors', content))
+    content = (2**62).to_bytes(8, 'little') + header.encode()
+    self.assertIn('is damaged', self.check(self.folder / 'a.safetensors', content))
+
+  @parameterized.parameters('(1000000000000,)', '(-4,)', '(True,)', "('a',)", f'({10**30},)', '()')
+  def test_sizes_of_npz_that_are_not_there(self, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b' ' * (53 + 64 - len(header)) + b'\n'
+    member = b'\x93NUMPY\1\0' + len(header).to_bytes(2, 'little') + header + bytes(16)
+    path = self.folder / 'a.npz'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+      archive.writestr('params/linear1/bias.npy', member)
+    self.assertIn('is damaged', self.check(path, path.read_bytes()))
+
+  def test_an_array_that_unpacks_to_more_than_the_network_has_is_not_unpacked(self):
+    path = self.folder / 'a.npz'
+    arrays = {**models.flatten(jax.device_get(drawn('mlp')))}
+    arrays['params/linear1/kernel'] = np.zeros((3, 3_000_000), np.float32)
+    np.savez_compressed(path, **arrays)
+    tracemalloc.start()
+    line = self.check(path, path.read_bytes())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    self.assertIn('must be (3, 4)', line)
+    self.assertLess(peak, 8e6)

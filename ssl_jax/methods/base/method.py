@@ -185,12 +185,12 @@ class Method(abc.ABC):
     return self.encoder
 
   def run_progress(self, step: chex.Numeric) -> jax.Array:
-    """The fraction of the run's forward batches done before `step`.
+    """The fraction of the run's forward batches done before `step`; 1 where a run is extended.
 
     Raises:
       ValueError: `setup` was not called.
     """
-    return jnp.asarray(step, float) / self.require_total_steps()
+    return jnp.minimum(jnp.asarray(step, float) / self.require_total_steps(), 1.0)
 
   def require_total_steps(self) -> int:
     """The forward batches of the run; ValueError before `setup`."""

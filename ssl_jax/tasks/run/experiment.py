@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import optax
@@ -14,7 +15,9 @@ from jax.sharding import Mesh
 from ssl_jax import data, methods, views
 from ssl_jax.config import Config
 from ssl_jax.config.flags import UsageError, flags_of
+from ssl_jax.training import extension
 from ssl_jax.training import mesh as mesh_lib
+from ssl_jax.training.extension import Extension
 from ssl_jax.training.loop import MOST_BATCHES
 
 
@@ -31,7 +34,8 @@ class Experiment:
     optimizer: the update rule.
     schedule: optimizer steps done to learning rate.
     sampler: which images make up batch i.
-    total_steps: optimizer steps of the run.
+    total_steps: optimizer steps of the run, with its extensions.
+    extensions: of the run, after its schedules have ended.
   """
 
   config: Config
@@ -43,6 +47,7 @@ class Experiment:
   schedule: optax.Schedule
   sampler: data.EpochSampler
   total_steps: int
+  extensions: tuple[Extension, ...] = ()
 
   @functools.cached_property
   def fingerprint(self) -> data.Fingerprint:
@@ -58,6 +63,11 @@ class Experiment:
   def steps_per_epoch(self) -> float:
     """Optimizer steps in one epoch; not whole where updates cross an epoch's border."""
     return self.sampler.batches_per_epoch / self.config.optimizer.accumulation_steps
+
+  @property
+  def momentum_batch(self) -> Callable[[Any], Any]:
+    """From a forward batch to the one whose momentum the moving average takes."""
+    return extension.momentum_batch(self.extensions, self.config.optimizer.accumulation_steps)
 
   def steps_of(self, epochs: float) -> int:
     """Optimizer steps in so many epochs, at least 1; 0 for 0."""
@@ -101,10 +111,17 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
       f'--epochs: found {config.epochs:g}, which is {batches} batches; '
       f'one update takes {accumulation} (--optimizer.accumulation_steps)'
     )
-  if total_steps * accumulation > MOST_BATCHES:
-    flag, found = ('steps', config.steps) if config.steps else ('epochs', config.epochs)
+  extensions = _extensions(config, total_steps, sampler.batches_per_epoch)
+  end = extensions[-1].end if extensions else total_steps
+  if end * accumulation > MOST_BATCHES:
+    flag, found = ('steps', str(config.steps)) if config.steps else ('epochs', f'{config.epochs:g}')
+    if total_steps * accumulation <= MOST_BATCHES:
+      flag, found = 'extend', ','.join(f'{epochs:g}' for epochs in config.extend)
     raise UsageError(f'--{flag}: found {found}, must be at most {MOST_BATCHES:,} batches in all')
-  schedule = config.optimizer.build_schedule(sampler.batches_per_epoch, total_steps * accumulation)
+  of_length = lambda updates: config.optimizer.build_schedule(
+    sampler.batches_per_epoch, updates * accumulation
+  )
+  schedule = extension.learning_rate(of_length(total_steps), extensions, of_length)
   optimizer = config.optimizer.build(schedule)
   counts = dataset.class_counts()
   with flags_of('method', config.method):
@@ -112,8 +129,43 @@ def build_experiment(config: Config, log: Callable[[str], None] = print) -> Expe
       encoder=encoder, total_steps=total_steps * accumulation, class_counts=counts
     )
   return Experiment(
-    config, dataset, mesh, recipe, method, optimizer, schedule, sampler, total_steps
+    config, dataset, mesh, recipe, method, optimizer, schedule, sampler, end, extensions
   )
+
+
+def _extensions(config: Config, total: int, batches_per_epoch: int) -> tuple[Extension, ...]:
+  """The extensions of a run of `total` optimizer steps."""
+  found: list[Extension] = []
+  for epochs, schedule in config.extensions:
+    updates = round(epochs * batches_per_epoch) // config.optimizer.accumulation_steps
+    if not updates:
+      raise UsageError(f'--extend: found {epochs:g}, which is less than one optimizer step')
+    start = found[-1].end if found else total
+    found.append(Extension(start, updates, schedule == 'rewarm'))
+  return tuple(found)
+
+
+def describe_extensions(experiment: Experiment, steps_done: int) -> list[str]:
+  """Lines for the log: what an extension is, and where the run stands."""
+  lines = []
+  for (epochs, word), part in zip(experiment.config.extensions, experiment.extensions, strict=True):
+    updates = np.linspace(part.start, part.end - 1, min(part.updates, 101)).astype(np.int32)
+    rate = float(jax.vmap(experiment.schedule)(updates).max())
+    lines.append(
+      f'extend    steps {part.start:,} to {part.end:,} ({epochs:g} epochs), {word}: learning rate '
+      f'up to {rate:.3g}'
+    )
+    if rate < 0.05 * experiment.config.optimizer.learning_rate:
+      lines.append(
+        f'warning   --extend_schedule=constant trains on at {rate:.3g}, where the schedule ended; '
+        'rewarm begins it again'
+      )
+  if experiment.extensions and steps_done < experiment.extensions[0].start:
+    lines.append(
+      f'extend    the run stands at step {steps_done:,}; it first goes on to its end at step '
+      f'{experiment.extensions[0].start:,}'
+    )
+  return lines
 
 
 def _held_out(dataset: data.Dataset, config: Config) -> str:

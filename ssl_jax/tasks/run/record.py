@@ -28,12 +28,15 @@ class Record:
     data_changes: the changes of the images that `--data.accept_changes` accepted: what, and the
       step from which on the run had the new ones.
     first_checkpoint: step of the first checkpoint known to be complete; None before.
+    initial_weights: what `--model.init_from` gave, see `initial_weights.starting_state`; None for a
+      random start.
   """
 
   run: str
   data: Fingerprint | None = None
   data_changes: tuple[dict[str, Any], ...] = ()
   first_checkpoint: int | None = None
+  initial_weights: dict[str, Any] | None = None
 
   def begun(self, data: Fingerprint, resumed_step: int | None, changes: list[str]) -> Record:
     """The record of a run that begins, or goes on from a step with data that may have changed."""
@@ -73,6 +76,7 @@ def read(run_dir: pathlib.Path, log: Callable[[str], None]) -> Record | None:
       data=None if data is None else Fingerprint.from_json(data),
       data_changes=tuple(dict(change) for change in content['data_changes']),
       first_checkpoint=None if first is None else int(first),
+      initial_weights=content.get('initial_weights'),
     )
   except (FileNotFoundError, NotADirectoryError):
     return None

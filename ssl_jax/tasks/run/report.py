@@ -86,8 +86,10 @@ def _render(run_dir: pathlib.Path) -> str:
 def _training(config: Config, result: Mapping[str, Any]) -> dict[str, Any]:
   """Title, scores and facts of a run that has ended."""
   knn, rate = result['knn'], result['images_per_second']
+  extended = ', '.join(f'{epochs:g} epochs ({word})' for epochs, word in config.extensions)
   scores = {
     'trained': knn.get('trained'),
+    'given weights': knn.get('init_from'),
     'random initialization': knn.get('random_init'),
     'raw pixels': knn.get('pixels'),
   }
@@ -99,6 +101,8 @@ def _training(config: Config, result: Mapping[str, Any]) -> dict[str, Any]:
       'data': result['data'],
       'training': f'{result["steps"]:,} steps, {result["epochs"]:g} epochs, last step shown',
       'seed': config.seed,
+      **({'extended': extended} if extended else {}),
+      **({'started from': config.model.init_from} if config.model.init_from else {}),
       'images/s': f'{rate:,.0f}' if rate else 'not measured in this process',
       **({'kNN': f'k = {knn["k"]}, temperature {knn["temperature"]}'} if knn else {}),
     },
