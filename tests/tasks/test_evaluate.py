@@ -110,7 +110,7 @@ class ProtocolsTest(EvaluateTest):
       found = self.numbers()['protocols']
       self.assertEqual(found['pixel_mean']['scores'], {'trained': {'mean': expected}})
       self.assertIn('pixel_mean: mean', out)
-      with self.assertRaisesRegex(ValueError, 'found mean, must not be the name of another'):
+      with self.assertRaisesRegex(ValueError, 'found mean, must be a name of its own, not'):
         protocols.protocol('mean', help='')(pixel_mean)
       self.assertEqual(cli.main(['--help=evaluate']), 0)
       self.assertIn('mean pixel of the test images', self.capfd.readouterr().out)

@@ -105,10 +105,10 @@ def false_negatives(context: EvalContext) -> Measurement:
   wanted = context.settings.false_negative_batch_size or context.batch_size
   if context.settings.false_negative_batch_size and wanted > len(labels):
     allowed = f'at most {len(labels)}, the test images'
-    raise ArgumentError('evaluate.false_negative_batch_size', wanted, allowed)
+    raise ArgumentError('--evaluate.false_negative_batch_size', wanted, allowed)
   batch = min(wanted, len(labels), _MOST_ROWS)
   if batch < _FEWEST_AUDITED:
-    raise ValueError(f'test images: found {batch}, must be at least {_FEWEST_AUDITED}')
+    raise ArgumentError('test images', batch, f'at least {_FEWEST_AUDITED}')
   views = context.view_features('test', 2)[:_MOST_ROWS]
   found = analysis.false_negative_audit(
     views[:, 0],

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ssl_jax import evaluation
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.protocol import Measurement, Result, protocol
@@ -60,7 +61,7 @@ def embedding(context: EvalContext) -> Measurement:
   rows = np.sort(rng.permutation(len(source))[:_POINTS])
   features = np.asarray(context.features('test')[rows])
   if len(rows) < _FEWEST:
-    raise ValueError(f'test images: found {len(rows)}, must be at least {_FEWEST}')
+    raise ArgumentError('test images', len(rows), f'at least {_FEWEST}')
   bank_rows = np.sort(rng.permutation(len(train))[:_MOST_BANK])
   shown = rng.permutation(len(rows))[:_QUERIES]
   nearest, _ = evaluation.nearest_neighbors(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ssl_jax import analysis
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import VIEW_SETTINGS, EvalContext
 from ssl_jax.tasks.protocols.protocol import Measurement, Result, higher, lower, plain, protocol
@@ -70,7 +71,7 @@ def spectrum(context: EvalContext) -> Measurement:
   """Rank metrics of the features."""
   source = context.source('test')
   if len(source) < 2:
-    raise ValueError(f'test images: found {len(source)}, must be at least 2 to have a spread')
+    raise ArgumentError('test images', len(source), 'at least 2 to have a spread')
   features = np.asarray(context.features('test')[: min(len(source), _MOST_ROWS)])
   found = analysis.spectrum(features)
   return Measurement(

@@ -135,12 +135,10 @@ def _episode_size(context: EvalContext) -> tuple[int, int, tuple[str, ...]]:
   needed = shots + (queries if context.is_given('evaluate.queries') else 1)
   enough = int(np.sum(images >= needed))
   if enough < 2:
-    raise ValueError(
-      f'classes with {needed} test images or more: found {enough}, must be at least 2'
-    )
+    raise ArgumentError(f'classes with {needed} test images or more', enough, 'at least 2')
   if ways > enough and context.is_given('evaluate.ways'):
     raise ArgumentError(
-      'evaluate.ways', ways, f'at most {enough}, the classes with {needed} test images or more'
+      '--evaluate.ways', ways, f'at most {enough}, the classes with {needed} test images or more'
     )
   possible = min(ways, enough), min(queries, int(images[min(ways, enough) - 1]) - shots)
   notes = tuple(
@@ -163,7 +161,9 @@ def _subsets(context: EvalContext, notes: list[str]) -> Iterator[tuple[str, np.n
   settings, source = context.settings, context.source('train')
   for path in settings.label_lists:
     if not source.names:
-      raise ValueError('evaluate.label_lists: found data without file names, must be a folder:PATH')
+      raise ArgumentError(
+        '--evaluate.label_lists', 'data without file names', 'left out, or the data a folder:PATH'
+      )
     yield path, evaluation.read_subset(path, source.names)
   if settings.label_lists:
     return

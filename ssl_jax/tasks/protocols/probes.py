@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ssl_jax import data, evaluation
+from ssl_jax.arguments import ArgumentError
 from ssl_jax.reporting import Figure, figures
 from ssl_jax.tasks.protocols.context import EvalContext, labeled_only
 from ssl_jax.tasks.protocols.protocol import UNTRAINED, Measurement, Result, plain, protocol, share
@@ -132,16 +133,16 @@ def transfer(context: EvalContext) -> Measurement:
   """The linear probe on a second data set, `--evaluate.transfer`."""
   source = context.settings.transfer
   if not source:
-    raise ValueError('evaluate.transfer: found nothing, must be a data source, as --data.source')
+    raise ArgumentError('--evaluate.transfer', 'nothing', 'a data source, as --data.source')
   other = labeled_only(_second(source, context.source('train').images.shape[1]))
   train_labels = other.train.labels
   for split in ('train', 'test'):
     if not len(getattr(other, split)) or getattr(other, split).labels is None:
-      raise ValueError(f'evaluate.transfer: found {source} without labeled {split} images')
+      lacking = f'{source} without labeled {split} images'
+      raise ArgumentError('--evaluate.transfer', lacking, 'labeled')
   if train_labels is None or len(np.unique(train_labels)) < 2:
-    raise ValueError(
-      f'evaluate.transfer: found a single class in {source}, must be at least 2 to be told apart'
-    )
+    lacking = f'a single class in {source}'
+    raise ArgumentError('--evaluate.transfer', lacking, 'at least 2 to be told apart')
   found = evaluation.linear_probe(
     context.features_of(other.train, 'transfer-train'),
     train_labels,

@@ -142,7 +142,7 @@ def protocol(
     )
     for word in (name, *declared.aliases):
       if word == 'all' or canonical_name(word) in PROTOCOLS:
-        raise ValueError(f'name: found {word}, must not be the name of another protocol')
+        raise ArgumentError('name', word, 'a name of its own, not that of another protocol')
     PROTOCOLS[name] = declared
     return measure
 

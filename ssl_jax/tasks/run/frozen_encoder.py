@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from ssl_jax import evaluation, models, views
+from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.config.flags import UsageError
 from ssl_jax.data import ArraySource, Source
 from ssl_jax.tasks.run import folder, stored
@@ -107,8 +108,7 @@ class FrozenEncoder:
     Raises:
       ValueError: there is no such layer, no image, or `count` is below 1.
     """
-    if count < 1:
-      raise ValueError(f'count: found {count}, must be at least 1')
+    check_whole('count', count)
     program = _views_program(self._chain(layer), self.recipe, self.mesh, count)
     batches = itertools.count()
     position = lambda: np.array([self.seed, next(batches)], np.uint32)
@@ -133,10 +133,8 @@ class FrozenEncoder:
     if layer == PIXELS:
       return ()
     if layer not in self.networks:
-      raise ValueError(
-        f'evaluate.layer: found {layer}, must be one of {", ".join(self.networks)}: '
-        'this encoder has no such part'
-      )
+      allowed = f'one of {", ".join(self.networks)}, the networks that are known'
+      raise ArgumentError('--evaluate.layer', layer, allowed)
     names = tuple(self.networks)
     return names[: names.index(layer) + 1]
 

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_jax.arguments import ArgumentError
+
 PyTree = Any
 
 _IMPLEMENTATIONS = {'key<fry>': 'threefry2x32', 'key<rbg>': 'rbg', 'key<urbg>': 'unsafe_rbg'}
@@ -33,12 +35,12 @@ def describe(state: PyTree) -> dict[str, Leaf]:
     state: pytree of jax or NumPy arrays, `jax.ShapeDtypeStruct`s, typed keys and Python numbers.
 
   Raises:
-    ValueError: two leaves share a path, or a leaf is no array; the message names the path.
+    ArgumentError: two leaves share a path, or a leaf is no array; the message names the path.
   """
   leaves = {}
   for name, value in _named(state):
     if name in leaves:
-      raise ValueError(f'state: two leaves have the path {name!r}; every path must be unique')
+      raise ArgumentError('state', f'two leaves of the path {name!r}', 'leaves of unique paths')
     leaves[name] = _describe_leaf(name, value)
   return leaves
 
@@ -49,23 +51,21 @@ def check_same(
   """Compares the leaves of a checkpoint with those of `template`.
 
   Raises:
-    ValueError: names the first path that differs, with both shapes and dtypes.
+    ArgumentError: names the first path that differs, with both shapes and dtypes.
   """
   wanted = describe(template)
   for name, leaf in wanted.items():
     expected = f'{list(leaf.shape)} {leaf.dtype}'
     if name not in saved:
-      raise ValueError(f'{where}: the state has {name!r} {expected}, the checkpoint does not')
+      raise ArgumentError(where, f'no {name!r}', f'a checkpoint that has it, {expected}')
     shape, dtype = saved[name]
     if (shape, dtype) != (leaf.shape, leaf.dtype):
-      raise ValueError(
-        f'{where}: {name!r} is {list(shape)} {dtype} in the checkpoint, {expected} in the state'
-      )
+      found = f'{name!r} {list(shape)} {dtype}'
+      raise ArgumentError(where, found, f'{expected}, as in the state')
   for name, (shape, dtype) in saved.items():
     if name not in wanted:
-      raise ValueError(
-        f'{where}: the checkpoint has {name!r} {list(shape)} {dtype}, the state does not'
-      )
+      found = f'{name!r} {list(shape)} {dtype}'
+      raise ArgumentError(where, found, 'a checkpoint without it, as the state')
 
 
 def current_paths(saved: Iterable[str], wanted: Container[str] = ()) -> dict[str, str]:
@@ -145,9 +145,7 @@ def _describe_leaf(name: str, value: Any) -> Leaf:
     value = np.asarray(value)
   dtype = np.dtype(value.dtype)
   if dtype.kind in 'OSUMm' or dtype.names:
-    raise ValueError(
-      f'state: {name!r} has dtype {dtype}; a state holds numbers, bools and keys only'
-    )
+    raise ArgumentError(f'state: {name!r}', f'dtype {dtype}', 'of numbers, bools or keys')
   return Leaf(tuple(value.shape), dtype.name, math.prod(value.shape) * dtype.itemsize)
 
 

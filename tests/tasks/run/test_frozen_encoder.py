@@ -145,7 +145,7 @@ class ViewFeaturesTest(chex.TestCase):
 
   @parameterized.parameters(0, -1)
   def test_no_views(self, count):
-    with self.assertRaisesRegex(ValueError, f'^count: found {count}, must be at least 1$'):
+    with self.assertRaisesRegex(ValueError, f'^count: found {count}, must be a whole number >= 1$'):
       frozen().view_features(source(2), 'encoder', count)
 
 
@@ -197,7 +197,7 @@ class LayerTest(chex.TestCase):
       lambda layer: encoder.features(source(2), layer),
       lambda layer: encoder.view_features(source(2), layer, 2),
     ):
-      with self.assertRaisesRegex(ValueError, '^evaluate.layer: found projector, must be one'):
+      with self.assertRaisesRegex(ValueError, '^--evaluate.layer: found projector, must be one'):
         call('projector')
 
   def test_no_images(self):

@@ -124,11 +124,15 @@ class RoundTripTest(CheckpointsTestCase):
     np.testing.assert_array_equal(state['host'], values)
 
   @parameterized.named_parameters(
-    ('shape', {'a': {'b': np.zeros((2, 3), np.float32)}}, r"'a/b' is \[2, 2\] .*, \[2, 3\]"),
-    ('dtype', {'a': {'b': np.zeros((2, 2), np.float16)}}, r"'a/b' is .*float32 .* float16"),
-    ('missing', {'a': {'c': np.zeros(())}}, r"the state has 'a/c' \[\] float64"),
-    ('method_state', {'a': {}}, r"the checkpoint has 'a/b' \[2, 2\] float32"),
-    ('key', {'a': {'b': jax.random.key(0)}}, r"'a/b' is \[2, 2\] float32 .*key<fry>"),
+    ('shape', {'a': {'b': np.zeros((2, 3), np.float32)}}, r"'a/b' \[2, 2\] .*, must be \[2, 3\]"),
+    ('dtype', {'a': {'b': np.zeros((2, 2), np.float16)}}, r"'a/b' .*float32, .* float16"),
+    (
+      'missing',
+      {'a': {'c': np.zeros(())}},
+      r"no 'a/c', must be a checkpoint that has it, \[\] float64",
+    ),
+    ('method_state', {'a': {}}, r"'a/b' \[2, 2\] float32, must be a checkpoint without it"),
+    ('key', {'a': {'b': jax.random.key(0)}}, r"'a/b' \[2, 2\] float32, .*key<fry>"),
   )
   def test_other_structure_names_the_path(self, template, words):
     checkpoints = self.open()
@@ -138,7 +142,7 @@ class RoundTripTest(CheckpointsTestCase):
     self.assertNotIn('\n', str(caught.exception))
 
   @parameterized.parameters(
-    ({'a': 'text'}, "'a' has dtype <U4"), ({'a': Twins(0, 1)}, "two leaves have the path 'a/twin'")
+    ({'a': 'text'}, "'a': found dtype <U4"), ({'a': Twins(0, 1)}, "two leaves of the path 'a/twin'")
   )
   def test_state_that_cannot_be_stored(self, state, words):
     with self.assertRaisesRegex(ValueError, words):
