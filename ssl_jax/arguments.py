@@ -181,6 +181,7 @@ def setting(
   affects_result: bool | Literal['first'] = True,
   path: bool = False,
   read_by: tuple[str, ...] | None = None,
+  read_with: Mapping[str, tuple[str, ...]] | None = None,
   **bounds: float,
 ) -> Any:
   """Declares a field of a frozen dataclass that becomes a flag; `check_settings` checks it.
@@ -193,6 +194,8 @@ def setting(
       on resume. 'first': of a tuple, only the first element does.
     path: whether it is a path, KIND:PATH, or a tuple of these, in which `~` is the home folder.
     read_by: what reads the setting, where that is not all that reads its section; see `Settings`.
+    read_with: another setting of the section, and the values with which this one is read; () for
+      all but the empty one and 0.
     **bounds: `at_least`, `above`, `at_most`, `below` and `also` of a number, or of each element of
       a tuple of numbers; see `Bounds`.
   """
@@ -203,6 +206,7 @@ def setting(
     'bounds': bounds,
     'path': path,
     'read_by': read_by,
+    'read_with': read_with,
   }
   return dataclasses.field(default=default, metadata=metadata)
 

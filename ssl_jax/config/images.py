@@ -127,7 +127,12 @@ class Views(Settings):
     0, 'smaller crops besides the two views (multi-crop); 0 for none', at_least=0, at_most=32
   )
   local_size: int = setting(
-    0, 'side of a local crop in pixels; 0 is half of a view', at_least=4, at_most=1024, also=0
+    0,
+    'side of a local crop in pixels; 0 is half of a view',
+    at_least=4,
+    at_most=1024,
+    also=0,
+    read_with={'local_crops': ()},
   )
   local_scale_min: float = setting(0.05, 'smallest area of a local crop', above=0, at_most=1)
   local_scale_max: float = setting(0.14, 'greatest area of a local crop', above=0, at_most=1)

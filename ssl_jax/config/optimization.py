@@ -25,6 +25,7 @@ _RULE = (
   'trust_coefficient',
   'clip_norm',
 )
+_MOMENTUM, _ADAM, _TRUST = ('sgd', 'lars', 'larc'), ('adam', 'adamw'), ('lars', 'larc')
 _COSINE = ('min_lr_ratio', 'schedule_by_epoch', 'warmup_by_epoch', 'cosine_after_warmup')
 
 
@@ -38,11 +39,25 @@ class Optimizer(Settings):
   learning_rate: float = setting(
     0.06, 'learning rate after warm-up; not scaled by the batch', at_least=0
   )
-  momentum: float = setting(0.9, 'momentum of sgd, lars and larc', at_least=0, below=1)
-  nesterov: bool = setting(False, 'Nesterov momentum, of sgd, lars and larc')
-  beta1: float = setting(0.9, 'decay of the mean gradient in adam and adamw', at_least=0, below=1)
+  momentum: float = setting(
+    0.9, 'momentum of sgd, lars and larc', at_least=0, below=1, read_with={'name': _MOMENTUM}
+  )
+  nesterov: bool = setting(
+    False, 'Nesterov momentum, of sgd, lars and larc', read_with={'name': _MOMENTUM}
+  )
+  beta1: float = setting(
+    0.9,
+    'decay of the mean gradient in adam and adamw',
+    at_least=0,
+    below=1,
+    read_with={'name': _ADAM},
+  )
   beta2: float = setting(
-    0.999, 'decay of the mean squared gradient in adam and adamw', at_least=0, below=1
+    0.999,
+    'decay of the mean squared gradient in adam and adamw',
+    at_least=0,
+    below=1,
+    read_with={'name': _ADAM},
   )
   weight_decay: float = setting(5e-4, 'weight decay; decoupled for adamw alone', at_least=0)
   weight_decay_exclude: str = setting(
@@ -55,7 +70,9 @@ class Optimizer(Settings):
     'learning rate of the excluded parameters over that of the others',
     at_least=0,
   )
-  trust_coefficient: float = setting(1e-3, 'trust coefficient of lars and larc', above=0)
+  trust_coefficient: float = setting(
+    1e-3, 'trust coefficient of lars and larc', above=0, read_with={'name': _TRUST}
+  )
   clip_norm: float = setting(
     0.0, 'largest global norm of the gradient; 0 does not clip', at_least=0
   )
@@ -71,16 +88,24 @@ class Optimizer(Settings):
     (), 'epochs at which step decays; negative: from the end'
   )
   decay_factor: float = setting(
-    0.1, 'factor on the learning rate at each of decay_epochs', above=0, at_most=1
+    0.1,
+    'factor on the learning rate at each of decay_epochs',
+    above=0,
+    at_most=1,
+    read_with={'schedule': ('step',)},
   )
   warmup_epochs: float = setting(0.0, 'epochs of linear warm-up', at_least=0)
   warmup_steps: int = setting(0, 'forward batches of linear warm-up, instead of epochs', at_least=0)
   warmup_ratio: float = setting(
     1e-4, 'learning rate of the first batch over the full one', at_least=0, at_most=1
   )
-  schedule_by_epoch: bool = setting(False, 'the cosine moves once an epoch, not every step')
+  schedule_by_epoch: bool = setting(
+    False, 'the cosine moves once an epoch, not every step', read_with={'schedule': ('cosine',)}
+  )
   warmup_by_epoch: bool = setting(False, 'the warm-up moves once an epoch, not every step')
-  cosine_after_warmup: bool = setting(True, 'the cosine starts when warm-up ends, not at step 0')
+  cosine_after_warmup: bool = setting(
+    True, 'the cosine starts when warm-up ends, not at step 0', read_with={'schedule': ('cosine',)}
+  )
   accumulation_steps: int = setting(
     1, 'batches whose gradients are averaged into one update', at_least=1
   )

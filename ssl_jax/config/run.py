@@ -136,11 +136,21 @@ class Devices(Settings):
   coordinator_address: str = setting(
     '', 'HOST:PORT of process 0; empty is one process, auto asks the cluster'
   )
-  num_processes: int = setting(1, 'number of processes of the run, with a coordinator', at_least=1)
+  num_processes: int = setting(
+    1,
+    'number of processes of the run, with a coordinator',
+    at_least=1,
+    read_with={'coordinator_address': ()},
+  )
   connect_seconds: float = setting(
     10.0, 'longest time in which a process tries to reach the coordinator', above=0
   )
-  process_id: int = setting(0, 'index of this process, with a coordinator', at_least=0)
+  process_id: int = setting(
+    0,
+    'index of this process, with a coordinator',
+    at_least=0,
+    read_with={'coordinator_address': ()},
+  )
   compile_cache: str = setting(
     '~/.cache/ssl_jax', 'folder of compiled programs; empty switches it off', path=True
   )
@@ -353,10 +363,24 @@ def refuse_unread(config: Config) -> None:
     readers = declared[name].get('read_by')
     described = config.reader in OF_RUNS or origin != COMMAND_LINE
     if readers is None or config.reader in readers or (PRETRAIN in readers and described):
+      if origin == COMMAND_LINE and values[name] != defaults[name]:
+        _refuse_unread_beside(name, declared[name].get('read_with') or {}, values)
       continue
     if values[name] != defaults[name]:
       error = ArgumentError(name, values[name], _left_out(config.reader, readers))
       raise UsageError(error.sentence(f'--{name}'))
+
+
+def _refuse_unread_beside(
+  name: str, read_with: Mapping[str, tuple[str, ...]], values: Mapping[str, str]
+) -> None:
+  """Refuses a setting that is not read with the value that another one of its section has."""
+  for field, allowed in read_with.items():
+    other = f'{name.rpartition(".")[0]}.{field}'
+    if values[other] not in allowed if allowed else values[other] in ('', '0'):
+      wanted = f'={" or ".join(allowed)}' if allowed else ''
+      reason = f'left out with --{other}={values[other]}; it is read with --{other}{wanted}'
+      raise UsageError(ArgumentError(name, values[name], reason).sentence(f'--{name}'))
 
 
 def default_flags(config: Config) -> dict[str, str]:

@@ -18,7 +18,6 @@ from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flags import flags_of
 from ssl_jax.config.help import started_as
-from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.reporting import MetricWriter, Progress, Stopwatch
 from ssl_jax.tasks import pretrain_report
 from ssl_jax.tasks.online_evaluation import Baselines, OnlineEvaluation, measure_baselines
@@ -26,7 +25,7 @@ from ssl_jax.tasks.run import folder, initial_weights, report
 from ssl_jax.tasks.run import record as records
 from ssl_jax.tasks.run.devices import require_same_data
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment, describe_extensions
-from ssl_jax.tasks.run.stored import restored_from, with_frozen_encoder
+from ssl_jax.tasks.run.stored import restored_from
 from ssl_jax.training import (
   Checkpoints,
   NonFiniteLossError,
@@ -87,7 +86,7 @@ def pretrain(config: Config) -> int:
     weights = known.initial_weights
     if restored is None:
       with stopwatch.phase('checkpoint'):
-        start, weights = starting_state(experiment, initial, log)
+        start, weights = initial_weights.given(experiment, initial, log)
     elif config.model.init_from:
       initial_weights.warn_of_other_weights(experiment, weights, log)
     program = compile_program(experiment, start, stopwatch)
@@ -148,24 +147,6 @@ def initial_state(
       experiment.config.view_size,
       experiment.mesh,
     )
-
-
-def starting_state(
-  experiment: Experiment, initial: TrainState, log: Callable[[str], None]
-) -> tuple[TrainState, dict[str, Any] | None]:
-  """The state that a run begins with: weights of other runs and files in place of random ones.
-
-  A run that resumes has them in its checkpoint, so those runs and files may be gone by then.
-
-  Returns:
-    The state, and a record of the weights of `--model.init_from`, None without.
-  """
-  start, weights = initial, None
-  if experiment.config.model.init_from:
-    start, weights = initial_weights.starting_state(experiment, start, log)
-  if frozen_encoder_run(experiment.method):
-    start = with_frozen_encoder(experiment, start, log)
-  return start, weights
 
 
 def restore(

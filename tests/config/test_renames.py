@@ -13,7 +13,8 @@ NAMED = [name for name in RENAMES.flags if name not in RENAMES.second]
 WITH = {
   'optimizer.excluded_lr_scale': ('--optimizer.weight_decay_exclude=norm_and_bias',),
   'optimizer.warmup_by_epoch': ('--optimizer.schedule_by_epoch=true',),
-  'devices.process_id': ('--devices.num_processes=8',),
+  'devices.process_id': ('--devices.num_processes=8', '--devices.coordinator_address=auto'),
+  'devices.num_processes': ('--devices.coordinator_address=auto',),
 }
 
 

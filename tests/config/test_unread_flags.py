@@ -55,6 +55,22 @@ class UnreadTest(chex.TestCase):
     with pytest.raises(UsageError, match=flag.partition('=')[0]):
       resolve('--task=evaluate', form, flag)
 
+  @parameterized.parameters(
+    ('--optimizer.beta1=0.5', '--optimizer.name=adam'),
+    ('--optimizer.nesterov=true', '--optimizer.name=lars'),
+    ('--optimizer.trust_coefficient=0.01', '--optimizer.name=larc'),
+    ('--optimizer.decay_factor=0.5', '--optimizer.schedule=step --optimizer.decay_epochs=3'),
+    ('--views.local_size=8', '--views.local_crops=2'),
+    ('--devices.num_processes=2', '--devices.coordinator_address=auto'),
+  )
+  def test_what_another_setting_switches_off(self, flag, with_):
+    resolve(flag, *with_.split())
+    name, others = flag.partition('=')[0], [name.partition('=')[0] for name in with_.split()]
+    off = '--optimizer.name=sgd' if 'beta' in flag or 'trust' in flag else '--optimizer.name=adam'
+    with pytest.raises(UsageError, match=rf'^{name}: .* with {others[0]}'):
+      resolve(flag, off)
+    resolve(self.file(flag))  # a recipe may be changed
+
   def test_a_plan_reads_two_settings(self):
     plan = ('--task=negatives', '--class_counts=5,5', '--data.batch_size=4')
     resolve(*plan, '--negatives.batch_sizes=2,4')

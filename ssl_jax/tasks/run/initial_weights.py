@@ -16,10 +16,12 @@ import numpy as np
 
 from ssl_jax import models
 from ssl_jax.config.flags import UsageError, flags_of
+from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.models import weights_file
 from ssl_jax.models.weights_file import Stored
 from ssl_jax.tasks.run import folder
 from ssl_jax.tasks.run.experiment import Experiment
+from ssl_jax.tasks.run.stored import with_frozen_encoder
 from ssl_jax.training import Checkpoints, TrainState
 from ssl_jax.training import mesh as mesh_lib
 
@@ -44,6 +46,27 @@ class Source:
   digest: str
   step: int | None
   arrays: Mapping[str, Stored]
+
+
+def given(
+  experiment: Experiment, initial: TrainState, log: Callable[[str], None]
+) -> tuple[TrainState, dict[str, Any] | None]:
+  """The state that a run begins with: weights of other runs and files in place of random ones.
+
+  A run that resumes has them in its checkpoint, so those runs and files may be gone by then.
+
+  Returns:
+    The state, and a record of the weights of `--model.init_from`, None without.
+
+  Raises:
+    UsageError, OSError: as `starting_state`; or the run of a frozen prior cannot be used.
+  """
+  start, weights = initial, None
+  if experiment.config.model.init_from:
+    start, weights = starting_state(experiment, start, log)
+  if frozen_encoder_run(experiment.method):
+    start = with_frozen_encoder(experiment, start, log)
+  return start, weights
 
 
 def starting_state(
