@@ -197,9 +197,10 @@ def _opened(file: IO[bytes], size: int | tuple[int, int]) -> _Opened:
   image = Image.open(file, formats=(*_FORMATS, *plugin_formats()))
   if image.width * image.height > MAX_PIXELS:
     raise _too_large(f'{image.width}x{image.height} pixels')
+  # Asked first: to find the orientation of a PNG, Pillow loads it, and has no tiles any more.
+  deep = any(';16' in str(tile[3]) for tile in image.tile)
   # Pillow itself turns a TIFF while it loads it.
   orientation = 1 if image.format == 'TIFF' else _orientation(image)
-  deep = any(';16' in str(tile[3]) for tile in image.tile)
   if isinstance(size, int):
     # JPEG shrinks by 2, 4 or 8 while decoding; from twice the size on the bicubic filter does it.
     image.draft(None, (2 * size, 2 * size))
@@ -215,7 +216,8 @@ def _converted(opened: _Opened, size: int | tuple[int, int], depth: int) -> Deco
   if image.mode.startswith('I;16') or (image.mode == 'I' and image.format in ('PNG', 'PPM')):
     values = np.asarray(image).astype(np.uint16)
     stated = _stated_depth(image)
-    if stated == _FULL_DEPTH:
+    # A PGM states its greatest value, by which Pillow has scaled it.
+    if stated == _FULL_DEPTH and deep:
       peak = int(values.max())
     used = min(depth, stated)
     high = np.minimum(values >> (used - 8), 255).astype(np.uint8)

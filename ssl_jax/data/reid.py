@@ -22,6 +22,9 @@ _ARRAYS = tuple(
 )
 
 
+_MARKET = {'query': 'query', 'gallery': 'bounding_box_test'}
+
+
 class Reid(NamedTuple):
   """uint8 images [n, height, width, 3], and int64 identities and cameras [n].
 
@@ -40,9 +43,10 @@ def load_reid(source: str) -> Reid:
   """Reads `npz:PATH` or `folder:PATH`.
 
   The file holds `query_images`, `query_ids`, `query_cameras` and the same of `gallery`, images
-  uint8 of any size. The folder holds `query/` and `gallery/`, whose images, in folders of their
-  own or not, are named IDENTITY_cCAMERA, as Market-1501's `0002_c1s1_000451_03.jpg`; they are
-  resized to 256 x 128 pixels, bicubic. Hidden files and those that are no images are passed over.
+  uint8 of any size. The folder holds `query/` and `gallery/` (or `bounding_box_test/`), whose
+  images, in folders of their own or not, are named IDENTITY_cCAMERA, as Market-1501's
+  `0002_c1s1_000451_03.jpg`; they are resized to 256 x 128 pixels, bicubic. Hidden files and those
+  that are no images are passed over.
 
   Negative identities are distractors, as in SYSU-30k, where theirs is -1000. So are the images
   `-1_c...` of Market-1501, which its own evaluation leaves out of the gallery instead: remove them
@@ -58,7 +62,7 @@ def load_reid(source: str) -> Reid:
   if kind == 'npz' and path:
     return _of_arrays(path)
   if kind == 'folder' and path:
-    parts = [_of_folder(pathlib.Path(path, name)) for name in ('query', 'gallery')]
+    parts = [_of_folder(_part(pathlib.Path(path), name)) for name in ('query', 'gallery')]
     return Reid(*parts[0], *parts[1])
   raise ArgumentError('source', repr(source), 'npz:PATH or folder:PATH')
 
@@ -87,6 +91,16 @@ def _of_arrays(path: str) -> Reid:
         raise ArgumentError(f'{path}: {part}_{what}', array.max(), 'below 2**63')
       found[f'{part}_{what}'] = array.astype(np.int64)
   return Reid(*(found[name] for name in _ARRAYS))
+
+
+def _part(folder: pathlib.Path, name: str) -> pathlib.Path:
+  """The folder of a part, in any capitals or under its name in Market-1501."""
+  names = (name, _MARKET[name])
+  found = sorted(x for x in folder.glob('*') if x.name.casefold() in names and x.is_dir())
+  if len(found) > 1:
+    shown = ' and '.join(f'{printable(x.name)}/' for x in found)
+    raise ArgumentError(printable(folder), shown, 'one of them')
+  return found[0] if found else folder / name
 
 
 def _of_folder(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

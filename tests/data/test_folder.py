@@ -12,6 +12,7 @@ from PIL import Image
 from ssl_jax import data
 from ssl_jax.data import folder as folder_module
 from ssl_jax.data.folder_listing import hash_order
+from tests.data.png_file import png16
 from tests.data.temporary_folder import TemporaryFolderTest
 
 
@@ -280,6 +281,13 @@ class FolderTest(TemporaryFolderTest):
     Image.fromarray(values * 16).save(self.root / 'test' / 'full.png')
     dataset = self.load()
     self.assertLess(dataset.train.images.max(), 16)
+
+  def test_dark_color_images_of_16_bits_are_reported(self):
+    values = np.full((4, 4, 3), 4000)
+    for name in ('0', '1'):
+      (self.root / f'{name}.png').write_bytes(png16(values, 2))
+    self.assertLess(self.load(test_fraction=0).train.images.max(), 16)
+    self.assertIn('2 color images of 16 bits a channel hold values up to 4,095 (12', self.lines[-1])
 
   def test_images_that_need_a_plugin_are_not_called_other_files(self):
     self.add_classes(classes=('cat', 'dog'), each=2)

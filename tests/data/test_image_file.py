@@ -20,27 +20,11 @@ from PIL import Image, ImageCms, ImageOps, features
 from ssl_jax.data import image_file
 from ssl_jax.data.image_file import MAX_PIXELS, decode_image, read_image, used_depth
 from tests.data.mutations import assert_short, mutated
+from tests.data.png_file import chunk, png, png16
 from tests.data.temporary_folder import TemporaryFolderTest
 
 _RNG = np.random.default_rng(0)
 _COLOR = _RNG.integers(0, 256, (8, 8, 3), np.uint8)
-
-
-def _chunk(kind, content):
-  body = kind + content
-  return struct.pack('>I', len(content)) + body + struct.pack('>I', zlib.crc32(body))
-
-
-def _png(width, height, depth, color_type, rows=b'', extra=b''):
-  """A PNG file as the specification has it: Pillow writes neither 16-bit color nor false sizes."""
-  header = struct.pack('>IIBBBBB', width, height, depth, color_type, 0, 0, 0)
-  end = _chunk(b'IDAT', zlib.compress(rows)) + _chunk(b'IEND', b'')
-  return b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', header) + extra + end
-
-
-def _png16(values, color_type, extra=b''):
-  rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in values)
-  return _png(values.shape[1], values.shape[0], 16, color_type, rows, extra)
 
 
 @functools.cache
@@ -98,7 +82,7 @@ class ImageFileTest(TemporaryFolderTest):
       values = _RNG.integers(0, 2**16, (8, 8, channels))
       if channels in (2, 4):
         values[..., -1] = 2**16 - 1
-      result = read_image(self.written(_png16(values, color_type)), 8)
+      result = read_image(self.written(png16(values, color_type)), 8)
       color = values[..., :3] if channels > 2 else values[..., :1]
       np.testing.assert_array_equal(result, np.broadcast_to(color >> 8, (8, 8, 3)))
 
@@ -206,8 +190,8 @@ class ImageFileTest(TemporaryFolderTest):
     ('text', b'this is no image\n' * 9, 'no image of a format that is read'),
     ('signature_alone', b'\x89PNG\r\n\x1a\n', 'no image of a format|damaged image'),
     ('postscript', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'no image of a format'),
-    ('no_rows', _png(64, 64, 8, 2), 'damaged image'),
-    ('bad_header', _png(4, 4, 8, 0).replace(b'IHDR', b'IHDX'), 'no image of a format'),
+    ('no_rows', png(64, 64, 8, 2), 'damaged image'),
+    ('bad_header', png(4, 4, 8, 0).replace(b'IHDR', b'IHDX'), 'no image of a format'),
   )
   def test_damaged_files(self, content, message):
     self.assert_refused(self.written(content, 'image.jpg'), message)
@@ -223,7 +207,7 @@ class ImageFileTest(TemporaryFolderTest):
 
   @parameterized.parameters((9460, 9460), (20_000, 20_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1))
   def test_decompression_bombs_are_refused_by_their_header(self, width, height):
-    path = self.written(_png(width, height, 8, 2))
+    path = self.written(png(width, height, 8, 2))
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')
       self.assert_refused(path, 'refused as a decompression bomb; allowed 89,478,485 pixels')
@@ -232,7 +216,7 @@ class ImageFileTest(TemporaryFolderTest):
     width = 8192
     height = MAX_PIXELS // width
     rows = (b'\0' + b'\xff' * (width // 8)) * height
-    result = read_image(self.written(_png(width, height, 1, 0, rows)), 4)
+    result = read_image(self.written(png(width, height, 1, 0, rows)), 4)
     np.testing.assert_array_equal(result, np.full((4, 4, 3), 255))
 
   @parameterized.parameters(('F', 'float32'), ('I', 'int32'))
@@ -250,32 +234,32 @@ class ImageFileTest(TemporaryFolderTest):
     self.assert_refused(self.folder / 'nothing.jpg', 'file vanished')
 
   def test_unreadable_exif_costs_no_image(self):
-    extra = _chunk(b'eXIf', b'II*\0\xff\xff\xff\xff' + b'\xee' * 20)
+    extra = chunk(b'eXIf', b'II*\0\xff\xff\xff\xff' + b'\xee' * 20)
     values = np.full((4, 4, 3), 0x80FF)
-    result = read_image(self.written(_png16(values, 2, extra)), 4)
+    result = read_image(self.written(png16(values, 2, extra)), 4)
     np.testing.assert_array_equal(result, np.full((4, 4, 3), 0x80))
 
   def test_metadata_of_any_kind_costs_no_image(self):
     rows = b''.join(b'\0' + row.tobytes() for row in _COLOR)
     turn = Image.Exif()
     turn[0x0112] = 3
-    whole = _chunk(b'eXIf', turn.tobytes()[6:])
-    long = _chunk(b'zTXt', b'note\0\0' + zlib.compress(b'x' * 3_000_000))
+    whole = chunk(b'eXIf', turn.tobytes()[6:])
+    long = chunk(b'zTXt', b'note\0\0' + zlib.compress(b'x' * 3_000_000))
     for extra, turned in (
       (long, False),
       (long + whole, True),
-      (_chunk(b'iCCP', b'broken'), False),
-      (_chunk(b'iTXt', b'\xff' * 40) + whole, True),
-      (_chunk(b'quux', b'x' * 40), False),
-      (_chunk(b'tEXt', b'note\0word')[:-1] + b'?' + whole, True),
+      (chunk(b'iCCP', b'broken'), False),
+      (chunk(b'iTXt', b'\xff' * 40) + whole, True),
+      (chunk(b'quux', b'x' * 40), False),
+      (chunk(b'tEXt', b'note\0word')[:-1] + b'?' + whole, True),
       (whole[:-1] + b'?', False),
     ):
-      result = read_image(self.written(_png(8, 8, 8, 2, rows, extra)), 8)
+      result = read_image(self.written(png(8, 8, 8, 2, rows, extra)), 8)
       np.testing.assert_array_equal(result, _COLOR[::-1, ::-1] if turned else _COLOR)
 
   def test_bombs_stay_refused_whatever_is_beside_them(self):
-    long = _chunk(b'zTXt', b'note\0\0' + zlib.compress(b'x' * 3_000_000))
-    self.assert_refused(self.written(_png(20_000, 20_000, 8, 2, b'', long)), 'damaged|bomb')
+    long = chunk(b'zTXt', b'note\0\0' + zlib.compress(b'x' * 3_000_000))
+    self.assert_refused(self.written(png(20_000, 20_000, 8, 2, b'', long)), 'damaged|bomb')
 
   @parameterized.parameters(
     ('RGB', {}),
@@ -320,6 +304,24 @@ class ImageFileTest(TemporaryFolderTest):
     self.assertEqual((found.peak, found.color), (2**12 - 1, False))
     scaled = decode_image(path, 8, depth=12).pixels
     np.testing.assert_array_equal(scaled, np.broadcast_to((values >> 4)[..., None], (8, 8, 3)))
+
+  @parameterized.parameters((1, 0, False), (3, 2, True), (4, 6, True))
+  def test_the_peak_of_16_bits_is_noticed(self, channels, color_type, color):
+    values = np.full((8, 8, channels), 700)
+    values[..., 3:] = 2**16 - 1
+    found = decode_image(self.written(png16(values, color_type)), 8)
+    # Of color, Pillow keeps the high bytes.
+    self.assertEqual((found.peak, found.color), (0x2FF if color else 700, color))
+    self.assertEqual(decode_image(self.saved(Image.fromarray(_COLOR)), 8).peak, 0)
+
+  def test_a_pgm_states_its_greatest_value(self):
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for greatest, used in ((1023, False), (65535, True)):
+      content = b'P5 8 8 %d\n' % greatest + values.astype('>u2').tobytes()
+      found = decode_image(self.written(content, 'image.pgm'), 8)
+      expected = np.round(values / greatest * 255)[..., None]
+      np.testing.assert_allclose(found.pixels, np.broadcast_to(expected, (8, 8, 3)), atol=1)
+      self.assertEqual(found.peak, 63 if used else 0)
 
   def test_a_tiff_of_12_bits_says_so(self):
     values = _RNG.integers(0, 2**12, (8, 8)).astype(np.uint16)

@@ -171,6 +171,16 @@ class FoldersTest(PersonsTest):
     np.testing.assert_allclose(found[1].astype(int), np.asarray(upright).astype(int), atol=2)
     self.assertTrue((found[2] == 255).all())
 
+  def test_folders_of_other_names(self):
+    (self.folder / 'gallery').rename(self.folder / 'bounding_box_test')
+    (self.folder / 'query').rename(self.folder / 'Query')
+    self.assertLen(self.load().gallery, 1)
+    self.add('gallery/0002_c2.png')
+    with self.assertRaisesRegex(
+      ValueError, 'found bounding_box_test/ and gallery/, must be one of'
+    ):
+      self.load()
+
   def test_other_and_hidden_files(self):
     self.add('query/._0002_c1s1_1.jpg', 'gallery/.cache/0001_c1.png', 'gallery/.png')
     for name in ('Thumbs.db', 'readme.txt', '0003_c1.mat'):
