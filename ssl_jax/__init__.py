@@ -50,8 +50,9 @@ def pretrain(flags: Iterable[str]) -> pathlib.Path:
     SystemExit: a signal stopped the run; its state was saved.
   """
   from ssl_jax import cli, config
+  from ssl_jax.tasks.protocols import check_protocols
 
-  parsed = config.parse(flags)
+  parsed, _ = config.resolve(flags, check_protocols)
   if parsed.task != 'pretrain':
     raise ArgumentError('--task', parsed.task, 'pretrain')
   if status := cli.run_task(parsed):

@@ -9,6 +9,7 @@ import functools
 import math
 import operator
 import os
+import pathlib
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -56,14 +57,18 @@ def shown(text: str) -> str:
 def expand_home(name: str, path: str) -> str:
   """A path, or KIND:PATH, with a leading `~` or `~USER` replaced by the home folder.
 
+  A name that begins with ~, given as ./~NAME, becomes absolute: pathlib would drop the ./ of it.
+
   Raises:
     ArgumentError: there is no such home folder.
   """
-  match = re.match(r'(?:[a-z_]+:)?(?=~)', path)
+  match = re.match(r'(?:[a-z_]+:)?(?=(?:\./+)*~)', path)
   if not match:
     return path
   kind, place = path[: match.end()], path[match.end() :]
-  expanded = os.path.expanduser(place)  # noqa: PTH111 - pathlib would also drop ./ and //
+  if place.startswith('.'):
+    return f'{kind}{pathlib.Path(place).absolute()}'
+  expanded = os.path.expanduser(place)  # noqa: PTH111 - pathlib would also drop //
   if expanded == place:
     allowed = 'a path; there is no such home folder (./~ is a name that begins with ~)'
     raise ArgumentError(name, repr(shown(path)), allowed)

@@ -348,6 +348,16 @@ def resolve(
   return parser().resolve(argv, check_all)
 
 
+def read(file: pathlib.Path) -> Config:
+  """The configuration in a flag file, such as the `config.flags` of a run.
+
+  Raises:
+    UsageError: as `parse`.
+  """
+  # Absolute: a relative path may begin with ~, which is no home folder here.
+  return parse([f'--flagfile={file.absolute()}'])
+
+
 def refuse_unread(config: Config) -> None:
   """Refuses flags that were given and that nothing reads.
 

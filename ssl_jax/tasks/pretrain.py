@@ -84,11 +84,10 @@ def pretrain(config: Config) -> int:
       records.refuse_to_start_over(known, checkpoints, run_dir, accept=config.checkpoint.start_over)
     start, steps_done = restored if restored else (initial, 0)
     weights = known.initial_weights
-    if restored is None:
-      with stopwatch.phase('checkpoint'):
-        start, weights = initial_weights.given(experiment, initial, log)
-    elif config.model.init_from:
+    if restored:
       initial_weights.warn_of_other_weights(experiment, weights, log)
+    else:
+      start, weights = initial_weights.given(experiment, initial, log)
     program = compile_program(experiment, start, stopwatch)
 
     writer = open_writer(config, run_dir, steps_done if restored else None)
@@ -97,8 +96,7 @@ def pretrain(config: Config) -> int:
     known = known.begun(experiment.fingerprint, steps_done if restored else None, changes)
     known = dataclasses.replace(known, initial_weights=weights)
     known.write(run_dir)
-    for line in describe_extensions(experiment, steps_done):
-      log(line)
+    describe_extensions(experiment, steps_done, log)
     if restored:
       log(f'resume    from step {steps_done} of {experiment.total_steps}')
     run = Run(run_dir, experiment, online, checkpoints, writer, stopwatch, log, known)
@@ -106,10 +104,9 @@ def pretrain(config: Config) -> int:
       return exit_after_signal(preemption, log, f'before step {steps_done + 1}')
     with stopwatch.phase('evaluation'):
       measured = run_dir / folder.METRICS if restored and not changes else None
-      given = start if restored is None and config.model.init_from else None
+      given = start if weights and not restored else None
       baselines = measure_baselines(online, initial, measured, run.write, given)
-    del given
-    del initial  # frees its buffers
+    del given, initial  # frees their buffers
 
     trained = train(run, start, steps_done, program, preemption)
     if trained.stopped or preemption.agree():

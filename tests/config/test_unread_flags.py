@@ -171,14 +171,17 @@ class PathTest(chex.TestCase):
     ('evaluate.transfer', 'npz:~/a', 'npz:{}/a'),
     ('evaluate.reid', 'folder:~/a', 'folder:{}/a'),
     ('evaluate.label_lists', '~/1,2', '{}/1,2'),
-    ('run_dir', './~', './~'),
+    ('run_dir', './~', '{}/../~'),
     ('run_dir', 'a/~/b', 'a/~/b'),
   )
   def test_the_home_folder(self, flag, given, expected):
     task = 'pretrain' if flag in ('run_dir', 'data.source') else 'evaluate'
     parsed = config.parse([f'--task={task}', f'--{flag}={given}'])
     home = str(self.folder / 'home')
-    self.assertEqual(config.parser().render(parsed)[flag], expected.format(home))
+    expected = expected.format(home).replace('home/../', '')
+    self.assertEqual(config.parser().render(parsed)[flag], expected)
+    # What is stored is not expanded again.
+    self.assertEqual(config.parse([f'--task={task}', f'--{flag}={expected}']), parsed)
 
   def test_every_setting_that_is_a_path_is_declared(self):
     declared = config.parser().metadata(config.parse(['--method.name=simclr+dsa']))

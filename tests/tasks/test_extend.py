@@ -53,7 +53,8 @@ class ExperimentTest(chex.TestCase):
     self.assertEqual(extended.method.total_steps, plain.method.total_steps)
     for at in (0, each, 2 * each - 1):
       self.assertEqual(float(plain.schedule(at)), float(extended.schedule(at)))
-    lines = describe_extensions(extended, steps_done=3)
+    lines: list[str] = []
+    describe_extensions(extended, 3, lines.append)
     self.assertRegex(lines[0], rf'steps {2 * each} to {3 * each} \(1 epochs\), rewarm: .* 0\.06$')
     self.assertIn('constant trains on at', lines[2])
     self.assertIn('stands at step 3; it first goes on to its end', lines[3])

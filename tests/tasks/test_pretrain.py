@@ -180,8 +180,8 @@ class RefusalTest(TaskTest):
     ('--model.name=resnet19', 'nearest: resnet'),
     ('--epochs=0', '--epochs: found 0.0, must be > 0'),
     (
-      '--steps=0 --epochs=1e300',
-      '--epochs: found 1e+300, must be at most 2,147,483,647 batches',
+      '--steps=0 --epochs=1e30',
+      '--epochs: found 1e+30, must be at most 2,147,483,647 batches',
     ),
     (
       '--optimizer.accumulation_steps=2 --steps=2147483647 --optimizer.learning_rate=0.001',
@@ -189,7 +189,7 @@ class RefusalTest(TaskTest):
     ),
     ('--class_counts=5,5', '--class_counts: found 5,5, must be left out of --task=pretrain'),
     ('--compare=runs/a,runs/b', '--compare: found runs/a,runs/b, must be left out'),
-    ('--weights=encoder.npz', 'it needs --task=evaluate'),
+    ('--weights=encoder.npz', 'it is read by --task=evaluate'),
     ('--views.local_scale_min=0.5', 'must be from 0.5 (--views.local_scale_min) to 1'),
     ('--devices.process_id=4', 'must be below 1 (--devices.num_processes)'),
     ('--protocols=linear', '--protocols: found linear'),

@@ -146,27 +146,27 @@ def _extensions(config: Config, total: int, batches_per_epoch: int) -> tuple[Ext
   return tuple(found)
 
 
-def describe_extensions(experiment: Experiment, steps_done: int) -> list[str]:
-  """Lines for the log: what an extension is, and where the run stands."""
-  lines = []
+def describe_extensions(
+  experiment: Experiment, steps_done: int, log: Callable[[str], None]
+) -> None:
+  """Logs what each extension is, and where the run stands."""
   for (epochs, word), part in zip(experiment.config.extensions, experiment.extensions, strict=True):
     updates = np.linspace(part.start, part.end - 1, min(part.updates, 101)).astype(np.int32)
     rate = float(jax.vmap(experiment.schedule)(updates).max())
-    lines.append(
+    log(
       f'extend    steps {part.start:,} to {part.end:,} ({epochs:g} epochs), {word}: learning rate '
       f'up to {rate:.3g}'
     )
     if rate < 0.05 * experiment.config.optimizer.learning_rate:
-      lines.append(
+      log(
         f'warning   --extend_schedule=constant trains on at {rate:.3g}, where the schedule ended; '
         'rewarm begins it again'
       )
   if experiment.extensions and steps_done < experiment.extensions[0].start:
-    lines.append(
+    log(
       f'extend    the run stands at step {steps_done:,}; it first goes on to its end at step '
       f'{experiment.extensions[0].start:,}'
     )
-  return lines
 
 
 def _held_out(dataset: data.Dataset, config: Config) -> str:

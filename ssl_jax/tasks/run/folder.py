@@ -121,7 +121,7 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
       )
     return
   try:
-    old = config_lib.parse([f'--flagfile={stored}'])
+    old = config_lib.read(stored)
   except UsageError as error:
     raise UsageError(
       f'--run_dir: {stored} cannot be read ({error}); take another folder'

@@ -63,7 +63,7 @@ def _render(run_dir: pathlib.Path) -> str:
     flags.read_text(encoding='utf-8') if flags.is_file() else evaluation.get('config_flags', '')
   )
   if flags.is_file() and result:
-    facts = _training(config_lib.parse([f'--flagfile={flags}']), result)
+    facts = _training(config_lib.read(flags), result)
   else:
     facts = {
       'title': f'Evaluation of {evaluation.get("encoder", run_dir)}',

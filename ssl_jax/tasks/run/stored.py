@@ -87,7 +87,7 @@ def read_config(path: pathlib.Path) -> Config:
     raise UsageError(
       f'--run_dir: found {path} without {folder.CONFIG}, must be the folder of a run'
     )
-  return config_lib.parse([f'--flagfile={stored}'])
+  return config_lib.read(stored)
 
 
 def check_run(config: Config) -> None:
