@@ -90,6 +90,71 @@ def check_per_image(name: str, values: Any, batch: int, *, whole: bool = False) 
       raise ArgumentError(name, bad[0], '>= 0 and finite')
 
 
+def check_views(
+  view1: chex.Array,
+  view2: chex.Array | None,
+  fewest: int = 2,
+  *,
+  names: tuple[str, str] = ('view1', 'view2'),
+) -> None:
+  """Requires two views `[batch, dim]`, or without the second all views, `[view, batch, dim]`.
+
+  Args:
+    view1: a view, or all of them.
+    view2: another view of the same images, or None.
+    fewest: views; 1 allows a single `[batch, dim]` too.
+    names: of the two arguments, for the message.
+
+  Raises:
+    ValueError: naming the argument, its shape or dtype, and what is allowed.
+  """
+  if view2 is not None:
+    check_embeddings(**dict(zip(names, (view1, view2), strict=True)))
+    return
+  check_array(names[0], view1)
+  shape = jnp.shape(view1)
+  if len(shape) == 3 and shape[0] >= fewest and 0 not in shape:
+    check_embeddings(**{names[0]: view1[0]})
+  elif len(shape) == 2 and fewest == 1:
+    check_embeddings(**{names[0]: view1})
+  else:
+    allowed = f'[view, batch, dim] with at least {fewest} views where {names[1]} is left out'
+    raise ArgumentError(names[0], f'shape {shape}', allowed)
+
+
+def check_mask(mask: Any, batch: int) -> jax.Array | None:
+  """A mask of real rows as an array: None, or bool `[batch]`.
+
+  Raises:
+    ValueError: naming what was found and what is allowed.
+  """
+  if mask is None:
+    return None
+  check_array('mask', mask)
+  if jnp.shape(mask) != (batch,) or not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
+    found = f'{jnp.result_type(mask)} of shape {jnp.shape(mask)}'
+    raise ArgumentError('mask', found, f'bool of shape ({batch},), False for padding')
+  return jnp.asarray(mask)
+
+
+def check_labels(labels: Any, batch: int) -> jax.Array:
+  """Labels as an array of whole numbers `[batch]`, none of which JAX would cut.
+
+  Without `jax_enable_x64` JAX keeps the lower 32 bits of an integer, and different labels would
+  become one. Where a traced array loses them before it comes here, nothing can be seen of it.
+
+  Raises:
+    ValueError: naming what was found and what is allowed.
+  """
+  check_per_image('labels', labels, batch, whole=True)
+  if not isinstance(labels, jax.Array):
+    kept = jnp.iinfo(jax.dtypes.canonicalize_dtype(labels.dtype))
+    for label in (np.min(labels), np.max(labels)):
+      if not kept.min <= int(label) <= kept.max:
+        raise ArgumentError('labels', label, f'from {kept.min} to {kept.max} ({kept.dtype})')
+  return jnp.asarray(labels)
+
+
 def check_group_size(group_size: int, num_global: int) -> None:
   """Requires a whole number >= 2 that divides the global batch.
 

@@ -36,6 +36,11 @@ def mean(values: jax.Array, axis_name: AxisName) -> jax.Array:
   return values if axis_name is None else jax.lax.pmean(values, axis_name)
 
 
+def total(value: jax.Array, axis_name: AxisName) -> jax.Array:
+  """The sum over the devices of the axis."""
+  return value if axis_name is None else jax.lax.psum(value, axis_name)
+
+
 def largest(value: jax.Array, axis_name: AxisName) -> jax.Array:
   """The maximum over the devices of the axis, without gradient."""
   value = jax.lax.stop_gradient(value)

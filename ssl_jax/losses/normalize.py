@@ -21,14 +21,17 @@ def l2_normalize(array: chex.Array) -> jax.Array:
 
   Returns:
     `[..., dim]`, float32 (float64 for float64). A vector not longer than 1e-12 has no direction: it
-    becomes zero, with a gradient of zero.
+    becomes zero, with a gradient of zero. One that is not finite, or whose squared length is not,
+    becomes NaN, and so does its gradient.
   """
   array = promote(array)
   squared_norm = jnp.sum(jnp.square(array), axis=-1, keepdims=True)
-  # Dividing by a floor instead would multiply the gradient by 1e12, beyond the range of float16.
-  directed = squared_norm > NORM_FLOOR**2
-  scale = jax.lax.rsqrt(jnp.where(directed, squared_norm, 1))
-  return jnp.where(directed, array * scale, 0)
+  # Dividing by a floor instead would multiply the gradient by 1e12, beyond the range of float16. A
+  # comparison with NaN is False, so the test is for what vanishes.
+  vanishes = squared_norm <= NORM_FLOOR**2
+  scale = jax.lax.rsqrt(jnp.where(vanishes, 1, squared_norm))
+  scale = jnp.where(jnp.isposinf(squared_norm), jnp.nan, scale)  # which rsqrt turns into 0
+  return jnp.where(vanishes, 0, array * scale)
 
 
 def dot_products(queries: jax.Array, keys: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.arguments import ArgumentError
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import dot_products, promote
 
@@ -22,6 +22,7 @@ def barlow_twins(
   *,
   redundancy_weight: float = 0.005,
   scale: float = 1.0,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The cross-correlation of two views, drawn to the identity matrix.
@@ -44,6 +45,8 @@ def barlow_twins(
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     redundancy_weight: λ >= 0, the weight of the off-diagonal correlations.
     scale: > 0, multiplies the whole loss, for optimizers that notice its size.
+    mask: bool `[batch]`, False for images that are padding: loss, metrics and gradient are those
+      without them, whatever they hold; NaN if all are.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which statistics are taken.
 
   Returns:
@@ -57,10 +60,9 @@ def barlow_twins(
   arguments.check_embeddings(view1=view1, view2=view2)
   arguments.check_number('redundancy_weight', redundancy_weight, at_least=0)
   arguments.check_number('scale', scale, above=0)
-  _count_images(view1, axis_name)
-  correlations = _second_moments(
-    _batch_normalize(view1, axis_name), _batch_normalize(view2, axis_name), axis_name
-  )
+  mask, _ = _check_images(view1, mask, axis_name)
+  normed1, normed2 = (_batch_normalize(view, mask, axis_name) for view in (view1, view2))
+  correlations = _second_moments(normed1, normed2, mask, axis_name)
   diagonal = jnp.diagonal(correlations)
   invariance = jnp.sum(jnp.square(diagonal - 1))
   redundancy = _sum_off_diagonal_squares(correlations)
@@ -86,6 +88,7 @@ def vicreg(
   covariance_weight: float = 1.0,
   target_std: float = 1.0,
   epsilon: float = 1e-4,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Variance-invariance-covariance regularization of two views.
@@ -116,6 +119,8 @@ def vicreg(
     covariance_weight: ν >= 0, the weight of C.
     target_std: γ > 0, the standard deviation up to which dimensions are spread.
     epsilon: > 0, keeps the gradient of a constant dimension's standard deviation finite.
+    mask: bool `[batch]`, False for images that are padding: loss, metrics and gradient are those
+      without them, whatever they hold; NaN if all are.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which statistics are taken.
 
   Returns:
@@ -131,21 +136,23 @@ def vicreg(
   arguments.check_number('covariance_weight', covariance_weight, at_least=0)
   arguments.check_number('target_std', target_std, above=0)
   arguments.check_number('epsilon', epsilon, above=0)
-  num_images = _count_images(view1, axis_name)
-  view1, view2 = promote(view1), promote(view2)
+  mask, num_images = _check_images(view1, mask, axis_name)
+  view1, view2 = (promote(row_means.without_padding(view, mask)) for view in (view1, view2))
   dim = view1.shape[1]
+  if not isinstance(num_images, int):
+    num_images = num_images.astype(view1.dtype)
   unbiased = num_images / (num_images - 1)
 
   stds, covariance = [], jnp.zeros((), view1.dtype)
   for view in (view1, view2):
-    centered = view - _batch_mean(view, axis_name)
-    variance = unbiased * _batch_mean(jnp.square(centered), axis_name)
+    centered = _center(view, mask, axis_name)
+    variance = unbiased * row_means.batch_mean(jnp.square(centered), mask, axis_name)
     stds.append(jnp.sqrt(variance + float(epsilon)))
-    covariances = unbiased * _second_moments(centered, centered, axis_name)
+    covariances = unbiased * _second_moments(centered, centered, mask, axis_name)
     covariance += _sum_off_diagonal_squares(covariances) / dim
   std = jnp.stack(stds)
   metrics = {
-    'invariance': jnp.mean(_batch_mean(jnp.square(view1 - view2), axis_name)),
+    'invariance': jnp.mean(row_means.batch_mean(jnp.square(view1 - view2), mask, axis_name)),
     'variance': jnp.mean(jax.nn.relu(float(target_std) - std)),
     'covariance': covariance,
     'mean_std': jnp.mean(std),
@@ -158,30 +165,40 @@ def vicreg(
   return loss, jax.lax.stop_gradient(metrics)
 
 
-def _count_images(view: chex.Array, axis_name: AxisName) -> int:
-  """The images of the global batch; ValueError where statistics over them mean nothing."""
-  num_images = view.shape[0] * collectives.axis_size(axis_name)
-  if num_images < 2:
+def _check_images(
+  view: chex.Array, mask: chex.Array | None, axis_name: AxisName
+) -> tuple[jax.Array | None, int | jax.Array]:
+  """The mask, and the real images of the global batch.
+
+  Raises:
+    ValueError: there is a single image, of which statistics mean nothing, or the mask does not fit.
+  """
+  if view.shape[0] * collectives.axis_size(axis_name) < 2:
     raise ArgumentError('view1', '1 image', 'at least 2: variances are over images')
-  return num_images
+  mask = arguments.check_mask(mask, view.shape[0])
+  return mask, row_means.count(mask, view.shape[0], axis_name)
 
 
-def _batch_mean(rows: jax.Array, axis_name: AxisName) -> jax.Array:
-  """`[local, dim]` to the mean over the global batch, `[dim]`."""
-  return collectives.mean(jnp.mean(rows, axis=0), axis_name)
+def _center(rows: jax.Array, mask: jax.Array | None, axis_name: AxisName) -> jax.Array:
+  """Rows less the mean of the batch; padding stays zero."""
+  return row_means.without_padding(rows - row_means.batch_mean(rows, mask, axis_name), mask)
 
 
-def _batch_normalize(view: chex.Array, axis_name: AxisName) -> jax.Array:
+def _batch_normalize(view: chex.Array, mask: jax.Array | None, axis_name: AxisName) -> jax.Array:
   """Each dimension with mean 0 and, but for the epsilon, biased variance 1."""
-  view = promote(view)
-  centered = view - _batch_mean(view, axis_name)
-  variance = _batch_mean(jnp.square(centered), axis_name)
+  centered = _center(promote(row_means.without_padding(view, mask)), mask, axis_name)
+  variance = row_means.batch_mean(jnp.square(centered), mask, axis_name)
   return centered * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
 
 
-def _second_moments(rows1: jax.Array, rows2: jax.Array, axis_name: AxisName) -> jax.Array:
+def _second_moments(
+  rows1: jax.Array, rows2: jax.Array, mask: jax.Array | None, axis_name: AxisName
+) -> jax.Array:
   """The mean over the global batch of the outer products of rows: `[dim, dim]`."""
-  return collectives.mean(dot_products(rows1.T, rows2.T) / rows1.shape[0], axis_name)
+  products = collectives.mean(dot_products(rows1.T, rows2.T) / rows1.shape[0], axis_name)
+  return (
+    products if mask is None else products / row_means.real_share(mask, products.dtype, axis_name)
+  )
 
 
 def _sum_off_diagonal_squares(matrix: jax.Array) -> jax.Array:

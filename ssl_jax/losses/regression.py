@@ -4,13 +4,17 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize
 
 
 def cosine_regression(
-  prediction: chex.Array, target: chex.Array, *, axis_name: AxisName = None
+  prediction: chex.Array,
+  target: chex.Array,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Squared distance of normalized embeddings, 2 - 2 cos, averaged over the batch: one direction.
 
@@ -24,6 +28,8 @@ def cosine_regression(
   Args:
     prediction: `[batch, dim]`, any float dtype; carries the gradient.
     target: `[batch, dim]`; its gradient is stopped.
+    mask: bool `[batch]`, False for rows that are padding: loss and gradient are those without them,
+      whatever they hold; NaN if all are, with a gradient of zero.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
 
   Returns:
@@ -32,13 +38,16 @@ def cosine_regression(
   Raises:
     ValueError: the shapes differ or a dtype is not floating-point.
   """
-  arguments.check_embeddings(prediction=prediction, target=target)
-  metrics = _mean_cosine(prediction, target, axis_name)
+  metrics = _mean_cosine(prediction, target, mask, axis_name)
   return 2 - 2 * metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
 
 
 def negative_cosine(
-  prediction: chex.Array, target: chex.Array, *, axis_name: AxisName = None
+  prediction: chex.Array,
+  target: chex.Array,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Minus the cosine of prediction and target, averaged over the batch: one direction.
 
@@ -55,6 +64,8 @@ def negative_cosine(
   Args:
     prediction: `[batch, dim]`, any float dtype; carries the gradient.
     target: `[batch, dim]`; its gradient is stopped.
+    mask: bool `[batch]`, False for rows that are padding: loss and gradient are those without them,
+      whatever they hold; NaN if all are, with a gradient of zero.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
 
   Returns:
@@ -63,14 +74,17 @@ def negative_cosine(
   Raises:
     ValueError: the shapes differ or a dtype is not floating-point.
   """
-  arguments.check_embeddings(prediction=prediction, target=target)
-  metrics = _mean_cosine(prediction, target, axis_name)
+  metrics = _mean_cosine(prediction, target, mask, axis_name)
   return -metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
 
 
 def _mean_cosine(
-  prediction: chex.Array, target: chex.Array, axis_name: AxisName
+  prediction: chex.Array, target: chex.Array, mask: chex.Array | None, axis_name: AxisName
 ) -> dict[str, jax.Array]:
-  target = jax.lax.stop_gradient(l2_normalize(target))
-  similarity = jnp.mean(jnp.sum(l2_normalize(prediction) * target, axis=-1))
-  return collectives.device_mean({'positive_similarity': similarity}, axis_name)
+  arguments.check_embeddings(prediction=prediction, target=target)
+  mask = arguments.check_mask(mask, prediction.shape[0])
+  prediction, target = (
+    l2_normalize(row_means.without_padding(rows, mask)) for rows in (prediction, target)
+  )
+  cosines = jnp.sum(prediction * jax.lax.stop_gradient(target), axis=-1)
+  return row_means.means({'positive_similarity': cosines}, mask, axis_name)

@@ -61,6 +61,13 @@ BAD_VALUES: dict[str, tuple[Any, ...]] = {
   'log_offset': (NAN, INF, -INF, 'one', '0.5', True, np.ones(2)),
   'low': POSITIVE,
   'margin': NUMBER,
+  'mask': (
+    np.ones(SIZE, np.float32),
+    np.ones(SIZE, np.int32),
+    np.ones(SIZE + 1, bool),
+    np.ones((SIZE, 1), bool),
+    [True] * SIZE,
+  ),
   'maximum': FRACTION,
   'decay': FRACTION,
   'momentum': FRACTION,

@@ -36,7 +36,11 @@ FUNCTIONS = {
   for name in losses.__all__
   if inspect.isfunction(getattr(losses, name)) and name not in NO_CHECKS
 }
-CALLS = {name: case.call for name, case in CASES.items() if case.names[0] not in PLAIN_CALLS}
+CALLS = {
+  name: case.call
+  for name, case in CASES.items()
+  if case.names[0] not in PLAIN_CALLS and not case.derived
+}
 CALLS |= {name: call for name, call in PLAIN_CALLS.items() if name in FUNCTIONS}
 LOSSES = {case.names[0] for case in CASES.values()}
 

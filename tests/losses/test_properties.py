@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 
 import chex
 import jax
@@ -225,6 +226,32 @@ class FiniteTest(chex.TestCase):
       found = evaluate(name, change(batch), **options)
       for path, x in jax.tree.leaves_with_path(found):
         self.assertTrue(np.all(np.isfinite(x)), f'{change.__name__}{jax.tree_util.keystr(path)}')
+
+
+class NotFiniteTest(chex.TestCase):
+  @every_case()
+  def test_reaches_loss_and_gradient_(self, name):
+    batch = random_batch(SIZE, dtype=np.float32)
+    options = ({}, {'block_size': 4}) if CASES[name].blocks else ({},)
+    for field, value in itertools.product(fields_read(name), (np.nan, np.inf)):
+      # Label 0 is never padding, and never without a positive.
+      row = np.flatnonzero(batch.labels == 0)[0]
+      array = np.array(getattr(batch, field))
+      array[row, 2] = value
+      for chosen in options:
+        with self.subTest(field=field, value=value, **chosen):
+          loss, _, grads = evaluate(name, batch._replace(**{field: array}), **chosen)
+          self.assertTrue(np.isnan(loss))
+          self.assertFalse(all(np.all(np.isfinite(grads[key])) for key in batches.EMBEDDINGS))
+
+
+@functools.cache
+def fields_read(name):
+  """The embeddings that a case reads."""
+  jaxpr = jax.make_jaxpr(CASES[name].call)(random_batch(SIZE, dtype=np.float32)).jaxpr
+  read = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+  fields = zip(batches.Batch._fields, jaxpr.invars, strict=True)
+  return [field for field, v in fields if id(v) in read and field in batches.EMBEDDINGS]
 
 
 class HalfPrecisionTest(chex.TestCase):

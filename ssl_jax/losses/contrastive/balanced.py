@@ -6,16 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
-from ssl_jax.losses.contrastive.terms import compose, pair_terms
+from ssl_jax.losses.contrastive import tile
+from ssl_jax.losses.contrastive.terms import UNLABELED, compose, pair_terms
 
 
 def balanced_contrastive(
   view1: chex.Array,
-  view2: chex.Array,
+  view2: chex.Array | None = None,
   *,
   temperature: float | jax.Array = 0.5,
+  mask: chex.Array | None = None,
   attract_weight: float | jax.Array = 1.0,
   repel_weight: float | jax.Array = 1.0,
   positive_in_denominator: float = 1.0,
@@ -41,9 +43,10 @@ def balanced_contrastive(
   2.865306
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalized.
+    view1: `[batch, dim]`, any float dtype; need not be normalized. Or see `nt_xent`: all views.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`.
     attract_weight: α >= 0; may be a traced scalar.
     repel_weight: λ >= 0; may be a traced scalar.
     positive_in_denominator: κ >= 0.
@@ -66,16 +69,17 @@ def balanced_contrastive(
   arguments.check_number('repel_weight', repel_weight, at_least=0, traced=True)
   arguments.check_number('positive_in_denominator', positive_in_denominator, at_least=0)
   arguments.check_number('log_offset', log_offset)
-  arguments.check_embeddings(view1=view1, view2=view2)
+  arguments.check_views(view1, view2)
   metadata = {}
   if negative_weights is not None:
-    arguments.check_per_image('negative_weights', negative_weights, view1.shape[0])
+    arguments.check_per_image('negative_weights', negative_weights, view1.shape[-2])
     dtype = jnp.promote_types(jnp.result_type(view1), jnp.float32)
     metadata['log_weight'] = jnp.log(jax.lax.stop_gradient(jnp.asarray(negative_weights, dtype)))
   terms = pair_terms(
     view1,
     view2,
     temperature=temperature,
+    mask=mask,
     metadata=metadata,
     group_size=group_size,
     block_size=block_size,
@@ -101,14 +105,15 @@ def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array)
   Array([0.75, 0.75, 1.5 ], dtype=float32)
 
   Args:
-    labels: `[batch]`, whole numbers from 0 to K - 1.
+    labels: `[batch]`, whole numbers from 0 to K - 1, or -1 for an image without a label: its weight
+      is 1, the mean over images.
     class_probabilities: `[K]`, π, positive; they are divided by their sum, so counts serve as well.
 
   Returns:
     `[batch]` weights for `balanced_contrastive(negative_weights=...)`.
 
   Raises:
-    ValueError: labels are not whole numbers from 0 to K - 1 in one dimension, or a probability is
+    ValueError: labels are not whole numbers from -1 to K - 1 in one dimension, or a probability is
       not positive.
   """
   arguments.check_per_image('labels', labels, jnp.size(labels), whole=True)
@@ -120,17 +125,20 @@ def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array)
       raise ArgumentError('class_probabilities', f'{concrete.min():g}', '> 0')
   if not isinstance(labels, jax.core.Tracer) and jnp.size(labels):
     for label in (np.min(labels), np.max(labels)):
-      if not 0 <= label < num_classes:
-        raise ArgumentError('labels', label, f'from 0 to {num_classes - 1}')
+      if not UNLABELED <= label < num_classes:
+        raise ArgumentError('labels', label, f'from 0 to {num_classes - 1}, or {UNLABELED}')
   probabilities = jnp.asarray(class_probabilities) * 1.0  # counts may be whole numbers
-  return jnp.sum(probabilities) / (num_classes * probabilities[jnp.asarray(labels)])
+  labels = jnp.asarray(labels)
+  weights = jnp.sum(probabilities) / (num_classes * probabilities[labels])
+  return jnp.where(labels == UNLABELED, 1, weights)
 
 
 def decoupled_contrastive(
   view1: chex.Array,
-  view2: chex.Array,
+  view2: chex.Array | None = None,
   *,
   temperature: float | jax.Array = 0.1,
+  mask: chex.Array | None = None,
   weight_temperature: float | None = None,
   group_size: int | None = None,
   block_size: int | None = None,
@@ -150,9 +158,10 @@ def decoupled_contrastive(
   -0.613706
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalized.
+    view1: `[batch, dim]`, any float dtype; need not be normalized. Or see `nt_xent`: all views.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`.
     weight_temperature: σ > 0 of DCLW, whose authors have 0.5; None is DCL.
     group_size: see `nt_xent`; the softmax of DCLW stays over the whole batch.
     block_size: see `nt_xent`.
@@ -171,6 +180,7 @@ def decoupled_contrastive(
     view1,
     view2,
     temperature=temperature,
+    mask=mask,
     group_size=group_size,
     block_size=block_size,
     axis_name=axis_name,
@@ -179,8 +189,10 @@ def decoupled_contrastive(
   if weight_temperature is not None:
     cosines = jax.lax.stop_gradient(terms.positives * terms.temperature)
     log_odds = cosines / weight_temperature
+    if terms.mask is not None:
+      log_odds = jnp.where(terms.mask, log_odds, -jnp.inf)
     largest = collectives.largest(jnp.max(log_odds), axis_name)
-    odds = jnp.exp(log_odds - largest)
+    odds = jnp.exp(log_odds - tile.finite(largest))
     # Both views of an image are anchors with one positive similarity: the mean is over images.
-    weights = 2 - odds / collectives.device_mean({'odds': jnp.mean(odds)}, axis_name)['odds']
+    weights = 2 - odds / row_means.means({'odds': odds}, terms.mask, axis_name)['odds']
   return compose(terms, attract_weight=weights, positive_in_denominator=0.0, axis_name=axis_name)

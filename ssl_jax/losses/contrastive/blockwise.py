@@ -33,11 +33,15 @@ class Block(NamedTuple):
   rows: jax.Array
   metadata: dict[str, jax.Array]
   valid: jax.Array | None
+  """False for rows that fill the last blocks, and for those that are not `real`."""
 
 
 def _cut(rows: jax.Array, metadata: RowMetadata, block_size: int) -> Block:
   num_blocks = row_blocks.count(rows.shape[0], block_size)
   (cut, cut_metadata), valid = row_blocks.split((rows, dict(metadata)), num_blocks)
+  real = cut_metadata.get('real')
+  if real is not None:
+    valid = real if valid is None else valid & real
   return Block(cut, cut_metadata, valid)
 
 

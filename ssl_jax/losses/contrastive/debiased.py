@@ -13,9 +13,10 @@ from ssl_jax.losses.contrastive.terms import compose, pair_terms
 
 def debiased_contrastive(
   view1: chex.Array,
-  view2: chex.Array,
+  view2: chex.Array | None = None,
   *,
   temperature: float | jax.Array = 0.5,
+  mask: chex.Array | None = None,
   class_prior: float = 0.1,
   group_size: int | None = None,
   block_size: int | None = None,
@@ -34,9 +35,10 @@ def debiased_contrastive(
   0.432653
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalized.
+    view1: `[batch, dim]`, any float dtype; need not be normalized. Or see `nt_xent`: all views.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`.
     class_prior: τ⁺ in [0, 1), the probability that a negative has the anchor's class.
     group_size: see `nt_xent`.
     block_size: see `nt_xent`.
@@ -53,6 +55,7 @@ def debiased_contrastive(
     view1,
     view2,
     temperature=temperature,
+    mask=mask,
     class_prior=class_prior,
     hardness=0.0,
     group_size=group_size,
@@ -63,9 +66,10 @@ def debiased_contrastive(
 
 def hard_negative_contrastive(
   view1: chex.Array,
-  view2: chex.Array,
+  view2: chex.Array | None = None,
   *,
   temperature: float | jax.Array = 0.5,
+  mask: chex.Array | None = None,
   class_prior: float = 0.1,
   hardness: float = 1.0,
   group_size: int | None = None,
@@ -84,9 +88,10 @@ def hard_negative_contrastive(
   0.432653
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalized.
+    view1: `[batch, dim]`, any float dtype; need not be normalized. Or see `nt_xent`: all views.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`.
     class_prior: τ⁺ in [0, 1), the probability that a negative has the anchor's class.
     hardness: β >= 0; 0 weighs all alike.
     group_size: see `nt_xent`.
@@ -108,19 +113,24 @@ def hard_negative_contrastive(
     view1,
     view2,
     temperature=temperature,
+    mask=mask,
     powers=(hardness + 1, hardness) if hardness else (1.0,),
     group_size=group_size,
     block_size=block_size,
     axis_name=axis_name,
   )
-  log_count = jnp.log(terms.sums.negative_count)
+  # Padding may leave an anchor without negatives: its sum over them, 0, stays what it is.
+  count = terms.sums.negative_count
+  log_count = jnp.log(jnp.maximum(count, 1))
   log_sum = terms.sums.log_sums[0]
   if hardness:
-    log_sum = log_sum - terms.sums.log_sums[1] + log_count
+    log_mean = jnp.where(count == 0, 0, terms.sums.log_sums[1]) - log_count
+    log_sum = log_sum - log_mean
   if class_prior:
     log_false = terms.positives + log_count + math.log(class_prior)
     log_sum = _log_difference(log_sum, log_false) - math.log1p(-class_prior)
     log_sum = jnp.maximum(log_sum, log_count - 1 / terms.temperature)
+    log_sum = jnp.where(count == 0, -jnp.inf, log_sum)
   return compose(terms, log_negatives=log_sum, axis_name=axis_name)
 
 

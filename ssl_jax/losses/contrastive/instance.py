@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError, check_whole
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
 from ssl_jax.losses.contrastive.terms import Terms, compose, query_terms
@@ -24,6 +24,7 @@ def instance_contrastive(
   key: chex.PRNGKey | None = None,
   replacement: bool = False,
   temperature: float | jax.Array = 0.5,
+  mask: chex.Array | None = None,
   normalize: bool = True,
   group_size: int | None = None,
   block_size: int | None = None,
@@ -53,6 +54,8 @@ def instance_contrastive(
       global batch, whatever the devices. To be given with `num_negatives`.
     replacement: whether an image may be drawn more than once; it then counts as often.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`. Negatives are drawn as from the batch without padding; where that has less
+      than K, the loss is NaN.
     normalize: whether rows are scaled to unit length first.
     group_size: negatives come from the anchor's own contiguous group of this many images (the batch
       of one device in Nozawa and Sato), so that the result does not depend on the hardware.
@@ -83,6 +86,7 @@ def instance_contrastive(
       anchor,
       positive,
       temperature=temperature,
+      mask=mask,
       normalize=normalize,
       group_size=group_size,
       block_size=block_size,
@@ -98,11 +102,17 @@ def instance_contrastive(
     allowed = f'at most {num_others} without replacement, the other images of the {whole}'
     raise ArgumentError('num_negatives', num_negatives, allowed)
   arguments.check_number('temperature', temperature, above=0, traced=True)
-  views = jnp.stack([anchor, positive], axis=1)
+  mask = arguments.check_mask(mask, num_local)
+  views = row_means.without_padding(jnp.stack([anchor, positive], axis=1), mask)
   views = l2_normalize(views) if normalize else promote(views)
   temperature = jnp.asarray(temperature, views.dtype)
   images = collectives.row_indices(num_local, axis_name)
-  drawn = _draw(key, images, num_others, num_negatives, replacement)
+  positives = jnp.sum(views[:, 0] * views[:, 1], axis=-1) / temperature
+  if mask is None:
+    drawn = _draw(key, images, num_others, num_negatives, replacement)
+  else:
+    drawn, enough = _draw_real(key, mask, num_others + 1, num_negatives, replacement, axis_name)
+    positives = jnp.where(enough | ~mask, positives, jnp.nan)
   candidates = views.reshape(2 * num_local, -1)
   sums = anchor_sums(
     views[:, 0] / temperature,
@@ -113,8 +123,7 @@ def instance_contrastive(
     block_size=block_size,
     axis_name=axis_name,
   )
-  positives = jnp.sum(views[:, 0] * views[:, 1], axis=-1) / temperature
-  return compose(Terms(positives, sums, temperature), axis_name=axis_name)
+  return compose(Terms(positives, sums, temperature, mask), axis_name=axis_name)
 
 
 def _check_key(key: chex.PRNGKey) -> None:
@@ -125,35 +134,86 @@ def _check_key(key: chex.PRNGKey) -> None:
 
 
 def _draw(
-  key: chex.PRNGKey, images: jax.Array, num_others: int, num_negatives: int, replacement: bool
+  key: chex.PRNGKey,
+  images: jax.Array,
+  num_others: chex.Numeric,
+  num_negatives: int,
+  replacement: bool,
+  places: jax.Array | None = None,
 ) -> jax.Array:
   """Each anchor's negatives as sorted positions 2 * image + view: int32 `[anchor, K]`.
 
   They are of the anchor's contiguous group, which it and `num_others` make up.
+
+  Args:
+    key: of the batch.
+    images: the position of each anchor's image in the batch, `[anchor]`.
+    num_others: the other images of a group; a number, or one an anchor.
+    num_negatives: K.
+    replacement: whether an image may be drawn more than once.
+    places: the position of each anchor's image in its group; None for groups of one size.
   """
+  if places is None:
+    places = images % (num_others + 1)
 
   # Dtypes are given, since the default ones draw other numbers under `jax_enable_x64`.
-  def draw_one(image: jax.Array) -> jax.Array:
+  def draw_one(image: jax.Array, place: jax.Array, num_others: chex.Numeric) -> jax.Array:
     image_key, view_key = jax.random.split(jax.random.fold_in(key, image))
     if replacement:
       others = jax.random.randint(image_key, (num_negatives,), 0, num_others, jnp.int32)
     else:
       others = _subset(image_key, num_others, num_negatives)
-    place = image % (num_others + 1)
     others = others + (others >= place) + (image - place)
     coins = jax.random.randint(view_key, (num_negatives,), 0, 2, jnp.int32)
     return jnp.sort(2 * others + coins).astype(jnp.int32)
 
-  return jax.vmap(draw_one)(images)
+  return jax.vmap(draw_one, in_axes=(0, 0, None if jnp.ndim(num_others) == 0 else 0))(
+    images, places, num_others
+  )
 
 
-def _subset(key: chex.PRNGKey, size: int, count: int) -> jax.Array:
+def _draw_real(
+  key: chex.PRNGKey,
+  mask: jax.Array,
+  group_size: int,
+  num_negatives: int,
+  replacement: bool,
+  axis_name: AxisName,
+) -> tuple[jax.Array, jax.Array]:
+  """`_draw` of the batch without padding, as positions in the one with it.
+
+  Returns:
+    int32 `[anchor, K]`, and whether the anchor's group has enough other images: bool `[anchor]`.
+  """
+  images = collectives.row_indices(mask.shape[0], axis_name)
+  real = collectives.gather(collectives.varying_as(mask, images), axis_name)
+  groups = real.reshape(-1, group_size)
+  sizes = jnp.sum(groups, axis=1, dtype=jnp.int32)
+  num_others = sizes[images // group_size] - 1
+  place_of = jnp.cumsum(groups, axis=1, dtype=jnp.int32).reshape(-1) - 1
+  index_of = jnp.cumsum(real, dtype=jnp.int32) - 1
+  drawn = _draw(
+    key,
+    index_of[images],
+    jnp.maximum(num_others, 1),
+    num_negatives,
+    replacement,
+    place_of[images],
+  )
+  # The real images in order, padding after them; what too small groups draw is not used.
+  order = jnp.argsort(~real, stable=True)
+  positions = order[jnp.clip(drawn // 2, 0, real.shape[0] - 1)]
+  enough = num_others >= (1 if replacement else num_negatives)
+  return (2 * positions + drawn % 2).astype(jnp.int32), enough
+
+
+def _subset(key: chex.PRNGKey, size: chex.Numeric, count: int) -> jax.Array:
   """`count` different numbers below `size`, every set of them as likely: int32 `[count]`.
 
   Floyd's algorithm (Bentley and Floyd, CACM 1987): nothing is as long as `size`, unlike in a
   permutation of which the first numbers are taken.
   """
-  newest = jnp.arange(size - count, size, dtype=jnp.int32)
+  newest = size - count + jnp.arange(count, dtype=jnp.int32)
   tried = jax.random.randint(key, (count,), 0, newest + 1, jnp.int32)
 
   def add(place: jax.Array, chosen: jax.Array) -> jax.Array:

@@ -38,7 +38,7 @@ def anchor_sums(
     anchors: `[row, dim]`, divided by the temperature.
     candidates: `[column, dim]`.
     rows: metadata of each anchor; `index` is its position in the global batch.
-    columns: metadata of each candidate.
+    columns: metadata of each candidate; one whose `real` is False is left out.
     mask_fn: from the metadata of the rows and columns of a tile to the pairs that count.
     powers: the log-sums of exp(power * logit) that are wanted.
     group_size: candidates and anchors of different groups of this many consecutive rows do not
@@ -67,7 +67,8 @@ def anchor_sums(
     lambda x: collectives.gather(x, ring), (candidates, dict(columns))
   )
   logits = dot_products(anchors, candidates)
-  sums = tile.finalize(tile.reduce_tile(logits, mask_fn(rows, columns), powers), powers)
+  found = tile.reduce_tile(logits, mask_fn(rows, columns), powers, columns.get('real'))
+  sums = tile.finalize(found, powers)
   if max(logits.shape) <= _METRICS_TILE:
     return sums
   tiling = blockwise.Tiling(mask_fn, (1.0,), _METRICS_TILE, None)

@@ -11,19 +11,21 @@ from ssl_jax.losses.contrastive.terms import compose, other_classes, pair_terms,
 
 def supervised_contrastive(
   view1: chex.Array,
-  view2: chex.Array,
-  labels: chex.Array,
+  view2: chex.Array | None = None,
+  labels: chex.Array | None = None,
   *,
   temperature: float | jax.Array = 0.1,
+  mask: chex.Array | None = None,
   base_temperature: float | None = None,
   block_size: int | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """SupCon: all views of the anchor's class are its positives.
 
-  `-1/|P| Σ_{p in P} s_ip/τ + log Σ_{j≠i} exp(s_ij/τ)`, averaged over the 2 * batch anchors, with P
-  all other embeddings of the anchor's class. This is the variant with the sum outside the
-  logarithm.
+  `-1/|P| Σ_{p in P} s_ip/τ + log Σ_{j≠i} exp(s_ij/τ)`, averaged over the view * batch anchors, with
+  P all other embeddings of the anchor's class. This is the variant with the sum outside the
+  logarithm. Of a single view an image may have no positive; it is then a negative to others and no
+  anchor, and the loss is 0 where there is no anchor at all.
 
   Source: Khosla et al., NeurIPS 2020, equation 2.
 
@@ -34,10 +36,13 @@ def supervised_contrastive(
   0.432653
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalized.
+    view1: `[batch, dim]`, any float dtype; need not be normalized. Without `view2` the only view,
+      or all views, `[view, batch, dim]`.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
-    labels: `[batch]`, whole numbers.
+    labels: `[batch]`, whole numbers; to be given. -1 is no label: the image is a class of its own,
+      whose positives are its other views, and a negative to all others.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`.
     base_temperature: multiplies the loss by τ / base_temperature, as the authors' code does (0.07
       there); None does not.
     block_size: see `nt_xent`.
@@ -53,35 +58,44 @@ def supervised_contrastive(
   """
   if base_temperature is not None:
     arguments.check_number('base_temperature', base_temperature, above=0)
-  arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_per_image('labels', labels, view1.shape[0], whole=True)
+  arguments.check_views(view1, view2, fewest=1)
   terms = pair_terms(
     view1,
     view2,
     same_class,
+    fewest_views=1,
     temperature=temperature,
-    metadata={'label': jnp.asarray(labels)},
+    mask=mask,
+    metadata={'label': arguments.check_labels(labels, view1.shape[-2])},
     block_size=block_size,
     axis_name=axis_name,
   )
-  # The image's other view is always there: the count is never 0.
-  mean_positive = terms.sums.positive_sum / terms.sums.positive_count
+  # Of two views or more, the image's other views are always there: the count is never 0.
+  count, is_anchor, of_none = terms.sums.positive_count, terms.mask, jnp.nan
+  if view2 is None and (jnp.ndim(view1) == 2 or view1.shape[0] == 1):
+    is_anchor, of_none = count > 0, 0.0
+    is_anchor = is_anchor if terms.mask is None else is_anchor & terms.mask
+    count = jnp.maximum(count, 1)
+  elif terms.mask is not None:
+    count = jnp.maximum(count, 1)  # padding has none
   scale = 1.0 if base_temperature is None else terms.temperature / base_temperature
   return compose(
-    terms._replace(positives=mean_positive),
+    terms._replace(positives=terms.sums.positive_sum / count, mask=is_anchor),
     attract_weight=scale,
     repel_weight=scale,
     positive_in_denominator=0.0,
+    of_none=of_none,
     axis_name=axis_name,
   )
 
 
 def negatives_supervised_contrastive(
   view1: chex.Array,
-  view2: chex.Array,
-  labels: chex.Array,
+  view2: chex.Array | None = None,
+  labels: chex.Array | None = None,
   *,
   temperature: float | jax.Array = 0.5,
+  mask: chex.Array | None = None,
   positive_in_denominator: float = 1.0,
   block_size: int | None = None,
   axis_name: AxisName = None,
@@ -89,7 +103,7 @@ def negatives_supervised_contrastive(
   """NSCL, negatives-only supervision: the positive is the other view, negatives other classes.
 
   `-s⁺/τ + log(κ exp(s⁺/τ) + Σ_j exp(s_ij/τ))` over both views of the images of other classes,
-  averaged over the 2 * batch anchors. An anchor without such images, at κ = 0, is only attracted.
+  averaged over the view * batch anchors. An anchor without such images is at κ = 0 only attracted.
 
   Source: Luthra, Yang and Galanti, 2025; κ = 1 is their code's.
 
@@ -100,10 +114,11 @@ def negatives_supervised_contrastive(
   0.30391
 
   Args:
-    view1: `[batch, dim]`, any float dtype; need not be normalized.
+    view1: `[batch, dim]`, any float dtype; need not be normalized. Or see `nt_xent`: all views.
     view2: `[batch, dim]`; row i is another view of the image of `view1`'s row i.
-    labels: `[batch]`, whole numbers.
+    labels: `[batch]`, whole numbers; to be given. -1 is no label: the image is a class of its own.
     temperature: τ > 0; may be a traced scalar.
+    mask: see `nt_xent`.
     positive_in_denominator: κ >= 0.
     block_size: see `nt_xent`.
     axis_name: see `nt_xent`; `labels` are then those of the local images.
@@ -116,14 +131,14 @@ def negatives_supervised_contrastive(
       outside its range, or `block_size` not a whole number above 0.
   """
   arguments.check_number('positive_in_denominator', positive_in_denominator, at_least=0)
-  arguments.check_embeddings(view1=view1, view2=view2)
-  arguments.check_per_image('labels', labels, view1.shape[0], whole=True)
+  arguments.check_views(view1, view2)
   terms = pair_terms(
     view1,
     view2,
     other_classes,
     temperature=temperature,
-    metadata={'label': jnp.asarray(labels)},
+    mask=mask,
+    metadata={'label': arguments.check_labels(labels, view1.shape[-2])},
     block_size=block_size,
     axis_name=axis_name,
   )

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from ssl_jax.losses import collectives
 
 RowMetadata = Mapping[str, jax.Array]
-"""Arrays whose leading axis is the row: `index` (position in the batch), `label`, `log_weight`."""
+"""Arrays whose leading axis is the row: `index` (position in the batch), `image`, `label`,
+`log_weight`, and `real`, which is False for rows that are padding: they are candidates of none."""
 
 
 class PairMask(NamedTuple):

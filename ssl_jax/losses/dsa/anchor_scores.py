@@ -49,7 +49,8 @@ def anchor_scores(
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which embeddings are gathered.
 
   Returns:
-    `[batch]` in [0, 1], float32 (float64 for float64); this device's rows with `axis_name`.
+    `[batch]` in [0, 1], float32 (float64 for float64); this device's rows with `axis_name`. NaN
+    in a group where a row is not finite.
 
   Raises:
     ValueError: wrong rank, more neighbors than other images, or a size out of range.
@@ -82,17 +83,18 @@ def group_scores(
     unit, positions = rows
     cosines = jnp.round(dot_products(unit, columns) * steps)
     cosines = jnp.where(own_pair(positions, groups.size), -jnp.inf, cosines)
-    return jax.lax.top_k(cosines, num_neighbors)[1]
+    return jax.lax.top_k(cosines, num_neighbors)[1], jnp.any(jnp.isnan(cosines), axis=-1)
 
   def scores(rows, neighbors):
-    own, positions = rows
+    own, unknown, positions = rows
     # The ends of all walks i → j, j → l, l → end; those that end in i are counted.
     ends = neighbors[neighbors[own]]
     returns = jnp.any(ends == positions[:, None, None, None], axis=-1)
-    return jnp.mean(jnp.sum(returns, axis=-1) > threshold, axis=-1, dtype=unit.dtype)
+    share = jnp.mean(jnp.sum(returns, axis=-1) > threshold, axis=-1, dtype=unit.dtype)
+    return jnp.where(unknown, jnp.nan, share)
 
   positions = groups.positions_in_group()
   rows = groups.chunk_rows(unit), positions
-  neighbors = groups.map_chunks(nearest, rows, groups.group_rows(unit), block_size)
+  neighbors, unknown = groups.map_chunks(nearest, rows, groups.group_rows(unit), block_size)
   all_neighbors = groups.group_rows(neighbors.reshape(-1, num_neighbors))
-  return groups.map_chunks(scores, (neighbors, positions), all_neighbors, block_size)
+  return groups.map_chunks(scores, (neighbors, unknown, positions), all_neighbors, block_size)

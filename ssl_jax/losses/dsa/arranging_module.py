@@ -223,5 +223,5 @@ def pair_matrix(
 
 def _divide(values: jax.Array, norm: jax.Array) -> jax.Array:
   """Values by their L1 norm; 0 without gradient where there is nothing to scale."""
-  positive = norm > L1_FLOOR
-  return jnp.where(positive, values / jnp.where(positive, norm, 1), 0)
+  vanishes = norm <= L1_FLOOR  # which NaN does not
+  return jnp.where(vanishes, 0, values / jnp.where(vanishes, 1, norm))

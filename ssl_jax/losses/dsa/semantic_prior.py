@@ -165,12 +165,12 @@ def unit_distances(rows: jax.Array, columns: jax.Array, positions: jax.Array) ->
   """
   squared_rows, squared_columns = (jnp.sum(jnp.square(x), axis=-1) for x in (rows, columns))
   squared = squared_rows[:, None] + squared_columns[None, :] - 2 * dot_products(rows, columns)
-  squared = jnp.where(squared > 16 * jnp.finfo(squared.dtype).eps, squared, 0)
+  squared = jnp.where(squared <= 16 * jnp.finfo(squared.dtype).eps, 0, squared)
   own = jnp.sum(jnp.square(rows - columns[positions]), axis=-1)
   return safe_sqrt(jnp.where(own_pair(positions, columns.shape[0]), own[:, None], squared))
 
 
 def safe_sqrt(squared: jax.Array) -> jax.Array:
   """The square root; 0 with gradient 0 where the argument is not positive."""
-  positive = squared > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+  vanishes = squared <= 0  # which NaN does not
+  return jnp.where(vanishes, 0, jnp.sqrt(jnp.where(vanishes, 1, squared)))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.arguments import ArgumentError, check_whole
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize, promote
 
@@ -49,6 +49,7 @@ def sinkhorn_assignments(
   epsilon: float | jax.Array = 0.05,
   iterations: int = 3,
   normalize: bool = True,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> jax.Array:
   """Assignments that use all features equally often: Sinkhorn's iteration on `exp(ẑ / ε)`.
@@ -70,6 +71,8 @@ def sinkhorn_assignments(
     iterations: at least 1.
     normalize: whether rows are scaled to unit length first; not so for cosines with prototypes,
       which are scores already.
+    mask: bool `[batch]`, False for rows that are padding, among which nothing is balanced; what is
+      returned of them means nothing.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which features are balanced.
 
   Returns:
@@ -81,13 +84,14 @@ def sinkhorn_assignments(
   arguments.check_embeddings(embeddings=embeddings)
   arguments.check_number('epsilon', epsilon, above=0, traced=True)
   check_whole('iterations', iterations)
-  rows = promote(jax.lax.stop_gradient(embeddings))
+  mask = arguments.check_mask(mask, jnp.shape(embeddings)[0])
+  rows = promote(row_means.without_padding(jax.lax.stop_gradient(embeddings), mask))
   if normalize:
     rows = l2_normalize(rows)
   log_assignments = rows / jnp.asarray(epsilon, rows.dtype)
   for _ in range(iterations):
     # The mean stands in for the sum: the constant between them drops out of the next line.
-    log_assignments = log_assignments - log_batch_mean(log_assignments, axis_name)
+    log_assignments = log_assignments - log_batch_mean(log_assignments, mask, axis_name)
     log_assignments = jax.nn.log_softmax(log_assignments)
   return jnp.exp(log_assignments)
 
@@ -129,6 +133,7 @@ def update_center(
   embeddings: Sequence[chex.Array],
   *,
   momentum: float = 0.9,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> jax.Array:
   """The next center, `momentum * c + (1 - momentum) * mean`, the mean over batch and views.
@@ -143,6 +148,7 @@ def update_center(
     center: `[dim]`, any float dtype; zeros to begin with.
     embeddings: arrays `[batch, dim]`, one a view, not normalized.
     momentum: between 0 and 1.
+    mask: bool `[batch]`, False for rows that are padding, which the mean leaves out.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
 
   Returns:
@@ -154,8 +160,8 @@ def update_center(
   views = check_views('embeddings', embeddings)
   check_center(center, jnp.shape(views[0])[1])
   arguments.check_fraction('momentum', momentum)
-  local_mean = jnp.mean(jnp.stack([promote(view) for view in views]), axis=(0, 1))
-  mean = collectives.mean(local_mean, axis_name)
+  mask = arguments.check_mask(mask, jnp.shape(views[0])[0])
+  mean = row_means.batch_mean(jnp.stack([promote(view) for view in views]), mask, axis_name)
   return jax.lax.stop_gradient(momentum * promote(center) + (1 - momentum) * mean)
 
 
@@ -188,9 +194,16 @@ def check_center(center: chex.Array, dim: int) -> None:
     raise ArgumentError('center', f'{dtype} of shape {shape}', f'floats of shape ({dim},)')
 
 
-def log_batch_mean(log_rows: jax.Array, axis_name: AxisName) -> jax.Array:
-  """`log mean exp` over all leading axes and devices, with gradient: `[..., dim]` to `[dim]`."""
+def log_batch_mean(log_rows: jax.Array, mask: jax.Array | None, axis_name: AxisName) -> jax.Array:
+  """`log mean exp` over real rows, leading axes and devices, with gradient: to `[dim]`.
+
+  Args:
+    log_rows: `[..., batch, dim]`.
+    mask: `[batch]`, False for padding.
+    axis_name: the mapped axis.
+  """
   leading = tuple(range(log_rows.ndim - 1))
+  if mask is not None:
+    log_rows = jnp.where(mask[:, None], log_rows, -jnp.inf)
   peak = collectives.largest(jnp.max(log_rows, axis=leading), axis_name)
-  mean = collectives.mean(jnp.mean(jnp.exp(log_rows - peak), axis=leading), axis_name)
-  return peak + jnp.log(mean)
+  return peak + jnp.log(row_means.batch_mean(jnp.exp(log_rows - peak), mask, axis_name))

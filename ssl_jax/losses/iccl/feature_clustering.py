@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.arguments import ArgumentError, check_choice, check_whole
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.iccl.assignments import (
   centered_assignments,
@@ -38,6 +38,7 @@ def feature_cross_entropy(
   assignments: str = 'softmax',
   center: chex.Array | None = None,
   sinkhorn_iterations: int = 3,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The cross-entropy over features, `-mean Σ_d m log n`: one direction.
@@ -66,6 +67,8 @@ def feature_cross_entropy(
       'centered' (see `centered_assignments`; the target is not normalized).
     center: `[dim]`, with 'centered' only.
     sinkhorn_iterations: at least 1.
+    mask: bool `[batch]`, False for images that are padding: loss, metrics and gradient are those
+      without them, whatever they hold; NaN if all are.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which the mean is taken.
 
   Returns:
@@ -77,17 +80,19 @@ def feature_cross_entropy(
     ValueError: shapes differ, a number is outside its range, or a choice is unknown.
   """
   arguments.check_embeddings(prediction=prediction, target=target)
-  assigned = assign(target, assignments, target_temperature, center, sinkhorn_iterations, axis_name)
+  mask = arguments.check_mask(mask, jnp.shape(prediction)[0])
+  prediction, target = (row_means.without_padding(x, mask) for x in (prediction, target))
+  assigned = assign(
+    target, assignments, target_temperature, center, sinkhorn_iterations, mask, axis_name
+  )
   rows = l2_normalize(prediction)
   temperature = row_temperature(assigned, prediction_temperature, adaptive_temperature)
   parts = {
     **match(rows / temperature, assigned),
     **assignment_metrics(assigned),
-    'positive_similarity': jnp.mean(
-      jnp.sum(rows * l2_normalize(jax.lax.stop_gradient(target)), axis=-1)
-    ),
+    'positive_similarity': jnp.sum(rows * l2_normalize(jax.lax.stop_gradient(target)), axis=-1),
   }
-  parts = collectives.device_mean(parts, axis_name)
+  parts = row_means.means(parts, mask, axis_name)
   cross_entropy = parts.pop('cross_entropy')
   return cross_entropy if partition else parts['attract'], jax.lax.stop_gradient(parts)
 
@@ -97,6 +102,7 @@ def feature_uniformity(
   *,
   prediction_temperature: float | jax.Array = 0.1,
   gradient_scale: float = 1.0,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """`KL(uniform ‖ n̄) = -log D - mean_d log n̄_d`, 0 where all features are used equally.
@@ -117,6 +123,7 @@ def feature_uniformity(
     predictions: arrays `[batch, dim]`, one a view, any float dtype; carry the gradient.
     prediction_temperature: τ₁ > 0; may be a traced scalar.
     gradient_scale: >= 0; multiplies the gradient and leaves the value.
+    mask: bool `[batch]`, False for images that are padding, as in `feature_cross_entropy`.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which `n̄` is taken.
 
   Returns:
@@ -128,9 +135,10 @@ def feature_uniformity(
   views = check_views('predictions', predictions)
   check_temperature('prediction_temperature', prediction_temperature)
   arguments.check_number('gradient_scale', gradient_scale, at_least=0)
-  rows = jnp.stack([l2_normalize(view) for view in views])
+  mask = arguments.check_mask(mask, jnp.shape(views[0])[0])
+  rows = jnp.stack([l2_normalize(row_means.without_padding(view, mask)) for view in views])
   log_probs = jax.nn.log_softmax(rows / jnp.asarray(prediction_temperature, rows.dtype))
-  loss, used_features = uniformity(log_probs, gradient_scale, axis_name)
+  loss, used_features = uniformity(log_probs, gradient_scale, mask, axis_name)
   return loss, {'used_features': used_features}
 
 
@@ -140,6 +148,7 @@ def assign(
   temperature: float | jax.Array,
   center: chex.Array | None,
   sinkhorn_iterations: int,
+  mask: jax.Array | None,
   axis_name: AxisName,
 ) -> jax.Array:
   """The assignments `[batch, dim]` of targets, of one of the kinds `ASSIGNMENTS`; no gradient."""
@@ -154,7 +163,11 @@ def assign(
     return centered_assignments(target, center, temperature=temperature)
   if kind == 'sinkhorn':
     return sinkhorn_assignments(
-      target, epsilon=temperature, iterations=sinkhorn_iterations, axis_name=axis_name
+      target,
+      epsilon=temperature,
+      iterations=sinkhorn_iterations,
+      mask=mask,
+      axis_name=axis_name,
     )
   return softmax_assignments(target, temperature=temperature)
 
@@ -173,29 +186,28 @@ def row_temperature(
 
 
 def match(logits: jax.Array, assigned: jax.Array) -> dict[str, jax.Array]:
-  """The cross-entropy of `softmax(logits)` with assignments, and its two terms: local means."""
-  # On its own and not as the sum of its terms, which cancel where the loss is small.
-  cross_entropy = -jnp.sum(assigned * jax.nn.log_softmax(logits), axis=-1)
+  """The cross-entropy of `softmax(logits)` with assignments, and its two terms: `[batch]`."""
   return {
-    'cross_entropy': jnp.mean(cross_entropy),
-    'attract': -jnp.mean(jnp.sum(assigned * logits, axis=-1)),
-    'log_partition': jnp.mean(jax.nn.logsumexp(logits, axis=-1)),
+    # On its own and not as the sum of its terms, which cancel where the loss is small.
+    'cross_entropy': -jnp.sum(assigned * jax.nn.log_softmax(logits), axis=-1),
+    'attract': -jnp.sum(assigned * logits, axis=-1),
+    'log_partition': jax.nn.logsumexp(logits, axis=-1),
   }
 
 
 def assignment_metrics(assigned: jax.Array) -> dict[str, jax.Array]:
-  """How sharp assignments are: local means."""
+  """How sharp assignments are: `[..., batch]`."""
   return {
-    'assignment_norm': jnp.mean(jnp.linalg.norm(assigned, axis=-1)),
-    'target_entropy': jnp.mean(jnp.sum(jax.scipy.special.entr(assigned), axis=-1)),
+    'assignment_norm': jnp.linalg.norm(assigned, axis=-1),
+    'target_entropy': jnp.sum(jax.scipy.special.entr(assigned), axis=-1),
   }
 
 
 def uniformity(
-  log_probs: jax.Array, gradient_scale: float, axis_name: AxisName
+  log_probs: jax.Array, gradient_scale: float, mask: jax.Array | None, axis_name: AxisName
 ) -> tuple[jax.Array, jax.Array]:
   """The global `KL(uniform ‖ mean)` of `[view, batch, dim]` log-softmaxes, and features used."""
-  log_mean = log_batch_mean(log_probs, axis_name)
+  log_mean = log_batch_mean(log_probs, mask, axis_name)
   # -mean(offset), to which the mean of expm1 adds 0 and takes away most of its rounding error:
   # each term is flat where a feature has its share, and none is negative.
   offset = log_mean + math.log(log_mean.shape[0])

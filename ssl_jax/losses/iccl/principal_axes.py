@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.arguments import ArgumentError, check_whole
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.iccl.assignments import check_views
 from ssl_jax.losses.normalize import l2_normalize
@@ -31,7 +31,11 @@ class PCA(NamedTuple):
 
 
 def fit_pca(
-  embeddings: Sequence[chex.Array], *, dim: int | None = None, axis_name: AxisName = None
+  embeddings: Sequence[chex.Array],
+  *,
+  dim: int | None = None,
+  mask: chex.Array | None = None,
+  axis_name: AxisName = None,
 ) -> PCA:
   """The eigenvectors of the covariance of normalized embeddings, over batch, views and devices.
 
@@ -47,6 +51,7 @@ def fit_pca(
   Args:
     embeddings: arrays `[batch, dim]`, one a view (or one queue); any float dtype.
     dim: how many axes to keep; None keeps all.
+    mask: bool `[batch]`, False for rows that are padding, which the moments leave out.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which moments are taken.
 
   Returns:
@@ -62,12 +67,17 @@ def fit_pca(
   if kept > width:
     raise ArgumentError('dim', kept, f'at most {width}, the width of the embeddings')
   # Stacked and not joined end to end, which would move rows between devices of a sharded batch.
+  mask = arguments.check_mask(mask, jnp.shape(views[0])[0])
   rows = jnp.stack([l2_normalize(jax.lax.stop_gradient(view)) for view in views])
-  mean = collectives.mean(jnp.mean(rows, axis=(0, 1)), axis_name)
+  mean = row_means.batch_mean(rows, mask, axis_name)
   centered = rows - mean
+  if mask is not None:
+    centered = jnp.where(mask[:, None], centered, 0)
   # Centered before it is squared: E[xx'] - mm' would cancel where embeddings are alike.
   products = jnp.einsum('vbd,vbe->de', centered, centered, precision=jax.lax.Precision.HIGHEST)
   covariance = collectives.mean(products / (rows.shape[0] * rows.shape[1]), axis_name)
+  if mask is not None:
+    covariance /= row_means.real_share(mask, rows.dtype, axis_name)
   eigenvalues, basis = jnp.linalg.eigh(covariance)
   order = jnp.argsort(-jnp.abs(eigenvalues))[:kept]
   eigenvalues, basis = eigenvalues[order], basis[:, order]
@@ -109,4 +119,4 @@ def project(embeddings: chex.Array, pca: PCA) -> jax.Array:
   # Of a collapsed batch nothing but rounding is left, which must not be blown up to length 1.
   noise = NOISE_ROUNDINGS * jnp.finfo(projected.dtype).eps
   squares = jnp.sum(jnp.square(projected), axis=-1, keepdims=True)
-  return l2_normalize(jnp.where(squares > noise**2, projected, 0))
+  return l2_normalize(jnp.where(squares <= noise**2, 0, projected))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.arguments import ArgumentError, check_choice, check_whole
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.iccl.assignments import check_views
 from ssl_jax.losses.iccl.feature_clustering import (
@@ -41,6 +41,7 @@ def similarity_clustering(
   sinkhorn_iterations: int = 3,
   pca_dim: int | None = None,
   pca_rows: chex.Array | None = None,
+  mask: chex.Array | None = None,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss of ICCL, `s (ρ L_uni + L_ce) + (1 - s) L_sim`, of two views.
@@ -85,6 +86,8 @@ def similarity_clustering(
     pca_dim: clusters are features on this many principal axes of the targets, see
       `fit_pca`; None leaves the features as they are. `L_sim` is computed without it.
     pca_rows: `[rows, dim]`, a queue of targets to take the axes from; None takes `targets`.
+    mask: bool `[batch]`, False for images that are padding: loss, metrics and gradient are those
+      without them, whatever they hold; NaN if all are.
     axis_name: the mapped axis inside `shard_map` or `pmap`, over which means are taken.
 
   Returns:
@@ -104,6 +107,11 @@ def similarity_clustering(
   arguments.check_number('uniformity_gradient_scale', uniformity_gradient_scale, at_least=0)
   arguments.check_number('similarity_weight_after', similarity_weight_after, at_least=0)
   check_choice('similarity', similarity, SIMILARITIES)
+  mask = arguments.check_mask(mask, jnp.shape(predictions[0])[0])
+  predictions, targets = (
+    tuple(row_means.without_padding(view, mask) for view in views)
+    for views in (predictions, targets)
+  )
   # Each beside the prediction that it is compared with: that of the other view.
   crossed = tuple(jax.lax.stop_gradient(target) for target in reversed(targets))
 
@@ -111,8 +119,10 @@ def similarity_clustering(
   cosines = [jnp.sum(p * l2_normalize(q), axis=-1) for p, q in zip(rows, crossed, strict=True)]
   if pca_dim is not None:
     _check_pca(pca_dim, pca_rows, assignments, width=rows[0].shape[1])
-    fitted = targets if pca_rows is None else (pca_rows,)
-    pca = fit_pca(fitted, dim=pca_dim, axis_name=axis_name)
+    if pca_rows is None:
+      pca = fit_pca(targets, dim=pca_dim, mask=mask, axis_name=axis_name)
+    else:
+      pca = fit_pca((pca_rows,), dim=pca_dim, axis_name=axis_name)
     rows = [project(prediction, pca) for prediction in predictions]
     crossed = tuple(project(target, pca) for target in crossed)
   elif pca_rows is not None:
@@ -120,24 +130,27 @@ def similarity_clustering(
 
   assigned, log_probs, matched = [], [], []
   for row, target in zip(rows, crossed, strict=True):
-    soft = assign(target, assignments, target_temperature, center, sinkhorn_iterations, axis_name)
+    soft = assign(
+      target, assignments, target_temperature, center, sinkhorn_iterations, mask, axis_name
+    )
     logits = row / row_temperature(soft, prediction_temperature, adaptive_temperature)
     assigned.append(soft)
     log_probs.append(jax.nn.log_softmax(logits))
     matched.append(match(logits, soft))
   term = 'cross_entropy' if partition else 'attract'
-  means = collectives.device_mean(
+  means = row_means.means(
     {
-      'positive_similarity': jnp.mean(jnp.stack(cosines)),
-      'cross_entropy': (matched[0][term] + matched[1][term]) / 2,
+      'positive_similarity': jnp.stack(cosines),
+      'cross_entropy': jnp.stack([match[term] for match in matched]),
       **assignment_metrics(jnp.stack(assigned)),
     },
+    mask,
     axis_name,
   )
   cosine = means['positive_similarity']
   similarity_loss = 4 - 4 * cosine if similarity == 'byol' else -cosine
   kl_to_uniform, used_features = uniformity(
-    jnp.stack(log_probs), uniformity_gradient_scale, axis_name
+    jnp.stack(log_probs), uniformity_gradient_scale, mask, axis_name
   )
 
   fade = jnp.asarray(fade, similarity_loss.dtype)

@@ -7,6 +7,7 @@ then the mean of those that the ranks name. The backward pass has no matrix at a
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,10 @@ from ssl_jax.losses import collectives, row_blocks
 from ssl_jax.losses.arguments import check_group_size
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import dot_products
-from ssl_jax.losses.triplet.ranks import Deputy
+from ssl_jax.losses.triplet.ranks import AllRanks, Deputy, MedianRank, RankWindow
 from ssl_jax.losses.triplet.top_k import top_k
 
+PADDING_SIMILARITY = -4.0  # added to a cosine
 NO_INDEX = -1  # the index of padding, and of a place in a list not yet taken
 
 
@@ -27,6 +29,7 @@ def deputy_keys(
   keys: jax.Array,
   deputy: Deputy,
   *,
+  mask: jax.Array | None = None,
   group_size: int | None = None,
   block_size: int | None = None,
   axis_name: AxisName = None,
@@ -39,6 +42,7 @@ def deputy_keys(
     queries: `[batch, dim]`, normalized.
     keys: `[batch, dim]`, normalized; query i has rank among all keys of its group but key i.
     deputy: the ranks.
+    mask: bool `[batch]`, False for rows that are padding, which are zero; they have no rank.
     group_size: rows of a contiguous group; None is one group.
     block_size: rows compared at a time, with as many keys (at least 32 times the deputy's last
       rank); None compares all at once.
@@ -46,7 +50,7 @@ def deputy_keys(
       gathered, or travel round a ring of devices if there is a `block_size`.
 
   Returns:
-    `[batch, dim]`, without gradient.
+    `[batch, dim]`, without gradient; NaN where padding leaves too few negatives for the deputy.
 
   Raises:
     ValueError: `group_size` is below 2 or does not divide the batch, a group has too few negatives
@@ -61,24 +65,73 @@ def deputy_keys(
   if block_size is not None:
     check_whole('block_size', block_size)
   low, high = deputy.ranks(size - 1)
+  if mask is None:
+    return _mean_of_ranks(queries, keys, None, low, high, size, block_size, axis_name)
 
+  num_others = _count_others(mask, size, axis_name)
+  fewest = high if isinstance(deputy, RankWindow) else 1
+  if isinstance(deputy, AllRanks):
+    deputies = _mean_of_ranks(queries, keys, None, low, high, size, block_size, axis_name)
+    deputies *= high / jnp.maximum(num_others, 1).astype(keys.dtype)[:, None]
+  else:
+    # A further coordinate lowers what is similar to padding below all cosines.
+    coordinate = jnp.where(mask, 0, PADDING_SIMILARITY).astype(keys.dtype)
+    keys = jnp.concatenate([keys, coordinate[:, None]], axis=1)
+    queries = jnp.concatenate([queries, jnp.ones_like(coordinate)[:, None]], axis=1)
+    ranks = jnp.maximum(deputy.rank(num_others), 1) if isinstance(deputy, MedianRank) else None
+    deputies = _mean_of_ranks(queries, keys, ranks, low, high, size, block_size, axis_name)
+    deputies = deputies[:, :dim]
+  return jnp.where((num_others >= fewest)[:, None], deputies, jnp.nan)
+
+
+def _count_others(mask: jax.Array, size: int, axis_name: AxisName) -> jax.Array:
+  """The real rows of each row's group, itself not counted: int32 `[batch]`."""
+  num_local = mask.shape[0]
+  if num_local % size == 0:
+    groups = jnp.arange(num_local) // size
+  else:
+    groups = collectives.row_indices(num_local, axis_name) // size
+    mask = collectives.gather(collectives.varying_as(mask, groups), axis_name)
+  return jnp.sum(mask.reshape(-1, size), axis=1, dtype=jnp.int32)[groups] - 1
+
+
+def _mean_of_ranks(
+  queries: jax.Array,
+  keys: jax.Array,
+  ranks: jax.Array | None,
+  low: int,
+  high: int,
+  size: int,
+  block_size: int | None,
+  axis_name: AxisName,
+) -> jax.Array:
+  """The mean of the keys from rank `low` to `high`, or that at the rank in `ranks`, `[batch]`."""
+  num_local, dim = keys.shape
+  num_global = num_local * collectives.axis_size(axis_name)
   if num_local % size == 0:  # whole groups: nothing of other devices is needed
     axis_name = None
-    queries, keys = queries.reshape(-1, size, dim), keys.reshape(-1, size, dim)
+    (queries, ranks), keys = jax.tree.map(
+      lambda x: x.reshape(-1, size, *x.shape[1:]), ((queries, ranks), keys)
+    )
     rows = key_rows = jnp.arange(size)
   else:
-    queries, keys = queries[None], keys[None]
+    (queries, ranks), keys = jax.tree.map(lambda x: x[None], ((queries, ranks), keys))
     rows = key_rows = collectives.row_indices(num_local, axis_name)
-  if (low, high) == (1, size - 1):
+  if (low, high) == (1, size - 1) and ranks is None:
     return _mean_of_others(keys, rows // size, num_global // size, axis_name).reshape(-1, dim)
   if block_size is None and axis_name is not None:
     keys, key_rows = collectives.gather(keys[0], axis_name)[None], jnp.arange(num_global)
     axis_name = None
 
   @jax.named_scope('deputy_keys')
-  def of_rows(block: tuple[jax.Array, jax.Array]) -> jax.Array:
-    chosen = _hardest(*block, keys, key_rows, size, high, block_size, axis_name)
-    return _mean_of_chosen(chosen[..., low - 1 :], keys, key_rows[0], axis_name)
+  def of_rows(block: tuple[Any, jax.Array]) -> jax.Array:
+    (queries, ranks), rows = block
+    chosen = _hardest(queries, rows, keys, key_rows, size, high, block_size, axis_name)
+    if ranks is None:
+      chosen = chosen[..., low - 1 :]
+    else:
+      chosen = jnp.take_along_axis(chosen, ranks[..., None] - 1, axis=-1)
+    return _mean_of_chosen(chosen, keys, key_rows[0], axis_name)
 
   num_groups, num_queries, _ = queries.shape
   row_block = num_queries
@@ -87,8 +140,8 @@ def deputy_keys(
     # block_size² pairs.
     row_block = max(1, block_size**2 // (num_groups * min(block_size, keys.shape[1])))
   if row_block >= num_queries:
-    return of_rows((queries, rows)).reshape(-1, dim)
-  means = jax.lax.map(of_rows, _blocks(queries, rows, row_block))
+    return of_rows(((queries, ranks), rows)).reshape(-1, dim)
+  means = jax.lax.map(of_rows, _blocks((queries, ranks), rows, row_block))
   means = row_blocks.join(jnp.swapaxes(means, 1, 2), num_queries)
   return jnp.swapaxes(means, 0, 1).reshape(-1, dim)
 
@@ -105,18 +158,18 @@ def _mean_of_others(
   return (totals[groups] - keys) / (size - 1)
 
 
-def _blocks(embeddings: jax.Array, rows: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
-  """`[group, position, dim]` and `[position]`, cut into blocks of at most `most` positions.
+def _blocks(arrays: Any, rows: jax.Array, most: int) -> tuple[Any, jax.Array]:
+  """`[group, position, ...]` and `[position]`, cut into blocks of at most `most` positions.
 
   Returns:
-    `[block, group, position, dim]`, and `[block, position]` with padding marked as `NO_INDEX`.
+    `[block, group, position, ...]`, and `[block, position]` with padding marked as `NO_INDEX`.
   """
-  by_position = jnp.swapaxes(embeddings, 0, 1), rows
+  by_position = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), arrays), rows
   num_blocks = row_blocks.count(rows.shape[0], most)
-  (embeddings, rows), valid = row_blocks.split(by_position, num_blocks)
+  (arrays, rows), valid = row_blocks.split(by_position, num_blocks)
   if valid is not None:
     rows = jnp.where(valid, rows, NO_INDEX)
-  return jnp.swapaxes(embeddings, 1, 2), rows
+  return jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2), arrays), rows
 
 
 def _hardest(

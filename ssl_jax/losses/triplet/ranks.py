@@ -4,6 +4,7 @@ Rank 1 is the most similar (hardest) negative. Ties may fall in any order: value
 """
 
 import dataclasses
+from typing import Any
 
 from ssl_jax.arguments import ArgumentError, check_whole
 
@@ -52,8 +53,11 @@ class MedianRank:
     """The rank of the median among `num_negatives`, twice; ValueError where there is none."""
     if num_negatives < 1:
       raise ArgumentError('deputy', 'MedianRank() without negatives', 'in a group of at least 2')
-    rank = (num_negatives - 1) // 2 + 1
-    return rank, rank
+    return self.rank(num_negatives), self.rank(num_negatives)
+
+  def rank(self, num_negatives: Any) -> Any:
+    """That of the median of some negatives, whose number may be traced."""
+    return (num_negatives - 1) // 2 + 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_jax.arguments import ArgumentError
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize
 from ssl_jax.losses.triplet.deputy_keys import deputy_keys
@@ -22,6 +22,7 @@ def truncated_triplet(
   gamma: float = 2.0,
   margin: float = 100.0,
   scale: float = 2.0,
+  mask: chex.Array | None = None,
   group_size: int | None = None,
   block_size: int | None = None,
   axis_name: AxisName = None,
@@ -49,6 +50,9 @@ def truncated_triplet(
     gamma: γ >= 0, the weight of the positive distance.
     margin: >= 0. From (γ + 1) * scale on, the hinge cannot close and is left out.
     scale: > 0, the distance of opposite vectors from orthogonal ones.
+    mask: bool `[batch]`, False for rows that are padding: loss, metrics and gradient are those
+      without them, whatever they hold. NaN where they leave a group too few negatives for the
+      deputy, and if all are padding. They keep their places in groups and blocks.
     group_size: negatives come from the query's own contiguous group of this many rows (the papers'
       per-device batch), so that the result does not depend on the hardware; None is one group.
     block_size: rows compared at a time, with as many targets (at least 32 times the deputy's
@@ -77,14 +81,18 @@ def truncated_triplet(
   arguments.check_number('margin', margin, at_least=0)
   arguments.check_number('scale', scale, above=0)
   gamma, margin, scale = float(gamma), float(margin), float(scale)
-  prediction = l2_normalize(prediction)
-  target = jax.lax.stop_gradient(l2_normalize(target))
+  mask = arguments.check_mask(mask, prediction.shape[0])
+  prediction, target = (
+    l2_normalize(row_means.without_padding(rows, mask)) for rows in (prediction, target)
+  )
+  target = jax.lax.stop_gradient(target)
 
   positive = jnp.sum(prediction * target, axis=-1)
   deputies = deputy_keys(
     prediction,
     target,
     deputy,
+    mask=mask,
     group_size=group_size,
     block_size=block_size,
     axis_name=axis_name,
@@ -93,16 +101,16 @@ def truncated_triplet(
   offset_free = scale * (negative - gamma * positive)
   never_closes = margin >= (gamma + 1) * scale
   parts = {
-    'attract': -gamma * scale * jnp.mean(positive),
-    'repel': scale * jnp.mean(negative),
-    'offset_free': jnp.mean(offset_free),
-    'positive_similarity': jnp.mean(positive),
-    'negative_similarity': jnp.mean(negative),
-    'active_fraction': jnp.mean(offset_free + margin > 0, dtype=offset_free.dtype),
+    'positive_similarity': positive,
+    'negative_similarity': negative,
+    'offset_free': offset_free,
+    'active_fraction': row_means.is_positive(offset_free + margin),
   }
   if not never_closes:
-    parts['loss'] = jnp.mean(jax.nn.relu(offset_free + margin))
-  parts = collectives.device_mean(parts, axis_name)
+    parts['loss'] = jax.nn.relu(offset_free + margin)
+  parts = row_means.means(parts, mask, axis_name)
+  parts['attract'] = -gamma * scale * parts['positive_similarity']
+  parts['repel'] = scale * parts['negative_similarity']
   # Added to the mean and not to each query: the offset would cost them a decimal in float32.
   loss = parts['offset_free'] + margin if never_closes else parts.pop('loss')
   return loss, jax.lax.stop_gradient(parts)

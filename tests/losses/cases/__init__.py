@@ -60,6 +60,8 @@ class Case:
     smooth: whether the loss is differentiable at random inputs, so that numeric derivatives agree.
     one_image: whether nothing is compared with other images, so that a batch of one is accepted.
     minimum: the least batch it accepts, where that is more than 2.
+    derived: whether it computes arrays of its own, such as a mask, of fields of the batch, which
+      therefore cannot be spoilt.
     discontinuous: metrics that rounding may flip, left out of comparisons.
     representative: whether the case stands for others of the same code path in the default tier.
     matrix: how time and memory are measured; None for a loss without a matrix, or a case whose loss
@@ -75,6 +77,7 @@ class Case:
   smooth: bool = True
   one_image: bool = False
   minimum: int = 2
+  derived: bool = False
   discontinuous: tuple[str, ...] = ('contrast_accuracy',)
   representative: bool = False
   matrix: Matrix | None = None

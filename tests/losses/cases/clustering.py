@@ -9,6 +9,7 @@ from ssl_jax.losses.iccl.feature_clustering import feature_cross_entropy, featur
 from ssl_jax.losses.iccl.similarity_clustering import similarity_clustering
 from ssl_jax.losses.schedules import fade_weight
 from tests.losses.cases import Batch, Case, Result
+from tests.losses.cases.contrastive import is_real
 
 STOPPED = ('target1', 'target2')
 
@@ -44,9 +45,14 @@ def _sinkhorn(batch: Batch, **options: Any) -> Result:
 def _centered(batch: Batch, **options: Any) -> Result:
   targets = (batch.target1, batch.target2)
   start = jnp.zeros(batch.target1.shape[1])
-  center = update_center(start, targets, axis_name=options.get('axis_name'))
+  rows = {'axis_name': options.get('axis_name'), 'mask': options.get('mask')}
+  center = update_center(start, targets, **rows)
   recipe = {'assignments': 'centered', 'center': center, 'uniformity_gradient_scale': 1 / 8}
   return _iccl(batch, **{**recipe, **options})
+
+
+def _masked(batch: Batch, **options: Any) -> Result:
+  return _imagenette(batch, **{'mask': is_real(batch), 'assignments': 'sinkhorn', **options})
 
 
 def _cross_entropy(batch: Batch, **options: Any) -> Result:
@@ -85,6 +91,9 @@ CASES: dict[str, Case] = {
     scale_free=False,  # targets are not normalized
     stopped=STOPPED,
     smooth=False,  # the gradient of the uniformity is scaled: that is not the derivative
+  ),
+  'similarity_clustering_masked': Case(
+    _masked, ('similarity_clustering',), stopped=(*STOPPED, 'weights'), derived=True
   ),
   'feature_cross_entropy': Case(
     _cross_entropy, ('feature_cross_entropy',), stopped=('target2',), one_image=True

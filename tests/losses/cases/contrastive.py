@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax import losses
@@ -48,8 +49,31 @@ def _sampled(**chosen: Any) -> Callable[..., Any]:
   return call
 
 
+def is_real(batch: Batch) -> Any:
+  """A mask that goes with the rows, of which it leaves at least two."""
+  return (batch.weights > 0.7) | (batch.labels == 0)
+
+
+def _all_views(loss: Callable[..., Any], **chosen: Any) -> Callable[..., Any]:
+  def call(batch: Batch, **options: Any) -> Any:
+    views = jnp.stack([batch.view1, batch.view2, batch.target1, batch.target2])
+    return loss(views, **({'mask': is_real(batch)} | chosen | options))
+
+  return call
+
+
+def _partly_labeled(batch: Batch, **options: Any) -> Any:
+  chosen = {'labels': jnp.where(batch.labels == 2, -1, batch.labels), 'mask': is_real(batch)}
+  return losses.supervised_contrastive(batch.view1, **(chosen | options))
+
+
 def _long_queue(batch: Batch, **options: Any) -> Any:
   return losses.info_nce(batch.view1, batch.view2, negatives=batch.target1, **options)
+
+
+def _sampled_of_real(batch: Batch, **options: Any) -> Any:
+  chosen = {'num_negatives': 2, 'replacement': True, 'mask': is_real(batch)}
+  return _sampled(**chosen)(batch, **options)
 
 
 NUM_DRAWN = 32
@@ -65,6 +89,39 @@ CASES: dict[str, Case] = {
     blocks=True,
     permutable=False,
     minimum=8,
+  ),
+  # Four views, and some of the images are padding.
+  'nt_xent_views_masked': Case(
+    _all_views(losses.nt_xent),
+    ('nt_xent',),
+    blocks=True,
+    stopped=('weights',),
+    derived=True,
+    representative=True,
+  ),
+  'decoupled_contrastive_views_masked': Case(
+    _all_views(losses.decoupled_contrastive, weight_temperature=0.5),
+    ('decoupled_contrastive',),
+    blocks=True,
+    stopped=('weights',),
+    derived=True,
+    smooth=False,
+  ),
+  'generalized_contrastive_views_masked': Case(
+    _all_views(losses.generalized_contrastive),
+    ('generalized_contrastive',),
+    blocks=True,
+    stopped=('weights',),
+    derived=True,
+  ),
+  'info_nce_views_masked': Case(
+    _all_views(losses.info_nce), ('info_nce',), blocks=True, stopped=('weights',), derived=True
+  ),
+  'alignment_views_masked': Case(
+    _all_views(losses.alignment), ('alignment',), stopped=('weights',), one_image=True, derived=True
+  ),
+  'supervised_contrastive_one_view': Case(
+    _partly_labeled, ('supervised_contrastive',), blocks=True, stopped=('weights',), derived=True
   ),
   'info_nce': Case(
     _views(losses.info_nce),
@@ -195,6 +252,21 @@ CASES: dict[str, Case] = {
       f'instance_contrastive, {NUM_DRAWN} drawn again',
       _sampled(num_negatives=NUM_DRAWN, replacement=True),
     ),
+  ),
+  'instance_contrastive_sampled_masked': Case(
+    _sampled_of_real,
+    ('instance_contrastive',),
+    blocks=True,
+    permutable=False,
+    stopped=('weights',),
+    derived=True,
+  ),
+  'uniformity_masked': Case(
+    lambda batch, **options: losses.uniformity(batch.view1, **{'mask': is_real(batch), **options}),
+    ('uniformity',),
+    blocks=True,
+    stopped=('weights',),
+    derived=True,
   ),
   'alignment': Case(_views(losses.alignment), ('alignment',), representative=True, one_image=True),
   'alignment_exponent_1': Case(
