@@ -142,7 +142,7 @@ def _check_guesses(predictions: Any) -> np.ndarray:
     )
   if guesses.min() < 0:
     raise ArgumentError('predictions', guesses.min(), '0 or greater')
-  return guesses.reshape(len(guesses), -1)
+  return as_int64('predictions', guesses).reshape(len(guesses), -1)
 
 
 def _check_counts(train_counts: Any) -> np.ndarray:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_jax.analysis.arguments import LABELED
-from ssl_jax.arguments import ArgumentError, check_number
+from ssl_jax.arguments import ArgumentError, check_number, check_whole
+from ssl_jax.evaluation.arguments import check_rows
 from ssl_jax.evaluation.features import l2_normalize
 
 
@@ -46,13 +47,16 @@ def collision_upper_bound(
     The mean.
 
   Raises:
-    ValueError: shapes do not fit, labels are absent, or no class has two images.
+    ValueError: shapes do not fit, a feature is not finite, labels are absent, no class has two
+      images, or a number is out of range.
   """
   first, second = np.asarray(first_views), np.asarray(second_views)
   if first.ndim != 2 or first.shape != second.shape or 0 in first.shape:
     raise ArgumentError(
       'second_views', f'shapes {first.shape} and {second.shape}', 'equal and [image, dim]'
     )
+  check_rows('first_views', first)
+  check_rows('second_views', second)
   if labels is None:
     raise ArgumentError('labels', 'None', 'one integer an image: bounds need labeled images')
   codes = np.asarray(labels)
@@ -62,6 +66,7 @@ def collision_upper_bound(
     )
   if codes.min() < 0:
     raise ArgumentError('labels', codes.min(), LABELED)
+  check_whole('chunk_size', chunk_size)
   if temperature is not None:
     check_number('temperature', temperature, above=0)
   classes, counts = np.unique(codes, return_counts=True)

@@ -18,7 +18,10 @@ from ssl_jax.methods.base.method import Variables, hyperparameter
 
 @dataclasses.dataclass(frozen=True)
 class SupCon(ContrastiveMethod):
-  """SimCLR's networks and `losses.supervised_contrastive`. Source: Khosla et al., NeurIPS 2020."""
+  """SimCLR's networks and `losses.supervised_contrastive`; of images labeled -1 NT-Xent's pairs.
+
+  Source: Khosla et al., NeurIPS 2020.
+  """
 
   name: ClassVar[str] = 'supcon'
   needs_labels: ClassVar[bool] = True

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from ssl_jax import models
+from ssl_jax.losses import row_means
+from ssl_jax.losses.contrastive.terms import UNLABELED
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import (
   Batch,
@@ -27,7 +29,10 @@ from ssl_jax.models import Network
 
 @dataclasses.dataclass(frozen=True)
 class Supervised(Method):
-  """Cross-entropy of a linear classifier on the encoder, over all views and local crops."""
+  """Cross-entropy of a linear classifier on the encoder, over all views and local crops.
+
+  An image labeled -1 has no label: loss and accuracy are means over the others, 0 without any.
+  """
 
   name: ClassVar[str] = 'supervised'
   needs_labels: ClassVar[bool] = True
@@ -75,9 +80,15 @@ class Supervised(Method):
     logits = jnp.stack(embeddings.context['logits'])
     labels = embeddings.context['labels']
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), self.label_smoothing)
-    loss = jnp.mean(optax.losses.softmax_cross_entropy(logits, targets))
-    metrics = {
-      'train_accuracy': jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=logits.dtype),
-      'positive_similarity': pairs.mean_cosine(embeddings),
-    }
+    found = row_means.means(
+      {
+        'loss': optax.losses.softmax_cross_entropy(logits, targets),
+        'train_accuracy': (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype),
+      },
+      labels != UNLABELED,
+      None,
+      of_none=0.0,
+    )
+    loss = found.pop('loss')
+    metrics = {**found, 'positive_similarity': pairs.mean_cosine(embeddings)}
     return loss, jax.lax.stop_gradient(metrics)

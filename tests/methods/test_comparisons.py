@@ -182,6 +182,20 @@ class TwoViewsTest(chex.TestCase):
     right = np.mean(logits.argmax(-1) == LABELS)
     np.testing.assert_allclose(metrics['train_accuracy'], right, rtol=1e-6)
 
+  def test_supervised_of_partly_labeled_images(self):
+    logits = RANDOM.normal(size=(2, BATCH, 2)).astype(np.float32)
+    loss = lambda logits, labels: compare(
+      'supervised', embeddings(logits=tuple(logits), labels=labels)
+    )
+    some = np.where(np.arange(BATCH) % 2, -1, LABELS)
+    found, metrics = loss(logits, some)
+    expected, expected_metrics = loss(logits[:, ::2], LABELS[::2])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    right = expected_metrics['train_accuracy']
+    np.testing.assert_allclose(metrics['train_accuracy'], right, rtol=1e-6)
+    nothing, metrics = loss(logits, np.full(BATCH, -1))
+    np.testing.assert_array_equal([nothing, metrics['train_accuracy']], 0)
+
 
 class LocalCropsTest(chex.TestCase):
   def test_symmetric_pairs_hold_one_of_the_views(self):

@@ -32,7 +32,7 @@ def cosine_momentum(step: chex.Numeric, total_steps: int, base: float) -> jax.Ar
     base: the momentum at step 0.
   """
   # The sine of half the complement: 1 + cos would cancel near the end, where little is left of it.
-  left = jnp.clip(total_steps - jnp.asarray(step), 0, total_steps) / total_steps
+  left = jnp.asarray(jnp.clip(total_steps - jnp.asarray(step), 0, total_steps), float) / total_steps
   return 1 - (1 - base) * jnp.sin(jnp.pi / 2 * left) ** 2
 
 
