@@ -33,6 +33,14 @@ class LossesPageTest(chex.TestCase):
     self.assertContainsSubset(ROWS, losses.__all__)
     self.assertGreater(len(ROWS), 20)
 
+  def test_all_but_those_of_dsa_take_a_mask(self):
+    taking = {
+      name for name in ROWS if 'mask' in inspect.signature(getattr(losses, name)).parameters
+    }
+    self.assertEqual(
+      ROWS.keys() - taking, {'semantic_adjuster', 'arranging_loss', 'prior_regularizer'}
+    )
+
   @parameterized.parameters('block_size', 'group_size')
   def test_memory_column(self, argument):
     taking = {
