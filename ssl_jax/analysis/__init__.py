@@ -1,7 +1,7 @@
 """Metrics of the geometry of features, and theory of the number of negatives.
 
 Functions of NumPy arrays and numbers, in float64 on the host; none of them needs JAX. Labels are
-used to measure, never to train.
+used to measure, never to train; the -1 of a row without a label is refused.
 """
 
 from ssl_jax.analysis.features.bound_chain import BoundChain, bound_chain

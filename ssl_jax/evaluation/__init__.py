@@ -1,5 +1,9 @@
 """Measurements of a frozen encoder: its features, neighbors, probes, clusters, retrieval, and the
-terms of the negative-sample bounds."""
+terms of the negative-sample bounds.
+
+Labels are classes from 0. The -1 of a row without a label is refused: leave such rows out before.
+Only the identities of `retrieval_scores` may be negative, those of distractors.
+"""
 
 from ssl_jax.deprecation import deprecated_names
 from ssl_jax.evaluation.class_report import ClassReport, class_report

@@ -181,6 +181,7 @@ class EvalContext:
     return features
 
 
+@functools.lru_cache(maxsize=2)  # one copy of the images for all contexts of a data set
 def labeled_only(dataset: Dataset) -> Dataset:
   """The images with a label, 0 or greater; the data set itself where all have one, or none.
 
