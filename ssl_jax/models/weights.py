@@ -36,11 +36,15 @@ def save_weights(path: str | os.PathLike[str], variables: Variables) -> None:
   flat = flatten({part: variables[part] for part in _PARTS})
   # safetensors copies memory as it lies, whatever the strides.
   flat = {name: np.asarray(value, np.float32, order='C') for name, value in flat.items()}
-  if path.suffix == '.npz':
-    with path.open('wb') as file:
-      np.savez(file, **flat)
-  else:
-    path.write_bytes(weights_file.safetensors().numpy.save(flat))
+  try:
+    if path.suffix == '.npz':
+      with path.open('wb') as file:
+        np.savez(file, **flat)
+    else:
+      path.write_bytes(weights_file.safetensors().numpy.save(flat))
+  except OSError as error:
+    # A full disk is reported without a path.
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def load_weights(path: str | os.PathLike[str], network: Network) -> Variables:

@@ -14,6 +14,7 @@ from typing import Any
 from ssl_jax.arguments import ArgumentError
 
 FILE_NAME = 'metrics.jsonl'
+_BLOCK_BYTES = 1 << 16
 
 
 class MetricWriter:
@@ -98,11 +99,22 @@ class MetricWriter:
     self.close()
 
   def _open(self) -> Any:
+    if self.path.exists() and not self.path.is_file():
+      raise OSError(errno.EINVAL, 'Not a regular file')
     # Unbuffered: a row that failed to reach the disk must not be tried again behind our back.
     file = self.path.open('ab', buffering=0)
-    content = self.path.read_bytes()
-    if content and not content.endswith(b'\n'):
-      file.truncate(content.rfind(b'\n') + 1)
+    with self.path.open('rb') as written:
+      end = written.seek(0, os.SEEK_END)
+      whole = end  # what ends in a whole line
+      while whole:
+        start = max(whole - _BLOCK_BYTES, 0)
+        written.seek(start)
+        newline = written.read(whole - start).rfind(b'\n')
+        whole = start + newline + 1 if newline >= 0 else start
+        if newline >= 0:
+          break
+    if whole < end:
+      file.truncate(whole)
     return file
 
   def _append(self, line: bytes) -> None:
@@ -148,11 +160,13 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, float]]:
   path = pathlib.Path(path)
   if path.is_dir():
     path = path / FILE_NAME
-  rows = (_parse(line) for line in path.read_bytes().splitlines())
+  if path.exists() and not path.is_file():
+    raise OSError(errno.EINVAL, 'Not a regular file', str(path))
+  with path.open('rb') as file:
+    rows = [row for line in file if (row := _parse(line)) is not None]
   return [
     {_current_name(name): math.nan if value is None else value for name, value in row.items()}
     for row in rows
-    if row is not None
   ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,9 +37,10 @@ class Column:
       subject: 'trained', 'random_init' or 'pixels'.
     """
     value = self.find(result, subject)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
       return None
-    return self.scale * value
+    # A whole number may be too large for a float.
+    return self.scale * value if abs(value) < sys.float_info.max / 100 else None
 
   def show(self, number: float) -> str:
     """The number with the digits and the thousands marked."""
@@ -65,7 +66,8 @@ def _seconds(result: Result, subject: str) -> float | None:
   phases = _at(result, 'seconds')
   if subject != TRAINED or not isinstance(phases, Mapping) or not phases:
     return None
-  return sum(phases.values())
+  seconds = list(phases.values())
+  return sum(seconds) if all(isinstance(one, int | float) for one in seconds) else None
 
 
 COLUMNS = {

@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import os
 import pathlib
 import sys
 import tempfile
@@ -142,10 +143,11 @@ class MetricWriterTest(chex.TestCase):
     writer = MetricWriter(self.run_dir, tensorboard=False)
     full = OSError(errno.ENOSPC, 'No space left on device')
     with (
-      mock.patch.object(pathlib.Path, 'write_bytes', side_effect=full),
+      mock.patch.object(os, 'fsync', side_effect=full),
       self.assertRaisesRegex(OSError, r'metrics\.jsonl'),
     ):
       writer.truncate_after(1)
+    self.assertEqual([path.name for path in self.run_dir.iterdir()], ['metrics.jsonl'])
     writer.write(4, {'loss': 1.0})
     writer.close()
     self.assertEqual(steps(self.path), [1, 2, 3, 4])

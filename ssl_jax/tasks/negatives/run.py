@@ -320,8 +320,8 @@ def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:
 def _knn(run_dir: pathlib.Path) -> float | None:
   """The kNN accuracy in the `result.json` of the run."""
   try:
-    return read_json(run_dir / folder.RESULT)['knn']['trained']
-  except (KeyError, TypeError):
+    return float(read_json(run_dir / folder.RESULT)['knn']['trained'])
+  except (KeyError, TypeError, ValueError, OverflowError):
     return None
 
 

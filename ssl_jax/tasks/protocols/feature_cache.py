@@ -95,6 +95,8 @@ class FeatureCache:
 def _read(path: pathlib.Path) -> np.ndarray | None:
   """The float32 [n, dim] array in a file, mapped; None without such a file."""
   try:
+    if not path.is_file():  # a pipe would be waited for
+      return None
     array = np.load(path, mmap_mode='r', allow_pickle=False)
   except Exception:  # NumPy raises nearly anything for damaged bytes
     return None

@@ -15,6 +15,7 @@ import jax
 from ssl_jax import config as config_lib
 from ssl_jax.config import Config
 from ssl_jax.config.flag_files import STORED, UsageError
+from ssl_jax.reporting import Stopwatch
 from ssl_jax.training.atomic import delete_partial, with_path
 from ssl_jax.training.json_file import read_json, write_json
 
@@ -27,6 +28,8 @@ RESULT = 'result.json'
 EVALUATION = 'evaluation.json'
 FIGURES = 'figures'
 SECONDS = 'seconds.json'
+
+_LONGEST_SECONDS = 1e10
 
 # Network file systems without a lock service, and parallel ones without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
@@ -135,7 +138,9 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
 def read_seconds(folder: pathlib.Path) -> dict[str, float]:
   """Seconds by phase of the earlier processes of the run; empty for the first."""
   stored = read_json(folder / SECONDS)
-  return {name: value for name, value in stored.items() if isinstance(value, int | float)}
+  known = Stopwatch().totals()
+  is_time = lambda value: isinstance(value, int | float) and 0 <= value < _LONGEST_SECONDS
+  return {name: value for name, value in stored.items() if name in known and is_time(value)}
 
 
 def write_seconds(folder: pathlib.Path, seconds: dict[str, float]) -> None:

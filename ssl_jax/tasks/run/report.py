@@ -48,7 +48,7 @@ def render(run_dir: pathlib.Path) -> str:
   """
   try:
     return _render(run_dir)
-  except (LookupError, TypeError, AttributeError, ValueError) as error:
+  except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
     names = ' or '.join((folder.CONFIG, folder.RESULT, folder.EVALUATION))
     raise UsageError(
       f'{run_dir}: no report can be made, {names} is damaged ({type(error).__name__}: {error})'
