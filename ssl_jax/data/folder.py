@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from ssl_jax.data.folder_layout import Split, find_layout
 from ssl_jax.data.folder_listing import Listing, hash_order, list_classes, list_tree
 from ssl_jax.data.image_file import Decoded, decode_image, plugin_formats, quiet_pillow, used_depth
 from ssl_jax.data.memory import check_images
-from ssl_jax.data.one_line import printable, shown_path
+from ssl_jax.data.one_line import printable, reason, shown_path
 from ssl_jax.data.resizing import require_pillow
 
 # Each thread may hold one full-size image.
@@ -55,9 +56,14 @@ def load_folder(
   require_pillow()
   path = path.rstrip('/') or '/'
   root = printable(path)
-  if not pathlib.Path(path).is_dir():
-    found = 'a file' if pathlib.Path(path).exists() else 'nothing'
-    raise NotADirectoryError(f'{root}: found {found}; folder:PATH allows a folder')
+  try:
+    is_folder = stat.S_ISDIR(pathlib.Path(path).stat().st_mode)
+  except FileNotFoundError as error:
+    raise FileNotFoundError(f'{root}: found nothing; folder:PATH allows a folder') from error
+  except OSError as error:
+    raise OSError(f'{root}: {reason(error)}') from error
+  if not is_folder:
+    raise NotADirectoryError(f'{root}: found a file; folder:PATH allows a folder')
 
   def damaged(line: str) -> None:
     if on_error == 'fail':

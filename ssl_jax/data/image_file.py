@@ -37,8 +37,8 @@ from ssl_jax.data.resizing import to_square
 
 EXTENSIONS = frozenset(
   f'.{ending}'
-  for ending in ('bmp', 'gif', 'jfif', 'jpe', 'jpeg', 'jpg', 'pbm', 'pgm', 'png', 'pnm', 'ppm')
-  + ('tif', 'tiff', 'webp')
+  for ending in ('apng', 'bmp', 'gif', 'jfif', 'jpe', 'jpeg', 'jpg', 'mpo', 'pbm', 'pgm', 'png')
+  + ('pnm', 'ppm', 'tif', 'tiff', 'webp')
 )
 
 # Images that Pillow reads with a plug-in: ending, Pillow's name of the format, module, package.

@@ -4,6 +4,7 @@ import collections
 import math
 import os
 import pathlib
+import stat
 import zipfile
 from collections.abc import Sequence
 from typing import IO
@@ -37,11 +38,13 @@ def read_arrays(
   """
   path = pathlib.Path(path)
   shown = printable(path)
-  if not path.is_file():
-    state = 'found no regular file' if path.exists() else 'there is no such file'
-    raise FileNotFoundError(f'{shown}: {state}; npz:PATH allows a .npz file')
   try:
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for a writer
+      raise OSError('found no regular file; npz:PATH allows a .npz file')
     file = path.open('rb')
+  except FileNotFoundError as error:
+    line = f'{shown}: there is no such file; npz:PATH allows a .npz file'
+    raise FileNotFoundError(line) from error
   except OSError as error:
     raise OSError(f'{shown}: {reason(error)}') from error
   with file:

@@ -376,6 +376,16 @@ class FolderTest(TemporaryFolderTest):
       with self.assertRaisesRegex(OSError, f'{name}: found {found}; .* allows a folder$'):
         data.load(f'folder:{self.root}/{name}')
 
+  def test_a_folder_that_cannot_be_reached(self):
+    (self.root / 'loop').symlink_to('loop')
+    with self.assertRaisesRegex(OSError, '/loop: Too many levels of symbolic links$'):
+      data.load(f'folder:{self.root}/loop')
+    denied = PermissionError(13, 'Permission denied', 'x\ny')
+    with mock.patch('pathlib.Path.stat', side_effect=denied):
+      for kind in ('folder', 'npz'):
+        with self.assertRaisesRegex(OSError, r'^/a\\nb: Permission denied$'):
+          data.load(f'{kind}:/a\nb')
+
   def test_more_than_the_memory_is_refused_before_decoding(self):
     self.add('0.png', '1.png')
     message = r'found 2 images of 4000000x4000000 pixels, [\d,]+\.\d GiB, must be at most .* GiB'
