@@ -136,11 +136,13 @@ def plugin_formats() -> frozenset[str]:
   """Pillow's names of the formats of `PLUGINS` that can be read here; registers their plug-ins."""
   from PIL import features
 
-  found = {'AVIF'} if features.check('avif') else set()
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # of an older Pillow, which does not know the word
+    found = {'AVIF'} if features.check('avif') else set()
   for name, module, _ in set(PLUGINS.values()):
     try:
       plugin = importlib.import_module(module)
-    except ImportError:
+    except (ImportError, OSError):  # missing, or a library that it needs is
       continue
     if hasattr(plugin, 'register_heif_opener'):
       plugin.register_heif_opener()

@@ -350,6 +350,15 @@ class ImageFileTest(TemporaryFolderTest):
     with mock.patch.object(image_file, 'plugin_formats', lambda: frozenset({'AVIF'})):
       self.assertContainsSubset({'.avif', '.jpg'}, image_file.extensions())
 
+  def test_an_installed_plugin_is_registered(self):
+    plugin = mock.Mock()
+    image_file.plugin_formats.cache_clear()
+    self.addCleanup(image_file.plugin_formats.cache_clear)
+    with mock.patch.dict(sys.modules, {'pillow_heif': plugin, 'pillow_avif': None}):
+      self.assertIn('HEIF', image_file.plugin_formats())
+      self.assertIn('.heic', image_file.extensions())
+    plugin.register_heif_opener.assert_called_once_with()
+
   def test_a_pointer_instead_of_the_image(self):
     path = self.written(b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n')
     self.assert_refused(path, 'a pointer of Git LFS, not the image')
