@@ -168,19 +168,17 @@ def _table(
     who: {protocol: _scores(one) for protocol, one in by_protocol.items()}
     for who, by_protocol in columns.items()
   }
-  lines = []
+  lines: list[tuple[str, str]] = []
   for protocol, reasons in failed.items():
     # One line for all encoders where they agree.
-    by_reason: dict[str, list[str]] = {}
-    for who, reason in reasons.items():
-      by_reason.setdefault(reason, []).append(who)
-    for reason, encoders in by_reason.items():
-      of = f' of {", ".join(encoders)}' if any(encoders) and len(encoders) < len(columns) else ''
-      lines.append(f'{protocol}{of}: {reason}')
+    for reason in dict.fromkeys(reasons.values()):
+      encoders = [who for who, one in reasons.items() if one == reason]
+      of = f' of {" and ".join(encoders)}' if any(encoders) and len(encoders) < len(columns) else ''
+      lines.append((f'{protocol}{of}', reason))
   for protocol in types:
     measured = {who: one[protocol] for who, one in columns.items() if protocol in one}
-    lines += [f'{protocol}: {line}' for line in notes(measured)]
-  return report.score_table(heading, caption, scores, types, failed, lines)
+    lines += [(protocol, line) for line in notes(measured)]
+  return report.score_table(heading, caption, scores, types, failed, report.join_notes(lines))
 
 
 def _publish_table(path: pathlib.Path, table: Table, log: Callable[[str], None]) -> None:

@@ -106,9 +106,9 @@ def false_negatives(context: EvalContext) -> Measurement:
   if context.settings.false_negative_batch_size and wanted > len(labels):
     allowed = f'at most {len(labels)}, the test images'
     raise ArgumentError('--evaluate.false_negative_batch_size', wanted, allowed)
-  batch = min(wanted, len(labels), _MOST_ROWS)
-  if batch < _FEWEST_AUDITED:
-    raise ArgumentError('test images', batch, f'at least {_FEWEST_AUDITED}')
+  if len(labels) < _FEWEST_AUDITED:
+    raise ArgumentError('test images', len(labels), f'at least {_FEWEST_AUDITED}')
+  batch = max(_FEWEST_AUDITED, min(wanted, len(labels), _MOST_ROWS))
   views = context.view_features('test', 2)[:_MOST_ROWS]
   found = analysis.false_negative_audit(
     views[:, 0],
@@ -123,5 +123,6 @@ def false_negatives(context: EvalContext) -> Measurement:
   scores = {f'P(same class | rank {rank})': plain(found.same_class[ranks[rank]]) for rank in shown}
   scores |= {f'bound at rank {rank}': plain(found.exact_bound[ranks[rank]]) for rank in shown}
   scores['P(same class), any rank'] = plain(found.chance)
-  notes = () if batch == wanted else (f'batches of {batch:,} instead of {wanted:,}: all there are',)
+  why = 'all test images' if batch < wanted else 'the fewest that can be ranked'
+  notes = () if batch == wanted else (f'batches of {batch:,}, {why}, not {wanted:,} as the run',)
   return Measurement(scores, {'audit': found}, {'batch_size': batch}, notes)

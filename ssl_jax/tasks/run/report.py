@@ -128,7 +128,7 @@ def _evaluation(run_dir: pathlib.Path, evaluation: Mapping[str, Any]) -> Part:
     },
     {name: one.get('score_types', {}) for name, one in protocols.items()},
     evaluation.get('failed', {}),
-    [f'{name}: {line}' for name, one in protocols.items() for line in one.get('notes', ())],
+    join_notes((name, line) for name, one in protocols.items() for line in one.get('notes', ())),
   )
   figures = [
     figure for one in protocols.values() for figure in load_figures(run_dir, one.get('figures', ()))
@@ -136,6 +136,18 @@ def _evaluation(run_dir: pathlib.Path, evaluation: Mapping[str, Any]) -> Part:
   if not table.rows:
     return Part('Evaluation', lead, figures=figures)
   return Part('Evaluation', lead, [_headlines(table)], figures, [table])
+
+
+def join_notes(notes: Iterable[tuple[str, str]]) -> list[str]:
+  """One line for each different text, behind the names that it is about.
+
+  >>> join_notes([('knn', 'no labels'), ('ridge', 'one row'), ('linear', 'no labels')])
+  ['knn, linear: no labels', 'ridge: one row']
+  """
+  names: dict[str, list[str]] = {}
+  for name, words in notes:
+    names.setdefault(words, []).append(name)
+  return [f'{", ".join(of)}: {words}' for words, of in names.items()]
 
 
 def score_table(

@@ -156,12 +156,18 @@ class SmallDataTest(chex.TestCase):
         'ways = 5 is 2, what the test images allow',
         'queries = 15 is 1, what the test images allow',
       ],
+      'false_negatives': ['batches of 4, all test images, not 256 as the run'],
       'retrieval': [],
     }
     of = context(self.encoder, ([0, 1], [0, 1, 0, 1]))
     for name, lines in expected.items():
       result = {'trained': Result(of, PROTOCOLS[name].measure(of))}
       self.assertEqual(evaluation_report.notes(result), lines)
+    of = context(self.encoder, ([0, 1], [0, 1, 0, 1]), '--data.batch_size=2')
+    self.assertEqual(
+      PROTOCOLS['false_negatives'].measure(of).notes,
+      ('batches of 3, the fewest that can be ranked, not 2 as the run',),
+    )
 
   def test_labels_of_minus_one_are_as_absent(self):
     train, test = DATA['partly labeled']
