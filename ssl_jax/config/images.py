@@ -49,7 +49,10 @@ class Data(Settings):
     'measure on images held out of the training ones, not on the test images, to choose settings',
   )
   outlier_share: float = setting(
-    0.0, 'share of the training images replaced by noise, unlabeled', at_least=0, below=1
+    0.0, 'share of the training images replaced by outliers, unlabeled', at_least=0, below=1
+  )
+  outliers: str = setting(
+    'noise', 'these: color noise, or images of another source, as data.source', path=True
   )
   on_error: str = setting(
     'skip', 'a damaged image is reported and skipped, or ends the run', choices=('skip', 'fail')
@@ -60,6 +63,11 @@ class Data(Settings):
     affects_result=False,
     read_by=(PRETRAIN,),
   )
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.outliers != 'noise' and not self.outlier_share:
+      raise ArgumentError('outliers', self.outliers, 'noise, without outlier_share')
 
   def load(self, log: Callable[[str], None] = print) -> data.Dataset:
     """The images and labels on the host, `log` taking one line about each image that is skipped.

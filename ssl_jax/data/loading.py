@@ -34,6 +34,7 @@ def load(
   test_fraction: float = 0.1,
   validation: bool = False,
   outlier_share: float = 0.0,
+  outliers: str = 'noise',
   on_error: str = 'skip',
   seed: int = 0,
   log: Callable[[str], None] = print,
@@ -51,7 +52,8 @@ def load(
     validation: replaces the test images by images held out of the training ones: `test_fraction` of
       each class, and of photographs the patches of a third of the training stripes. Settings are
       chosen on them, so that the test images stay unseen.
-    outlier_share: share of the training images replaced by noise, see `plant_outliers`.
+    outlier_share: share of the training images replaced by outliers, see `plant_outliers`.
+    outliers: 'noise', or a source whose training images these are.
     on_error: what a damaged image file does: 'skip' reports it in one line, 'fail' raises.
     seed: chooses the held-out images. Apart from the seed of a run, so that runs share their test
       set.
@@ -98,7 +100,11 @@ def load(
     train = train.subset(long_tail_indices(train.labels, imbalance_factor))
   if train_limit:
     train = train.subset(np.arange(min(train_limit, len(train))))
-  train = plant_outliers(train, outlier_share, seed)
+  if outlier_share:
+    others = None
+    if outliers != 'noise':
+      others = load(outliers, image_size=image_size, on_error=on_error, log=log).train.images
+    train = plant_outliers(train, outlier_share, seed, others)
   if not len(test) and test_fraction:
     log(
       f'warning   {dataset.name}: no test images; test_fraction {test_fraction:g} of each class'

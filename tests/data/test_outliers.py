@@ -6,13 +6,14 @@ from absl.testing import parameterized
 
 from ssl_jax import data
 from ssl_jax.data.outliers import plant_outliers
+from tests.data.temporary_folder import TemporaryFolderTest
 
 IMAGES = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((12, 12, 3), np.uint8)
 LABELS = np.arange(40, dtype=np.int32) % 4
 SOURCE = data.ArraySource(IMAGES, LABELS, tuple(map(str, range(40))))
 
 
-class OutliersTest(chex.TestCase):
+class OutliersTest(TemporaryFolderTest):
   @parameterized.parameters((0.1, 4), (0.5, 20), (0.99, 40 - 1))
   def test_their_number_and_labels(self, share, count):
     if count == 39:
@@ -44,6 +45,23 @@ class OutliersTest(chex.TestCase):
     colors = {len(np.unique(image.reshape(-1, 3), axis=0)) for image in found.images}
     # One image color in those that are left; grids of 2 x 2, 4 x 4 and 8 x 8 otherwise.
     self.assertEqual(colors, {1, 4, 16, 64})
+
+  def test_images_of_another_source(self):
+    others = 255 - IMAGES[:7]
+    found = plant_outliers(SOURCE, 0.5, 0, others)
+    planted = found.labels == -1
+    self.assertEqual(planted.sum(), 20)
+    self.assertSameElements(found.images[planted][:, 0, 0, 0], others[:, 0, 0, 0])
+    red = np.zeros((5, 8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    np.savez(self.folder / 'red.npz', train_images=red)
+    source = f'npz:{self.folder}/red.npz'
+    loaded = data.load(
+      'digits', image_size=8, outlier_share=0.2, outliers=source, log=lambda line: None
+    ).train
+    is_red = (loaded.images == red[0]).all((1, 2, 3))
+    np.testing.assert_array_equal(is_red, loaded.labels < 0)
+    self.assertAlmostEqual(is_red.mean(), 0.2, delta=0.001)
 
   def test_load_plants_them_in_the_training_images_alone(self):
     plain = data.load('digits', image_size=8, log=lambda line: None)
