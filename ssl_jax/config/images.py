@@ -88,8 +88,8 @@ class Data(Settings):
       if path.is_absolute() or path.exists():
         raise
       raise UsageError(
-        f'--data.source: found {self.source}, must be there, relative to {pathlib.Path.cwd()}; '
-        'that of a run may be given anew'
+        f'--data.source: found {self.source} and no such path, which is relative to '
+        f'{pathlib.Path.cwd()}, must be there; that of a run may be given anew'
       ) from error
 
 

@@ -61,8 +61,6 @@ def _compare(config: Config, log: Callable[[str], None]) -> int:
     raise UsageError(
       f'--compare: found {",".join(config.compare)}, must be two different runs or more: A,B'
     )
-  if config.weights:
-    raise UsageError(f'--weights: found {config.weights}, must be left out with --compare')
   every = [dataclasses.replace(config, run_dir=path, compare=()) for path in config.compare]
   # All are checked before the first one is measured.
   for one in every:

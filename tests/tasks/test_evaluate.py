@@ -377,8 +377,14 @@ class CompareTest(EvaluateTest):
   def test_refused(self):
     line = self.refused(f'--compare={self.run_dir}', run_dir=self.folder / 'page')
     self.assertIn('two different runs', line)
-    line = self.refused(f'--compare={self.run_dir},{self.folder / "no"}', run_dir=self.folder / 'p')
-    self.assertIn('must be the folder of a run', line)
+    # All are checked before the first one is measured.
+    runs = f'--compare={self.run_dir},{self.folder / "no"}'
+    status, out, err = self.call(runs, '--protocols=knn', run_dir=self.folder / 'p')
+    self.assertEqual(status, 2)
+    self.assertIn('must be the folder of a run', err)
+    self.assertNotIn('protocol', out)
+    line = self.refused(runs, '--weights=a.npz', run_dir=self.folder / 'p')
+    self.assertIn('--compare', line)
 
 
 class OnlineMetricsTest(EvaluateTest):

@@ -167,10 +167,14 @@ def with_frozen_encoder(
   run = pathlib.Path(frozen_encoder_run(experiment.method))
   kept = run / folder.CHECKPOINTS
   if not kept.is_dir():
-    raise UsageError(f'--method: {run} is not the folder of a run, it has no {folder.CHECKPOINTS}/')
+    where = '' if run.is_absolute() else f' (relative to {pathlib.Path.cwd()})'
+    raise UsageError(
+      f'--method.dsa_prior_run: {run}{where} is not the folder of a run, it has no '
+      f'{folder.CHECKPOINTS}/'
+    )
   found = Checkpoints(kept, read_only=True, log=log).read()
   if found is None:
-    raise UsageError(f'--method: {run} has no checkpoint that can be used')
+    raise UsageError(f'--method.dsa_prior_run: {run} has no checkpoint that can be used')
   stored, step = found
   same = mesh_lib.replicated(experiment.mesh)
   frozen = []
@@ -179,7 +183,7 @@ def with_frozen_encoder(
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
     if shapes(theirs) != shapes(own['encoder']):
       raise UsageError(
-        f'--method: the encoder of {run} is not the one of this run '
+        f'--method.dsa_prior_run: the encoder of {run} is not the one of this run '
         f'({experiment.config.model.name}, width {experiment.config.model.width})'
       )
     frozen.append(jax.tree.map(lambda x: mesh_lib.put(x, same), theirs))
