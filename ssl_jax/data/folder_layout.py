@@ -139,20 +139,23 @@ class _Finder:
       inside, direct = _by_folder(paths)
       notes = [name for name in inside if _is_annotation(name)]
       others = [name for name in inside if name not in notes]
-      beside = any(_is(_TRAIN, name) for name in others) or all(_is(_IMAGES, x) for x in others)
+      of_splits = any_name and any(_is(_TRAIN, name) for name in others)
+      beside = of_splits or all(_is(_IMAGES, name) for name in others)
       if notes and others and beside and not direct:
         self._not_read(prefix, {name: inside.pop(name) for name in notes})
         paths = [f'{name}/{path}' for name, below in inside.items() for path in below]
       if len(inside) != 1:
         return prefix, paths
       ((name, below),) = inside.items()
-      if _is(_TRAIN, name) or _is(_TEST, name):
+      # In a split it is train/train/, of an archive that was unpacked there.
+      is_split = _is((*_TRAIN, *_TEST), name)
+      if is_split and any_name:
         return prefix, paths
       has_splits = any_name and any(_is(_TRAIN, x) for x in _by_folder(below)[0])
       nested = any_name and all('/' in path for path in below)
       if direct and not has_splits:
         return prefix, paths
-      if not (has_splits or nested or _is(_IMAGES, name) or _is(_UNLABELED, name)):
+      if not (has_splits or nested or is_split or _is((*_IMAGES, *_UNLABELED), name)):
         return prefix, paths
       self._not_read(prefix, {}, direct)
       prefix, paths = f'{prefix}{name}/', below
