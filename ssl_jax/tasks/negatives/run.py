@@ -290,7 +290,8 @@ def _batches(config: Config, sizes: planner.ClassSizes, marked: int, limit: str)
       raise UsageError(
         f'--negatives.batch_sizes: found {size}, must be at most {sizes.images}, {limit}'
       )
-  return wanted or [size for size in planner.batch_sizes(sizes, marked) if size <= sizes.images]
+  fitting = [size for size in planner.batch_sizes(sizes, marked) if size <= sizes.images]
+  return wanted or fitting or [sizes.images]
 
 
 def _labels(run: StoredRun) -> tuple[np.ndarray, np.ndarray]:

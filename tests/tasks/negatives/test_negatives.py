@@ -12,7 +12,7 @@ from absl.testing import parameterized
 
 from ssl_jax import cli, config
 from ssl_jax.config.flags import UsageError
-from ssl_jax.tasks.negatives import class_counts
+from ssl_jax.tasks.negatives import class_counts, planner, run
 from tests.tasks import small_runs
 
 TASK = '--task=negatives'
@@ -43,6 +43,14 @@ def read(path):
   """The rows of a table by name, as text."""
   with path.open(newline='') as file:
     return {name: cells for name, *cells in csv.reader(file)}
+
+
+class SmallDataTest(chex.TestCase):
+  def test_fewer_images_than_the_smallest_batch_are_one_batch(self):
+    parsed = config.parse([TASK])
+    for counts, expected in (([1, 1, 1], [3]), ([2, 2], [2, 4]), ([8, 8], [2, 4, 8, 16])):
+      sizes = planner.ClassSizes('test images', np.array(counts))
+      self.assertEqual(run._batches(parsed, sizes, 256, 'all'), expected)
 
 
 class PlannerTest(TaskTest):
