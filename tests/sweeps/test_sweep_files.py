@@ -7,6 +7,7 @@ import chex
 import pytest
 from absl.testing import parameterized
 
+from ssl_jax import config
 from ssl_jax.config.flag_files import UsageError, recipes_folder
 from ssl_jax.sweeps import options, planning, sweep_file
 
@@ -152,6 +153,17 @@ class PlanTest(chex.TestCase):
       self.plan(text, extra)
     self.assertIn(message, str(caught.exception))
     self.assertFalse((self.folder / 'out').exists())
+
+  def test_a_run_that_is_extended_has_not_finished(self):
+    (run,) = self.plan('a:', ['--epochs=3'], seeds=(0,))
+    run.folder.mkdir(parents=True)
+    (run.folder / 'config.flags').write_text(config.to_flags(run.config))
+    (run.folder / 'result.json').write_text('{"steps": 7}')
+    self.assertIsNotNone(planning.finished(run))
+    (longer,) = self.plan('a:', ['--epochs=3', '--extend=2'], seeds=(0,))
+    self.assertIsNone(planning.finished(longer))
+    (run.folder / 'result.json').write_text('{"steps": 9, "extend": [2.0]}')
+    self.assertIsNotNone(planning.finished(longer))
 
 
 class OptionsTest(chex.TestCase):

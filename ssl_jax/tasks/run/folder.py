@@ -130,8 +130,10 @@ def refuse_other_configuration(folder: pathlib.Path, config: Config) -> None:
       f'--run_dir: {stored} cannot be read ({error}); take another folder'
     ) from error
   if lines := config_lib.differences(old, config):
+    longer = all(line.startswith(('--epochs:', '--steps:')) for line in lines)
     raise UsageError(
       f'--run_dir: {folder} holds a run with other flags: {"; ".join(lines)}; take another folder'
+      f'{", or train on by --extend" if longer else ""}'
     )
 
 

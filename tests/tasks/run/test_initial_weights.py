@@ -112,6 +112,7 @@ class StartingStateTest(chex.TestCase):
     pointers = [x.addressable_shards[0].data.unsafe_buffer_pointer() for x in leaves]
     self.assertLen(set(pointers), len(pointers))
 
+  @pytest.mark.slow
   def test_a_run_of_another_method_and_other_heads(self):
     saved = self.other()
     run = self.saved_run(saved)
