@@ -1,5 +1,7 @@
 """Two processes of two devices each train the run that one process of four devices trains."""
 
+import re
+import signal
 import socket
 
 import chex
@@ -39,6 +41,26 @@ class ProcessesTest(chex.TestCase):
     for status, _, err in results:
       self.assertEqual(status, 0, err)
     return read_metrics(self.folder / name), results
+
+  def test_a_signal_to_one_makes_all_save_at_the_same_step(self):
+    flags = ('--steps=100000', '--checkpoint.every_steps=0', '--report.every_steps=5')
+    together = (
+      f'--devices.coordinator_address=127.0.0.1:{free_port()}',
+      '--devices.num_processes=2',
+    )
+    running = []
+    for number in range(2):
+      share = (f'--devices.process_id={number}', '--devices.num_cpu_devices=2')
+      argv = small_runs.arguments(self.images, self.folder / 'run', *together, *share, *flags)
+      running.append(small_runs.start(argv))
+    metrics = self.folder / 'run' / 'metrics.jsonl'
+    small_runs.wait_for(lambda: metrics.exists() and b'"loss"' in metrics.read_bytes())
+    running[1].send_signal(signal.SIGUSR1)
+    results = [small_runs.finish(process) for process in running]
+    # The one that was told, and the one that learned of it.
+    self.assertEqual([status for status, _, _ in results], [128 + 15, 128 + signal.SIGUSR1])
+    step = re.search(r'stopped   at step (\d+)', results[0][1])[1]
+    self.assertTrue((self.folder / 'run' / 'checkpoints' / step / 'manifest.json').exists())
 
   def test_same_losses_and_one_report(self):
     gentle = ('--optimizer.learning_rate=0.001', '--report.html=true')

@@ -19,10 +19,10 @@ from ssl_jax import evaluation, models, views
 from ssl_jax.arguments import ArgumentError, check_whole
 from ssl_jax.config.flags import UsageError
 from ssl_jax.data import ArraySource, Source
-from ssl_jax.tasks.run import folder, stored
+from ssl_jax.tasks.run import record, stored
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.tasks.run.stored import StoredRun
-from ssl_jax.training import Checkpoints, TrainState, state
+from ssl_jax.training import TrainState, state
 from ssl_jax.training import mesh as mesh_lib
 
 LAYERS = ('encoder', 'projector')
@@ -189,7 +189,7 @@ def load(run_dir: pathlib.Path) -> FrozenEncoder:
     OSError: its files cannot be read.
   """
   config = stored.read_config(run_dir)
-  found = Checkpoints(run_dir / folder.CHECKPOINTS, read_only=True).read()
+  found = record.checkpoints_of(run_dir).read()
   if found is None:
     raise UsageError(
       f'--run_dir: found no checkpoint in {run_dir}, must be a run that has saved one'

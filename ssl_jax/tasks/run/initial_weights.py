@@ -19,10 +19,10 @@ from ssl_jax.config.flags import UsageError, flags_of
 from ssl_jax.methods.dsa import frozen_encoder_run
 from ssl_jax.models import weights_file
 from ssl_jax.models.weights_file import Stored
-from ssl_jax.tasks.run import folder
+from ssl_jax.tasks.run import record
 from ssl_jax.tasks.run.experiment import Experiment
 from ssl_jax.tasks.run.stored import with_frozen_encoder
-from ssl_jax.training import Checkpoints, TrainState
+from ssl_jax.training import TrainState
 from ssl_jax.training import mesh as mesh_lib
 
 # The parts of a train state that hold networks; all else starts anew.
@@ -184,8 +184,7 @@ def _opened(name: str, log: Callable[[str], None]) -> Iterator[Source]:
       f'--model.init_from: found {name}, must be the folder of a run or a file of weights{where}'
     )
   if path.is_dir():
-    kept = path / folder.CHECKPOINTS
-    found = Checkpoints(kept, read_only=True, log=log).read() if kept.is_dir() else None
+    found = record.checkpoints_of(path, log).read()
     if found is None:
       raise UsageError(
         f'--model.init_from: found {name}, must be the folder of a run that has saved a checkpoint'

@@ -86,6 +86,17 @@ def read(run_dir: pathlib.Path, log: Callable[[str], None]) -> Record | None:
     return None
 
 
+def checkpoints_of(run_dir: pathlib.Path, log: Callable[[str], None] = print) -> Checkpoints:
+  """The checkpoints of the run in a folder, to read; those of another run are not used.
+
+  Raises:
+    OSError: the disk cannot be read.
+  """
+  known = read(run_dir, log)
+  run = '' if known is None else known.run
+  return Checkpoints(run_dir / folder.CHECKPOINTS, read_only=True, log=log, run=run)
+
+
 def read_or_make(run_dir: pathlib.Path, log: Callable[[str], None]) -> Record:
   """The record in the folder, or the one of a run that begins there or is of an older version."""
   found = read(run_dir, log) if jax.process_index() == 0 else None

@@ -18,6 +18,7 @@ from ssl_jax.tasks.run import folder, record
 from ssl_jax.tasks.run.experiment import Experiment, build_experiment
 from ssl_jax.training import Checkpoints, TrainState, state
 from ssl_jax.training import mesh as mesh_lib
+from ssl_jax.training.checkpoints.folder import CheckpointError
 
 _T = TypeVar('_T')
 
@@ -54,12 +55,27 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
     template = state.create(
       experiment.method, experiment.optimizer, own.seed, own.view_size, experiment.mesh
     )
-  kept = Checkpoints(path / folder.CHECKPOINTS, log=log, read_only=True)
-  best = kept.best_step() if config.evaluate.checkpoint == 'best' else None
-  restored = restored_from(kept, template, best)
+  kept = record.checkpoints_of(path, log)
+  restored = _best(kept, template, log) if config.evaluate.checkpoint == 'best' else None
+  restored = restored or restored_from(kept, template)
   if restored is None:
     raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
   return StoredRun(path, experiment, *restored)
+
+
+def _best(
+  kept: Checkpoints, template: TrainState, log: Callable[[str], None]
+) -> tuple[TrainState, int] | None:
+  """The state of the best usable checkpoint, which the run may replace meanwhile; None where none
+  has a score."""
+  while (step := kept.best_step()) is not None:
+    try:
+      return restored_from(kept, template, step)
+    except (UsageError, CheckpointError) as error:
+      if step in kept.steps():
+        raise
+      log(str(error))
+  return None
 
 
 def restored_from(
@@ -98,7 +114,7 @@ def check_run(config: Config) -> None:
   """
   run_config(config)
   path = pathlib.Path(config.run_dir)
-  if Checkpoints(path / folder.CHECKPOINTS, read_only=True).latest_step() is None:
+  if record.checkpoints_of(path, lambda line: None).latest_step() is None:
     raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
 
 
@@ -172,7 +188,7 @@ def with_frozen_encoder(
       f'--method.dsa_prior_run: {run}{where} is not the folder of a run, it has no '
       f'{folder.CHECKPOINTS}/'
     )
-  found = Checkpoints(kept, read_only=True, log=log).read()
+  found = record.checkpoints_of(run, log).read()
   if found is None:
     raise UsageError(f'--method.dsa_prior_run: {run} has no checkpoint that can be used')
   stored, step = found

@@ -28,10 +28,14 @@ def prepare(folder: pathlib.Path) -> None:
     CheckpointError: the path is a file, or cannot be written to.
   """
   try:
+    if folder.is_symlink() and not folder.exists():
+      raise CheckpointError(f'{folder}: a link to {folder.readlink()}, which is not there')
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
       file.write(b'0')
       file.flush()
+  except CheckpointError:
+    raise
   except (FileExistsError, NotADirectoryError):
     raise CheckpointError(f'{folder}: is or lies under a file; checkpoints need a folder') from None
   except OSError as error:

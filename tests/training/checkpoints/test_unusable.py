@@ -113,6 +113,12 @@ class DiskAwayTest(CheckpointsTestCase):
       checkpoints.finish()
     self.assertEqual(checkpoints.steps(), [1, 4])
 
+  def test_a_link_to_a_disk_that_is_away(self):
+    self.folder.symlink_to(self.folder.parent / 'disk')
+    with self.assertRaisesRegex(CheckpointError, f'^{self.folder}: a link to .*, which is not the'):
+      self.open()
+    self.assertIsNone(self.open(read_only=True).latest_step())
+
 
 class DeletedMeanwhileTest(CheckpointsTestCase):
   def delete_once(self, where, name, step, then=lambda: None):
