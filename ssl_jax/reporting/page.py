@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ssl_jax.reporting.stylesheet import CSS
 
 Section = tuple[str, str]
+_CONTROL = re.compile(r'[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]')
 # Written into every page. Pages without it are of versions that kept pictures in the page alone, so
 # that they cannot be rendered again.
 GENERATOR = 'ssl_jax.reporting 2'
@@ -101,5 +102,7 @@ def anchors(headings: Iterable[str]) -> list[str]:
 
 
 def text(value: Any) -> str:
-  """Any value, escaped; bytes of a file name that are no UTF-8 become question marks."""
-  return html.escape(str(value).encode(errors='replace').decode(), quote=True)
+  """Any value, escaped; bytes of a file name that are no UTF-8, and control characters that HTML
+  does not allow, become question marks."""
+  words = _CONTROL.sub('?', str(value).encode(errors='replace').decode())
+  return html.escape(words, quote=True)

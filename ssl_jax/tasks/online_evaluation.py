@@ -115,6 +115,7 @@ class OnlineEvaluation:
     except NonFiniteFeaturesError as error:
       self._leave_out(['knn'], error)
       return math.nan
+    self._forget(['knn'])
     return float(found.top1[0, 0])
 
   def metrics(self, state: TrainState) -> dict[str, float]:
@@ -133,6 +134,7 @@ class OnlineEvaluation:
         self._leave_out(names.values(), error)
         found |= dict.fromkeys(names.values(), math.nan)
         continue
+      self._forget(names.values())
       found |= {metric: scores[name].value for name, metric in names.items()}
     return found
 
@@ -153,6 +155,7 @@ class OnlineEvaluation:
     except NonFiniteFeaturesError as error:
       self._leave_out(found, error)
       return found
+    self._forget(found)
     labels = context.labels('test')
     known = labels >= 0
     try:
@@ -168,6 +171,11 @@ class OnlineEvaluation:
       self.reason['uniformity'] = 'it compares two test images, and there is one'
     found['feature_std'] = float(methods.feature_std([jnp.asarray(features)]))
     return found
+
+  def _forget(self, names: Iterable[str]) -> None:
+    """Drops the reasons of an earlier state of the run."""
+    for name in names:
+      self.reason.pop(name, None)
 
   def _leave_out(self, names: Iterable[str], error: NonFiniteFeaturesError) -> None:
     names = list(names)

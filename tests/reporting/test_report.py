@@ -137,6 +137,11 @@ class ReportTest(chex.TestCase):
     page = self.render(title=name, parts=[reporting.Part(name, tables=[table])])
     self.assertEqual(page.words.count('runs/?'), 5)
 
+  def test_control_characters_of_names(self):
+    words = reporting.render_report(title='a\x1b[2J\x00b', summary={'\u732b': 'c\td\n'})
+    self.assertIn('a?[2J?b', words)
+    self.assertIn('c\td\n', words)
+
   def test_headings_that_look_alike_have_addresses_of_their_own(self):
     page = self.part(
       figures=[

@@ -144,6 +144,8 @@ class OnlineEvaluationTest(chex.TestCase):
       lines[0], r'^warning   not measured: knn: features: found NaN .* 64 of 64 rows'
     )
     self.assertLen(online.reason, 1 + 3 + 2 + 4)
+    online.knn(self.state), online.representation(self.state), online.metrics(self.state)
+    self.assertEmpty(online.reason)
 
 
 class ProtocolNamesTest(chex.TestCase):
