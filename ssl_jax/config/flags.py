@@ -248,8 +248,10 @@ class Parser:
         argument = dataclasses.replace(argument, text=f'--{self._word}={argument.text}')
       if not argument.text.startswith('-') or argument.text in ('-', '--'):
         where = f' (from {argument.origin})' if argument.origin else ''
-        likely = argument.text.partition('=')[0]
-        hint = f'; nearest: --{argument.text}' if likely in values and '=' in argument.text else ''
+        # Some editors turn two hyphens into a dash.
+        likely = argument.text.lstrip('\u2013\u2014\u2212')
+        is_setting = likely.partition('=')[0] in values and '=' in likely
+        hint = f'; nearest: --{likely}' if is_setting else ''
         raise UsageError(
           f'{shown(argument.text)!r} is not a flag; settings are written --name=value{where}'
           f'{shown(hint)}'

@@ -142,6 +142,7 @@ class UnreadTest(chex.TestCase):
     (['swep', 'a.sweep'], 'nearest: sweep'),
     (['evaluate', '--run_dir=a'], 'nearest: --task=evaluate'),
     (['seed=3'], 'nearest: --seed=3'),
+    (['--steps=1', '\u2014seed=3'], 'nearest: --seed=3'),
     (['--optimizer.lr=1'], 'nearest: --optimizer.learning_rate'),
     (['--optimizer.wd=1'], 'nearest: --optimizer.weight_decay'),
     (['--data.batch=8'], 'nearest: --data.batch_size'),
