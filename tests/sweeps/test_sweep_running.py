@@ -1,5 +1,6 @@
 """Sweeps of fake runs: what is run, skipped, reported and stopped."""
 
+import errno
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import pytest
 from absl.testing import parameterized
 
 from ssl_jax import cli
+from tests import faults
 from tests.tasks.small_runs import ROOT, wait_for
 
 FAKE = (sys.executable, str(pathlib.Path(__file__).with_name('fake_run.py')))
@@ -39,6 +41,20 @@ class RunningTest(chex.TestCase):
   def starts(self, name):
     path = self.out / name / 'starts'
     return len(path.read_text()) if path.exists() else 0
+
+  @parameterized.parameters(
+    ('/out$', errno.EROFS, 'out'),
+    (r'a-seed0\.log$', errno.EIO, 'a-seed0.log'),
+    (r'table\.md', errno.ENOSPC, 'table.md'),
+    (r'table\.json', errno.EDQUOT, 'table.json'),
+  )
+  def test_a_failing_disk_is_one_line(self, pattern, number, name):
+    with faults.writing(pattern, number) as hit:
+      status, _, err = self.sweep('--seeds=0')
+    self.assertNotEmpty(hit)
+    self.assertEqual(status, 2)
+    path = self.out if name == 'out' else self.out / name
+    self.assertEqual(err, f'ssl-jax: {path}: {os.strerror(number)}\n')
 
   @parameterized.parameters(1, 3)
   def test_runs_all_then_nothing(self, jobs):
