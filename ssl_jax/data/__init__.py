@@ -6,6 +6,7 @@ from ssl_jax.data.loading import load
 from ssl_jax.data.reid import Reid, load_reid
 from ssl_jax.data.sampler import EpochSampler
 from ssl_jax.data.subset import long_tail_counts, long_tail_indices
+from ssl_jax.deprecation import deprecated_names
 
 __all__ = [
   'ArraySource',
@@ -21,3 +22,7 @@ __all__ = [
   'long_tail_counts',
   'long_tail_indices',
 ]
+
+__getattr__ = deprecated_names(
+  __name__, {'Order': 'EpochSampler', 'Persons': 'Reid', 'load_persons': 'load_reid'}
+)

@@ -21,10 +21,12 @@ from ssl_jax.data.npz import load_npz
 from ssl_jax.data.outliers import plant_outliers
 from ssl_jax.data.photographs import load_photographs
 from ssl_jax.data.subset import held_out, long_tail_indices
+from ssl_jax.deprecation import deprecated_keywords
 
 SOURCES = ('photographs', 'digits', 'npz:PATH', 'folder:PATH')
 
 
+@deprecated_keywords({'report': 'log'})
 def load(
   source: str,
   *,

@@ -78,4 +78,11 @@ __all__ = [
   'stratified_subset',
 ]
 
-__getattr__ = deprecated_names(__name__, {'unit': 'l2_normalize', 'online_knn5': 'iccl_knn5'})
+__getattr__ = deprecated_names(
+  __name__,
+  {
+    'nearest_neighbours': 'nearest_neighbors',
+    'unit': 'l2_normalize',
+    'online_knn5': 'iccl_knn5',
+  },
+)

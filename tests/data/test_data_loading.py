@@ -66,6 +66,14 @@ class LoadTest(TemporaryFolderTest):
     np.testing.assert_array_equal(limited.train.labels, tailed.train.labels[:50])
     self.assertLen(data.load('digits', image_size=8, train_limit=10**6).train, len(whole.train))
 
+  def test_names_of_earlier_versions_warn(self):
+    lines = []
+    with self.assertWarnsRegex(DeprecationWarning, 'load: report is now log'):
+      data.load('digits', image_size=8, report=lines.append)
+    for old, new in (('Order', data.EpochSampler), ('load_persons', data.load_reid)):
+      with self.assertWarnsRegex(DeprecationWarning, f'ssl_jax.data.{old} is now'):
+        self.assertIs(getattr(data, old), new)
+
   def test_validation_measures_on_held_out_training_images(self):
     whole = data.load('digits', image_size=8)
     found = data.load('digits', image_size=8, validation=True)
