@@ -70,17 +70,15 @@ def supervised_contrastive(
     block_size=block_size,
     axis_name=axis_name,
   )
-  # Of two views or more, the image's other views are always there: the count is never 0.
+  # Padding has no positive, nor may an image of a single view.
   count, is_anchor, of_none = terms.sums.positive_count, terms.mask, jnp.nan
   if view2 is None and (jnp.ndim(view1) == 2 or view1.shape[0] == 1):
     is_anchor, of_none = count > 0, 0.0
     is_anchor = is_anchor if terms.mask is None else is_anchor & terms.mask
-    count = jnp.maximum(count, 1)
-  elif terms.mask is not None:
-    count = jnp.maximum(count, 1)  # padding has none
+  mean_positive = terms.sums.positive_sum / jnp.maximum(count, 1)
   scale = 1.0 if base_temperature is None else terms.temperature / base_temperature
   return compose(
-    terms._replace(positives=terms.sums.positive_sum / count, mask=is_anchor),
+    terms._replace(positives=mean_positive, mask=is_anchor),
     attract_weight=scale,
     repel_weight=scale,
     positive_in_denominator=0.0,
