@@ -3,7 +3,8 @@
 Every loss returns `(loss, metrics)`, scalars in float32 whatever float dtype comes in (float64
 stays float64 under `jax_enable_x64`). Under `jax.jit` arrays are global; inside `jax.shard_map` or
 `jax.pmap`, `axis_name=` makes the loss use the other devices' rows, with gradient, and returns the
-global value. `block_size=` bounds the memory of a similarity matrix.
+global value. `block_size=` bounds the memory of a similarity matrix, and `mask=` leaves out rows
+that are padding. What is not finite in an embedding makes loss and gradient NaN.
 """
 
 from ssl_jax.deprecation import deprecated_names

@@ -25,7 +25,7 @@ class Batch:
     views: float32 `[batch, 2, height, width, 3]`, normalized; both are targets and predictions.
     local_crops: `[batch, crop, h, w, 3]`, smaller crops that are predictions only (multi-crop).
     unaugmented: `[batch, height, width, 3]`, the un-augmented images.
-    labels: int32 `[batch]`, for methods that use them as an oracle.
+    labels: int32 `[batch]`, for methods that use them as an oracle; -1 of an image without a label.
   """
 
   views: jax.Array
