@@ -10,6 +10,7 @@ afterwards: each sends its facts to process 0, which answers all when it has hea
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -96,7 +97,12 @@ def _host(
   end = start + wait_seconds
   members: dict[int, socket.socket] = {}
   with _listen(address, port) as listener, contextlib.ExitStack() as connections:
-    while len(members) < processes - 1 and time.monotonic() < end:
+    while time.monotonic() < end:
+      if len(members) >= processes - 1:
+        # One that died meanwhile may be started again.
+        members = {one: connection for one, connection in members.items() if _is_alive(connection)}
+        if len(members) >= processes - 1:
+          break
       if not said and not problem and time.monotonic() - start > _HELLO_SECONDS:
         said = True
         log(f'waiting   at {address} for process {_missing(members, processes)}')
@@ -112,12 +118,13 @@ def _host(
           problem = first_difference(facts, theirs, process)
           if not problem and not 0 < process < processes:
             problem = f'{address}: process number {process} is not one of {processes} processes'
-          if not problem and process in members and _is_alive(members[process]):
+          taken = process in members and _is_alive(members[process])
+          if not problem and taken:
             problem = f'{address}: process number {process} is taken twice'
           if problem:  # those that are still to come are told the same
             end = min(end, time.monotonic() + _HELLO_SECONDS)
         if problem:
-          process = processes + len(members)
+          process = processes + max(members, default=0) + 1
         members[process] = connection
     if not problem and len(members) < processes - 1:
       missing = _missing(members, processes)
@@ -169,7 +176,11 @@ def _listen(address: str, port: int) -> socket.socket:
   try:
     # As JAX's coordinator: at all addresses of this machine.
     if socket.has_dualstack_ipv6():
-      return socket.create_server(('', port), family=socket.AF_INET6, dualstack_ipv6=True)
+      try:
+        return socket.create_server(('', port), family=socket.AF_INET6, dualstack_ipv6=True)
+      except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # switched off
+          raise
     return socket.create_server(('', port))
   except OSError as error:
     raise RendezvousError(

@@ -18,6 +18,7 @@ def _pair(program, name, *second):
   """Two processes of a run, the second with flags of its own."""
   flags = (*RUN, f'--run_dir={name}', '--devices.num_processes=2')
   flags = (*flags, f'--devices.coordinator_address=127.0.0.1:{_free_port()}')
+  flags = (*flags, '--devices.connect_seconds=60')  # a machine may be busy
   both = [
     program.start(*flags, f'--devices.process_id={number}', *(second if number else ()))
     for number in range(2)

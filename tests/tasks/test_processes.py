@@ -29,6 +29,7 @@ class ProcessesTest(chex.TestCase):
     """The metrics of a run in so many processes, and what the first of them printed."""
     together = (
       f'--devices.coordinator_address=127.0.0.1:{free_port()}',
+      '--devices.connect_seconds=60',
       f'--devices.num_processes={processes}',
     )
     running = []
@@ -46,6 +47,7 @@ class ProcessesTest(chex.TestCase):
     flags = ('--steps=100000', '--checkpoint.every_steps=0', '--report.every_steps=5')
     together = (
       f'--devices.coordinator_address=127.0.0.1:{free_port()}',
+      '--devices.connect_seconds=60',
       '--devices.num_processes=2',
     )
     running = []
