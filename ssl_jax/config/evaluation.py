@@ -92,9 +92,13 @@ class OnlineMetrics(Settings):
     (),
     'protocols whose numbers are logged during training; --help=evaluate lists them',
   )
-  every_epochs: float = setting(10.0, 'epochs between measurements', above=0)
-  images: int = setting(1000, 'number of test images measured, the first ones', at_least=2)
-  views: int = setting(4, 'augmented views of each test image', at_least=2)
+  every_epochs: float = setting(
+    10.0, 'epochs between measurements', above=0, read_with={'names': ()}
+  )
+  images: int = setting(
+    1000, 'number of test images measured, the first ones', at_least=2, read_with={'names': ()}
+  )
+  views: int = setting(4, 'augmented views of each test image', at_least=2, read_with={'names': ()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +173,9 @@ class Evaluate(Settings):
     path=True,
   )
   reid_flip: bool = setting(
-    False, 'flip ensemble of the released code for re-identification (legacy)'
+    False,
+    'flip ensemble of the released code for re-identification (legacy)',
+    read_with={'reid': ()},
   )
   kmeans_restarts: int = setting(10, 'runs of k-means, of which the best counts', at_least=1)
   false_negative_batch_size: int = setting(

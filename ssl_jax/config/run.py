@@ -230,6 +230,7 @@ class Config(Settings):
     'included; constant: as at the end; a word for each number of extend, the last for the rest',
     choices=('rewarm', 'constant'),
     read_by=(PRETRAIN,),
+    read_with={'extend': ()},
   )
   protocols: tuple[str, ...] = setting(
     ('knn',),
@@ -386,7 +387,7 @@ def _refuse_unread_beside(
 ) -> None:
   """Refuses a setting that is not read with the value that another one of its section has."""
   for field, allowed in read_with.items():
-    other = f'{name.rpartition(".")[0]}.{field}'
+    other = f'{name.rpartition(".")[0]}.{field}'.lstrip('.')
     if values[other] not in allowed if allowed else values[other] in ('', '0'):
       wanted = f'={" or ".join(allowed)}' if allowed else ''
       reason = f'left out with --{other}={values[other]}; it is read with --{other}{wanted}'

@@ -14,6 +14,11 @@ WITH = {
   'optimizer.excluded_lr_scale': ('--optimizer.weight_decay_exclude=norm_and_bias',),
   'optimizer.warmup_by_epoch': ('--optimizer.schedule_by_epoch=true',),
   'devices.process_id': ('--devices.num_processes=8', '--devices.coordinator_address=auto'),
+  'evaluate.reid_flip': ('--evaluate.reid=npz:a',),
+  **{
+    f'online_metrics.{name}': ('--online_metrics.names=crowding',)
+    for name in ('every_epochs', 'images', 'views')
+  },
   'devices.num_processes': ('--devices.coordinator_address=auto',),
 }
 

@@ -62,6 +62,8 @@ class UnreadTest(chex.TestCase):
     ('--optimizer.decay_factor=0.5', '--optimizer.schedule=step --optimizer.decay_epochs=3'),
     ('--views.local_size=8', '--views.local_crops=2'),
     ('--devices.num_processes=2', '--devices.coordinator_address=auto'),
+    ('--extend_schedule=constant', '--extend=3'),
+    ('--online_metrics.images=9', '--online_metrics.names=crowding'),
   )
   def test_what_another_setting_switches_off(self, flag, with_):
     resolve(flag, *with_.split())

@@ -34,7 +34,8 @@ class SettingTest(chex.TestCase):
 
   @parameterized.parameters(
     '--extend=0', '--extend=-1', '--extend=x', '--extend_schedule=cold', '--extend_schedule=',
-    '--extend_schedule=rewarm,constant', '--task=evaluate --weights=a.npz --extend=3',
+    '--extend_schedule=rewarm,constant', '--extend_schedule=constant',
+    '--task=evaluate --weights=a.npz --extend=3',
   )  # fmt: skip
   def test_refused(self, flags):
     with pytest.raises(UsageError, match='--extend'):
