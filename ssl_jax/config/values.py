@@ -27,6 +27,7 @@ def _finite(text: str) -> float:
 
 
 _ELEMENTS: dict[type, Callable[[str], Any]] = {int: _whole, float: _finite, str: str}
+_PLURALS = {int: 'whole numbers', float: 'finite numbers', str: 'words'}
 
 
 class Number(flags.ArgumentParser):
@@ -47,7 +48,7 @@ class Tuple(flags.ArgumentParser):
 
   def __init__(self, element: type) -> None:
     self._element = element
-    self.syntactic_help = f'comma-separated {element.__name__}s'
+    self.syntactic_help = f'comma-separated {_PLURALS[element]}'
 
   def parse(self, argument: Any) -> tuple:
     if isinstance(argument, (tuple, list)):

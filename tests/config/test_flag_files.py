@@ -171,7 +171,7 @@ class HostileFilesTest(chex.TestCase):
     (b'--model.name=' + b'x' * 500_000, 'must be one of'),
     (b'--method.name=' + b'x' * 500_000, 'must be one of'),
     (b'--flagfile=' + b'x' * 500_000, 'is not a file'),
-    (b'--knn.k=' + b'1,' * 200_000 + b'x', 'must be comma-separated ints'),
+    (b'--knn.k=' + b'1,' * 200_000 + b'x', 'must be comma-separated whole numbers'),
     (b'--analysis=' + b'x' * 500_000, 'must be negatives'),
   )
   def test_content(self, content, expected):

@@ -102,7 +102,7 @@ class ParseTest(chex.TestCase):
     ('--cake.layers=3.5', "--cake.layers: found '3.5', must be a whole number"),
     ('--cake.iced=maybe', "--cake.iced: found 'maybe', must be true or false"),
     ('--cake.flavour=lemmon', "found 'lemmon', must be one of lemon, vanilla; nearest: lemon"),
-    ('--cake.widths=3,x', "--cake.widths: found '3,x', must be comma-separated ints"),
+    ('--cake.widths=3,x', "--cake.widths: found '3,x', must be comma-separated whole numbers"),
     ('--oven.name=stem', '--oven.name: found stem, must be one of fire, steam; nearest: steam'),
     ('--oven.pressure=3', '--oven.pressure: oven fire has no pressure; it belongs to steam'),
     ('layers=3', "'layers=3' is not a flag"),

@@ -145,7 +145,7 @@ class RefusalTest(chex.TestCase):
     (('decay_epochs=3,-4',), 'decay_epochs: found 3,-4, must be empty'),
     (
       ('schedule=step', 'decay_epochs=inf'),
-      'decay_epochs: found inf, must be a list of numbers, each a finite',
+      "decay_epochs: found 'inf', must be comma-separated finite numbers",
     ),
     (('schedule=step', 'decay_epochs=1', 'decay_factor=0'), 'decay_factor: found 0'),
     (('min_lr_ratio=2',), 'min_lr_ratio: found 2'),
