@@ -15,6 +15,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+# The label of an image whose class is not known, beside others whose class is.
+UNLABELED = -1
+
 
 class ArgumentError(ValueError):
   """An argument that is not allowed: `NAME: found FOUND, must be ALLOWED; nearest: LIKELY`.

@@ -5,10 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
-
-# The label of an image whose class is not known, beside others whose class is.
-UNLABELED = -1
+from ssl_jax.arguments import UNLABELED, ArgumentError
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ import stat
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ssl_jax.data.dataset import UNLABELED
+from ssl_jax.arguments import UNLABELED
 from ssl_jax.data.image_file import OTHER_IMAGES, PLUGINS, extensions
 from ssl_jax.data.one_line import printable, shortened, shown_path, some
 

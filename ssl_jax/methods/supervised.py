@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from ssl_jax import models
+from ssl_jax.arguments import UNLABELED
 from ssl_jax.losses import row_means
-from ssl_jax.losses.contrastive.terms import UNLABELED
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import (
   Batch,

@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import UNLABELED, ArgumentError
 from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive import tile
-from ssl_jax.losses.contrastive.terms import UNLABELED, compose, pair_terms
+from ssl_jax.losses.contrastive.terms import compose, pair_terms
 
 
 def balanced_contrastive(

@@ -16,14 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import UNLABELED, ArgumentError
 from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.row_sums import anchor_sums, check_tiling
 from ssl_jax.losses.contrastive.tile import MaskFunction, PairMask, RowMetadata, RowSums
 from ssl_jax.losses.normalize import dot_products, l2_normalize, promote
-
-UNLABELED = -1
 
 
 class Terms(NamedTuple):

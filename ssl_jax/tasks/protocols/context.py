@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ssl_jax.arguments import ArgumentError
+from ssl_jax.arguments import UNLABELED, ArgumentError
 from ssl_jax.config import Config
 from ssl_jax.data import ArraySource, Dataset, fingerprint_source
-from ssl_jax.data.dataset import UNLABELED
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
 from ssl_jax.tasks.run.frozen_encoder import FrozenEncoder
 

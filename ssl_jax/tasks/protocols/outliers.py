@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssl_jax import losses
-from ssl_jax.data.dataset import UNLABELED
+from ssl_jax.arguments import UNLABELED
 from ssl_jax.tasks.protocols.context import EvalContext
 from ssl_jax.tasks.protocols.protocol import Measurement, higher, plain, protocol
 
