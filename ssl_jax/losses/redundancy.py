@@ -188,7 +188,8 @@ def _batch_normalize(view: chex.Array, mask: jax.Array | None, axis_name: AxisNa
   """Each dimension with mean 0 and, but for the epsilon, biased variance 1."""
   centered = _center(promote(row_means.without_padding(view, mask)), mask, axis_name)
   variance = row_means.batch_mean(jnp.square(centered), mask, axis_name)
-  return centered * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+  scale = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+  return centered * jnp.where(jnp.isposinf(variance), jnp.nan, scale)  # which rsqrt turns into 0
 
 
 def _second_moments(

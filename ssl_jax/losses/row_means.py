@@ -27,7 +27,7 @@ def means(
   mask: jax.Array | None,
   axis_name: AxisName,
   *,
-  of_none: float = jnp.nan,
+  of_none: float | jax.Array = jnp.nan,
 ) -> dict[str, jax.Array]:
   """The mean of each array over the real rows of all devices, and over its leading axes.
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from ssl_jax import models
-from ssl_jax.arguments import UNLABELED
 from ssl_jax.losses import row_means
+from ssl_jax.losses.contrastive.terms import has_label
 from ssl_jax.methods.base import pairs
 from ssl_jax.methods.base.batch import (
   Batch,
@@ -85,7 +85,7 @@ class Supervised(Method):
         'loss': optax.losses.softmax_cross_entropy(logits, targets),
         'train_accuracy': (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype),
       },
-      labels != UNLABELED,
+      has_label(labels),
       None,
       of_none=0.0,
     )

@@ -171,6 +171,12 @@ class LimitTest(chex.TestCase):
     assert all(np.abs(grad[:, 0]).max() > 1e-4 for grad in grads)
 
   @parameterized.named_parameters(*LOSSES)
+  def test_overflow_is_not_finite(self, loss):
+    view1, view2 = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
+    view1[2, 1] = 3e19  # its square is beyond float32
+    self.assertFalse(np.isfinite(loss(view1, view2)[0]))
+
+  @parameterized.named_parameters(*LOSSES)
   def test_one_dimension_has_nothing_to_decorrelate(self, loss):
     view1, view2 = np.float32(views(dim=1))
     (value, metrics), grad = jax.value_and_grad(loss, has_aux=True)(view1, view2)

@@ -9,7 +9,7 @@ from ssl_jax.arguments import UNLABELED, ArgumentError
 from ssl_jax.losses import arguments, collectives, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive import tile
-from ssl_jax.losses.contrastive.terms import compose, pair_terms
+from ssl_jax.losses.contrastive.terms import compose, has_label, pair_terms
 
 
 def balanced_contrastive(
@@ -130,7 +130,7 @@ def class_balancing_weights(labels: chex.Array, class_probabilities: chex.Array)
   probabilities = jnp.asarray(class_probabilities) * 1.0  # counts may be whole numbers
   labels = jnp.asarray(labels)
   weights = jnp.sum(probabilities) / (num_classes * probabilities[labels])
-  return jnp.where(labels == UNLABELED, 1, weights)
+  return jnp.where(has_label(labels), weights, 1)
 
 
 def decoupled_contrastive(

@@ -4,9 +4,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments
+from ssl_jax.losses import arguments, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.contrastive.terms import compose, other_classes, pair_terms, same_class
+from ssl_jax.losses.normalize import l2_normalize
 
 
 def supervised_contrastive(
@@ -71,9 +72,13 @@ def supervised_contrastive(
     axis_name=axis_name,
   )
   # Padding has no positive, nor may an image of a single view.
-  count, is_anchor, of_none = terms.sums.positive_count, terms.mask, jnp.nan
+  count, is_anchor = terms.sums.positive_count, terms.mask
+  of_none: float | jax.Array = jnp.nan
   if view2 is None and (jnp.ndim(view1) == 2 or view1.shape[0] == 1):
-    is_anchor, of_none = count > 0, 0.0
+    is_anchor = count > 0
+    # Zero, but for rows that are not finite, and where all rows are padding.
+    each = row_means.means({'row': jnp.sum(l2_normalize(view1), axis=-1)}, mask, axis_name)
+    of_none = 0 * jax.lax.stop_gradient(each['row'])
     is_anchor = is_anchor if terms.mask is None else is_anchor & terms.mask
   mean_positive = terms.sums.positive_sum / jnp.maximum(count, 1)
   scale = 1.0 if base_temperature is None else terms.temperature / base_temperature

@@ -62,7 +62,14 @@ def _of_one_class(rows: RowMetadata, columns: RowMetadata) -> jax.Array:
   """An image without a label is a class of its own."""
   label = rows['label'][:, None]
   same_image = rows['image'][:, None] == columns['image'][None]
-  return same_image | ((label == columns['label'][None]) & (label != UNLABELED))
+  return same_image | ((label == columns['label'][None]) & has_label(label))
+
+
+def has_label(labels: jax.Array) -> jax.Array:
+  """Where labels are not -1, which an unsigned type does not hold."""
+  if jnp.issubdtype(labels.dtype, jnp.unsignedinteger):
+    return jnp.ones_like(labels, bool)
+  return labels != UNLABELED
 
 
 def other_keys(rows: RowMetadata, columns: RowMetadata) -> PairMask:
@@ -218,7 +225,7 @@ def compose(
   positive_in_denominator: float = 1.0,
   log_negatives: jax.Array | None = None,
   log_offset: float = 0.0,
-  of_none: float = jnp.nan,
+  of_none: float | jax.Array = jnp.nan,
   axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The mean over anchors and positives of the module's formula, and its metrics.

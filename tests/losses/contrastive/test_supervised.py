@@ -161,6 +161,25 @@ class EquivalenceTest(chex.TestCase):
     (loss, _), _ = supervised(collapsed, collapsed, 0.5, labels)
     np.testing.assert_allclose(loss, math.log(9), rtol=1e-6)
 
+  @parameterized.parameters(np.uint8, np.uint16, np.uint32)
+  def test_unsigned_labels_are_all_names(self, dtype):
+    # Cast to an unsigned type, the label -1 would be its largest value.
+    labels = np.where(np.asarray(LABELS) == 0, np.iinfo(dtype).max, LABELS).astype(dtype)
+    for loss in (supervised_contrastive, negatives_supervised_contrastive):
+      expected = loss(VIEW1, VIEW2, np.asarray(LABELS))[0]
+      np.testing.assert_allclose(loss(VIEW1, VIEW2, labels)[0], expected, rtol=1e-6)
+
+  def test_one_view_without_a_pair_is_zero_but_for_bad_rows(self):
+    view = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    loss = lambda view, mask=None: float(
+      supervised_contrastive(view, labels=np.arange(4), mask=mask)[0]
+    )
+    self.assertEqual(loss(view), 0)
+    view[1, 2] = np.nan
+    self.assertTrue(np.isnan(loss(view)))
+    self.assertEqual(loss(view, np.arange(4) != 1), 0)
+    self.assertTrue(np.isnan(loss(view, np.zeros(4, bool))))
+
   def test_labels_are_names_only(self):
     views, labels, renamed = slow.random_views(0), np.array([0, 1, 0, 1, 2]), [7, -3, 7, -3, 0]
     for loss in (supervised, negatives_supervised):
