@@ -1,6 +1,8 @@
 """Sources of images with labels, and data sets of a training and a test source."""
 
 import dataclasses
+import unicodedata
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -107,3 +109,17 @@ class Dataset:
       f'{self.name}: {len(self.train):,} training and {len(self.test):,} test images'
       f' of {width}x{height} pixels, {classes}'
     )
+
+
+def require_distinct_names(where: str, names: Sequence[str]) -> None:
+  """Requires that no two classes have one name, in whatever form its accents are stored.
+
+  Raises:
+    ValueError: naming the first that is there again.
+  """
+  seen: set[str] = set()
+  for name in names:
+    composed = unicodedata.normalize('NFC', name)
+    if composed in seen:
+      raise ArgumentError(where, f'the class {name!r} twice', 'a name of its own for each class')
+    seen.add(composed)

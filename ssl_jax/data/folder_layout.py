@@ -364,11 +364,12 @@ class _Finder:
     seen: dict[str, str] = {}
     lines = []
     for name in sorted(names, key=lambda x: x.encode('utf-8', 'surrogateescape')):
-      first = seen.setdefault(unicodedata.normalize('NFC', name).casefold(), name)
-      if first != name:
+      composed = unicodedata.normalize('NFC', name)
+      first = seen.setdefault(composed.casefold(), composed)
+      if first != composed:
         lines.append(
-          f'{where}: class folders {self._shown(first)!r} and {self._shown(name)!r} differ only in'
-          ' spelling; they stay two classes'
+          f'{where}: class folders {self._shown(first)!r} and {self._shown(composed)!r} differ only'
+          ' in spelling; they stay two classes'
         )
     log_first(lines, self.log)
 

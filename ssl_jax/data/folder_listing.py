@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from ssl_jax.arguments import UNLABELED
+from ssl_jax.data.dataset import require_distinct_names
 from ssl_jax.data.image_file import OTHER_IMAGES, PLUGINS, extensions
 from ssl_jax.data.one_line import printable, shortened, shown_path, some
 
@@ -52,6 +53,9 @@ def list_classes(root: str, classes: dict[str, str | None], names: Sequence[str]
     root: the folder.
     classes: by path relative to `root`, the class or None without one.
     names: of the classes, in the order of the labels; empty when unlabeled.
+
+  Raises:
+    ValueError: two classes have one name, as with accents that are stored in two forms.
   """
   # Equal hashes: the name decides.
   files = tuple(sorted(classes, key=lambda path: (hash_order(path), os.fsencode(path))))
@@ -59,7 +63,9 @@ def list_classes(root: str, classes: dict[str, str | None], names: Sequence[str]
     return Listing(root, files)
   number = {name: label for label, name in enumerate(names)}
   labels = tuple(UNLABELED if (of := classes[path]) is None else number[of] for path in files)
-  return Listing(root, files, tuple(printable(name) for name in names), labels)
+  shown = tuple(printable(name) for name in names)
+  require_distinct_names(printable(root), shown)
+  return Listing(root, files, shown, labels)
 
 
 def hash_order(relative_path: str, seed: int = 0) -> int:

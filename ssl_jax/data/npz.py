@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssl_jax.arguments import ArgumentError
-from ssl_jax.data.dataset import UNLABELED, ArraySource, Dataset
+from ssl_jax.data.dataset import UNLABELED, ArraySource, Dataset, require_distinct_names
 from ssl_jax.data.npz_file import read_arrays
 from ssl_jax.data.one_line import printable
 from ssl_jax.data.resizing import resize_images
@@ -20,9 +20,9 @@ def load_npz(path: str, image_size: int, test_fraction: float, seed: int) -> Dat
   Images are uint8 [n, height, width, 3], or gray: [n, height, width, 1] or [n, height, width].
   Another size than `image_size` is resized (shorter side, then central square; bicubic,
   antialiased). Labels are integers [n] counted from 0, or -1 of an image that is unlabeled;
-  `classes` are their names, without it the numbers. Without `test_images`, `test_fraction` of each
-  class (of the images, without labels) is held out. Other arrays are ignored, and nothing is ever
-  unpickled.
+  `classes` are their names, each once, without it the numbers. Without `test_images`,
+  `test_fraction` of each class (of the images, without labels) is held out. Other arrays are
+  ignored, and nothing is ever unpickled.
 
   Raises:
     ValueError: an array is missing, or has another type, shape or range than these.
@@ -115,4 +115,6 @@ def _classes(path: str, arrays: dict[str, np.ndarray], labels: list[np.ndarray])
     )
   if classes.dtype.kind == 'S':
     classes = np.char.decode(classes, 'utf-8', 'backslashreplace')
-  return tuple(printable(str(name)) for name in classes)
+  names = tuple(printable(str(name)) for name in classes)
+  require_distinct_names(f"{path}: array 'classes'", names)
+  return names

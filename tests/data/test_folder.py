@@ -173,6 +173,13 @@ class FolderTest(TemporaryFolderTest):
       ],
     )
 
+  def test_classes_of_one_name_are_refused(self):
+    for one, other in (('e\u0301', '\u00e9'), ('a\n', r'a\n')):
+      self.add_classes(classes=(one, other, 'dog'), each=2)
+      with self.assertRaisesRegex(ValueError, f'^{self.root}: found the class .* twice, must be'):
+        self.load(test_fraction=0)
+      shutil.rmtree(self.root)
+
   def test_links_are_followed_but_not_in_circles(self):
     self.add_classes(classes=('cat', 'dog'), each=1)
     outside = self.folder / 'outside'

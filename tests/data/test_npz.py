@@ -175,6 +175,9 @@ class NpzTest(TemporaryFolderTest):
   @parameterized.named_parameters(
     ('too_few', np.array(['a']), r'found <U1 \[1\], must be a string for each of the 2 labels'),
     ('numbers', np.array([1, 2]), r'found int64 \[2\]'),
+    ('twice', np.array(['a', 'b', 'a']), "found the class 'a' twice, must be a name of its own"),
+    ('twice_in_two_forms', np.array(['e\u0301', '\u00e9']), "found the class '\u00e9' twice"),
+    ('twice_once_shown', np.array(['a\n', r'a\n']), 'found the class .* twice'),
   )
   def test_wrong_classes(self, classes, message):
     arrays = {'train_images': _images(2, 4, 4, 3), 'train_labels': np.arange(2), 'classes': classes}
