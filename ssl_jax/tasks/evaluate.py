@@ -19,8 +19,10 @@ from ssl_jax.tasks.protocols import (
   TRAINED,
   UNTRAINED,
   Result,
+  check_files,
   chosen_protocols,
   feature_cache,
+  lacking,
 )
 from ssl_jax.tasks.protocols.context import EvalContext, describe_labels
 from ssl_jax.tasks.protocols.feature_cache import FeatureCache
@@ -43,6 +45,10 @@ def evaluate(config: Config) -> int:
   if jax.process_count() > 1:
     raise UsageError('--devices.num_processes: found more than 1, must be 1 for --task=evaluate')
   log = lambda line: print(line, flush=True)
+  check_files(config)
+  if 'all' in config.protocols:
+    for name, flag in lacking(config).items():
+      log(f'note      {name}: left out of --protocols=all; it needs --{flag}')
   if config.compare:
     return _compare(config, log)
   found = _evaluate_one(config, log, baseline=config.evaluate.baseline)
@@ -110,7 +116,7 @@ def _evaluate_one(
   results: dict[str, dict[str, Result]] = {}
   failed: dict[str, str] = {}
   seconds: dict[str, float] = {}
-  for protocol in chosen_protocols(config.protocols):
+  for protocol in chosen_protocols(config.protocols, lacking(config)):
     start = time.perf_counter()
     try:
       results[protocol] = {

@@ -331,12 +331,34 @@ class BadInputTest(EvaluateTest):
     self.assertIn('knn', self.numbers()['protocols'])
 
   def test_settings_that_need_something_else(self):
-    self.assertIn('evaluate.transfer', self.fails('--protocols=transfer,knn'))
-    missing = ('--evaluate.transfer=npz:none.npz', '--evaluate.reid=npz:none.npz')
-    status, _, err = self.call('--protocols=transfer,retrieval,knn', *missing)
-    self.assertEqual((status, len(err.strip().splitlines())), (2, 2), err)
+    names = self.folder / 'a.txt'
+    names.touch()
+    line = self.fails('--protocols=low_shot,knn', f'--evaluate.label_lists={names}')
+    self.assertIn('file names', line)
+    status, _, err = self.call('--protocols=retrieval,knn', f'--evaluate.reid=npz:{names}')
+    self.assertEqual((status, len(err.strip().splitlines())), (2, 1), err)
     self.assertEqual(set(self.numbers()['protocols']), {'knn'})
-    self.assertIn('names', self.fails('--protocols=low_shot,knn', '--evaluate.label_lists=a.txt'))
+
+  def test_what_a_protocol_needs_is_there_before_anything_is_measured(self):
+    line = self.refused('--protocols=all,transfer')
+    self.assertIn('--evaluate.transfer: found nothing, must be given for the protocol', line)
+    for flag, name, value in (
+      ('transfer', 'transfer', 'npz:none.npz'),
+      ('reid', 'retrieval', 'folder:none'),
+      ('label_lists', 'low_shot', f'{self.images},none.txt'),
+    ):
+      line = self.refused(f'--protocols=knn,{name}', f'--evaluate.{flag}={value}')
+      found = value.rpartition(',')[2]
+      self.assertIn(f'--evaluate.{flag}: found {found}, must be what exists', line)
+    self.assertFalse((self.run_dir / 'evaluation.json').exists())
+
+  def test_all_leaves_out_what_lacks_a_setting(self):
+    cheap = {name: PROTOCOLS[name] for name in ('spectrum', 'transfer')}
+    with mock.patch.dict(PROTOCOLS, cheap, clear=True):
+      status, out, err = self.call('--protocols=all', '--evaluate.baseline=false')
+    self.assertEqual((status, err), (0, ''))
+    self.assertIn('transfer: left out of --protocols=all; it needs --evaluate.transfer', out)
+    self.assertEqual(set(self.numbers()['protocols']), {'spectrum'})
 
   def test_no_run(self):
     self.assertIn('--run_dir', self.refused('--protocols=knn', run_dir=self.folder / 'none'))

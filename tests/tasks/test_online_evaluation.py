@@ -152,6 +152,9 @@ class ProtocolNamesTest(chex.TestCase):
   def test_each_once_under_its_name_of_today(self):
     self.assertEqual(chosen_protocols(['bias', 'knn', 'prototype_bias']), ('prototype_bias', 'knn'))
     self.assertEqual(chosen_protocols(['all'])[0], 'knn')
+    without = chosen_protocols(['all'], left_out=['transfer'])
+    self.assertEqual({*chosen_protocols(['all'])} - {*without}, {'transfer'})
+    self.assertIn('transfer', chosen_protocols(['all', 'transfer'], left_out=['transfer']))
 
   @parameterized.parameters(
     (['--protocols=knn,linear'], r'^--protocols: found linear, must be .*: knn; others belong to'),

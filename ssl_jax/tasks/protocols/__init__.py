@@ -14,8 +14,10 @@ from ssl_jax.tasks.protocols.protocol import (
   Protocol,
   Result,
   Score,
+  check_files,
   check_protocols,
   chosen_protocols,
+  lacking,
   protocol,
 )
 
@@ -42,7 +44,9 @@ __all__ = [
   'Protocol',
   'Result',
   'Score',
+  'check_files',
   'check_protocols',
   'chosen_protocols',
+  'lacking',
   'protocol',
 ]

@@ -128,12 +128,11 @@ def ridge(context: EvalContext) -> Measurement:
   'transfer',
   help='linear probe on a second data set',
   settings=('evaluate.transfer', 'evaluate.probe', 'evaluate.probe_epochs'),
+  needs='evaluate.transfer',
 )
 def transfer(context: EvalContext) -> Measurement:
   """The linear probe on a second data set, `--evaluate.transfer`."""
   source = context.settings.transfer
-  if not source:
-    raise ArgumentError('--evaluate.transfer', 'nothing', 'a data source, as --data.source')
   other = labeled_only(_second(source, context.source('train').images.shape[1]))
   train_labels = other.train.labels
   for split in ('train', 'test'):

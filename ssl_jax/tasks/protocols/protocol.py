@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ssl_jax.arguments import ArgumentError, nearest
 from ssl_jax.config import Config, default_flags, parser
 from ssl_jax.config.flags import COMMAND_LINE, UsageError
+from ssl_jax.data.loading import SOURCES
 from ssl_jax.reporting import Figure
 from ssl_jax.tasks.protocols.context import EvalContext
 
@@ -103,6 +105,7 @@ class Protocol:
     online: the scores that training can log, as metrics `NAME/SCORE`; empty for none.
     draw: draws the results of several encoders.
     aliases: names it had before, accepted until 0.3.
+    needs: the one of `settings` without which it measures nothing; '' for none.
   """
 
   name: str
@@ -113,6 +116,7 @@ class Protocol:
   online: tuple[str, ...] = ()
   draw: Draw | None = None
   aliases: tuple[str, ...] = ()
+  needs: str = ''
 
 
 # By name, in the order of declaration; `protocol` fills it.
@@ -128,6 +132,7 @@ def protocol(
   online: Iterable[str] = (),
   draw: Draw | None = None,
   aliases: Iterable[str] = (),
+  needs: str = '',
 ) -> Callable[[Measure], Measure]:
   """Declares the function below it as the protocol `name`; for the arguments see `Protocol`.
 
@@ -138,7 +143,7 @@ def protocol(
   def register(measure: Measure) -> Measure:
     run = _of_classes(measure, classes_of) if classes_of else measure
     declared = Protocol(
-      name, help, run, tuple(settings), classes_of, tuple(online), draw, tuple(aliases)
+      name, help, run, tuple(settings), classes_of, tuple(online), draw, tuple(aliases), needs
     )
     for word in (name, *declared.aliases):
       if word == 'all' or canonical_name(word) in PROTOCOLS:
@@ -169,22 +174,55 @@ def canonical_name(word: str) -> str:
   return next((name for name, one in PROTOCOLS.items() if word in one.aliases), word)
 
 
-def chosen_protocols(words: Iterable[str]) -> tuple[str, ...]:
-  """The protocols that a list of words names, each once, with `all` and older names resolved."""
+def chosen_protocols(words: Iterable[str], left_out: Iterable[str] = ()) -> tuple[str, ...]:
+  """The protocols that a list of words names, each once, with `all` and older names resolved.
+
+  Args:
+    words: names of protocols, or `all`.
+    left_out: those that `all` does not stand for, as `lacking` says.
+  """
   words = tuple(words)
-  names = tuple(PROTOCOLS) if 'all' in words else map(canonical_name, words)
-  return tuple(dict.fromkeys(names))
+  names = {canonical_name(word): None for word in words if word != 'all'}
+  if 'all' in words:
+    return tuple(name for name in PROTOCOLS if name in names or name not in left_out)
+  return tuple(names)
+
+
+def lacking(config: Config) -> dict[str, str]:
+  """The protocols without the setting that they need, each with its flag."""
+  values = parser().render(config)
+  return {name: one.needs for name, one in PROTOCOLS.items() if one.needs and not values[one.needs]}
+
+
+def check_files(config: Config) -> None:
+  """Requires the files and folders that settings of the chosen protocols name.
+
+  Raises:
+    UsageError: naming the flag, and the first that is not there.
+  """
+  declared = parser().metadata(config)
+  for protocol_name in chosen_protocols(config.protocols, lacking(config)):
+    for flag in PROTOCOLS[protocol_name].settings:
+      if not declared[flag].get('path'):
+        continue
+      value: Any = functools.reduce(getattr, flag.split('.'), config)
+      for one in (value,) if isinstance(value, str) else value:
+        paths = (one, one.partition(':')[2])
+        if one and one not in SOURCES and not any(p and pathlib.Path(p).exists() for p in paths):
+          error = ArgumentError(flag, one, f'what exists, for the protocol {protocol_name}')
+          raise UsageError(error.sentence(f'--{flag}'))
 
 
 def check_protocols(config: Config) -> None:
   """Requires the names of registered protocols in `--protocols` and `--online_metrics.names`.
 
-  Configurations only hold lists of words, so that they need not import the protocols. Settings
-  that were given and that no chosen protocol reads are refused too; a flag file may have those of
-  protocols that are left out.
+  Configurations only hold lists of words, so that they need not import the protocols. A protocol
+  whose needed setting is not given is refused. So are settings that were given and that no chosen
+  protocol reads; a flag file may have those of protocols that are left out.
 
   Raises:
-    UsageError: a word is no protocol, or none that the task measures; or a setting is not read.
+    UsageError: a word is no protocol, or none that the task measures; or a setting lacks, or is not
+      read.
   """
   online = tuple(name for name, one in PROTOCOLS.items() if one.online)
   _check_words('online_metrics.names', config.online_metrics.names, online)
@@ -194,6 +232,13 @@ def check_protocols(config: Config) -> None:
     if config.task == 'evaluate' and not config.protocols:
       raise UsageError('--protocols: found none, must be at least one; --help=evaluate lists them')
     _check_words('protocols', config.protocols, ('all', *PROTOCOLS))
+  if config.task == 'evaluate':
+    missing = lacking(config)
+    for name in map(canonical_name, config.protocols):
+      if flag := missing.get(name):
+        raise UsageError(
+          ArgumentError(flag, 'nothing', f'given for the protocol {name}').sentence(f'--{flag}')
+        )
   if config.task in ('pretrain', 'evaluate'):
     _refuse_unread(config)
 
