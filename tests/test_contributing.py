@@ -19,13 +19,18 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from ssl_jax.losses import arguments, collectives
+from ssl_jax.losses import arguments, row_means
 from ssl_jax.losses.collectives import AxisName
 from ssl_jax.losses.normalize import l2_normalize
 
 
 def dummy_loss(
-  view1: chex.Array, view2: chex.Array, *, scale: float = 1.0, axis_name: AxisName = None
+  view1: chex.Array,
+  view2: chex.Array,
+  *,
+  scale: float = 1.0,
+  mask: chex.Array | None = None,
+  axis_name: AxisName = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """`-scale * cos`, averaged over images.
 
@@ -39,6 +44,7 @@ def dummy_loss(
     view1: `[batch, dim]`, any float dtype.
     view2: `[batch, dim]`.
     scale: > 0.
+    mask: bool `[batch]`, False for padding.
     axis_name: the mapped axis over which the mean is taken.
 
   Returns:
@@ -49,9 +55,11 @@ def dummy_loss(
   """
   arguments.check_embeddings(view1=view1, view2=view2)
   arguments.check_number('scale', scale, above=0)
-  cosine = jnp.mean(jnp.sum(l2_normalize(view1) * l2_normalize(view2), axis=-1))
-  cosine = collectives.mean(cosine, axis_name)
-  return -scale * cosine, {'positive_similarity': jax.lax.stop_gradient(cosine)}
+  mask = arguments.check_mask(mask, view1.shape[0])
+  unit1, unit2 = (l2_normalize(row_means.without_padding(view, mask)) for view in (view1, view2))
+  cosines = {'positive_similarity': jnp.sum(unit1 * unit2, axis=-1)}
+  metrics = row_means.means(cosines, mask, axis_name)
+  return -scale * metrics['positive_similarity'], jax.lax.stop_gradient(metrics)
 '''
 CASE = '''"""Cases of the dummy loss."""
 

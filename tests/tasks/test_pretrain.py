@@ -136,6 +136,7 @@ class ResultTest(TaskTest):
     )
     self.assertLen(json.loads((self.folder / 'result.json').read_text())['figures'], 1)
 
+  @pytest.mark.slow
   def test_a_single_test_image(self):
     arrays = dict(np.load(self.images))
     arrays |= {name: arrays[name][:1] for name in ('test_images', 'test_labels')}
@@ -239,6 +240,7 @@ class RefusalTest(TaskTest):
       fcntl.flock(lock, fcntl.LOCK_EX)
       self.assertIn('in use by another process', self.refused())
 
+  @pytest.mark.slow
   def test_a_loss_gone_bad(self):
     line = self.refused(
       '--optimizer.learning_rate=1e30', '--checkpoint.every_steps=1', '--steps=60', status=1
@@ -248,6 +250,7 @@ class RefusalTest(TaskTest):
     kept = pathlib.Path(line.rpartition('last good checkpoint: ')[2])
     self.assertTrue((kept / 'manifest.json').exists(), line)
 
+  @pytest.mark.slow
   def test_a_damaged_newest_checkpoint_is_reported_and_passed_over(self):
     self.assertEqual(self.call()[0], 0)
     newest = self.run_dir / 'checkpoints' / '10'
@@ -287,6 +290,7 @@ class LearningTest(TaskTest):
 
 
 class OutputTest(TaskTest):
+  @pytest.mark.slow
   def test_a_reader_that_leaves(self):
     import shlex
 
