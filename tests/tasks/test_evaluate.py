@@ -376,7 +376,7 @@ class BadInputTest(EvaluateTest):
 
   def test_no_checkpoint(self):
     shutil.rmtree(self.run_dir / 'checkpoints')
-    self.assertIn('found no checkpoint', self.refused('--protocols=knn'))
+    self.assertIn('has saved checkpoints, and', self.refused('--protocols=knn'))
 
 
 class CompareTest(EvaluateTest):

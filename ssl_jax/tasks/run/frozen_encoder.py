@@ -191,9 +191,7 @@ def load(run_dir: pathlib.Path) -> FrozenEncoder:
   config = stored.read_config(run_dir)
   found = record.checkpoints_of(run_dir).read()
   if found is None:
-    raise UsageError(
-      f'--run_dir: found no checkpoint in {run_dir}, must be a run that has saved one'
-    )
+    raise record.without_checkpoint('--run_dir', run_dir)
   saved, _ = found
   mesh = mesh_lib.make_mesh()
   same = mesh_lib.replicated(mesh)

@@ -186,9 +186,7 @@ def _opened(name: str, log: Callable[[str], None]) -> Iterator[Source]:
   if path.is_dir():
     found = record.checkpoints_of(path, log).read()
     if found is None:
-      raise UsageError(
-        f'--model.init_from: found {name}, must be the folder of a run that has saved a checkpoint'
-      )
+      raise record.without_checkpoint('--model.init_from', path)
     saved, step = found
     arrays = models.flatten({part: saved.get(part, {}) for part in _PARTS})
     digest = hashlib.sha256()

@@ -97,6 +97,28 @@ def checkpoints_of(run_dir: pathlib.Path, log: Callable[[str], None] = print) ->
   return Checkpoints(run_dir / folder.CHECKPOINTS, read_only=True, log=log, run=run)
 
 
+def without_checkpoint(flag: str, run_dir: pathlib.Path) -> UsageError:
+  """The error of a flag that names a run of which no checkpoint can be used.
+
+  Raises:
+    OSError: the disk cannot be read.
+  """
+  lost = _lost_checkpoints(read(run_dir, lambda line: None), run_dir)
+  return UsageError(
+    f'{flag}: {lost or f"found no checkpoint in {run_dir}, must be a run that has saved one"}'
+  )
+
+
+def _lost_checkpoints(record: Record | None, run_dir: pathlib.Path) -> str:
+  """What has become of the checkpoints of a run without a usable one; '' if it never saved."""
+  has_saved = record is not None and record.first_checkpoint is not None
+  if not has_saved and not (run_dir / folder.RESULT).exists():
+    return ''
+  kept = run_dir / folder.CHECKPOINTS
+  found = 'holds none that is whole' if kept.is_dir() else 'is no folder'
+  return f'the run has saved checkpoints, and {kept} {found}; is a disk away?'
+
+
 def read_or_make(run_dir: pathlib.Path, log: Callable[[str], None]) -> Record:
   """The record in the folder, or the one of a run that begins there or is of an older version."""
   found = read(run_dir, log) if jax.process_index() == 0 else None
@@ -146,11 +168,8 @@ def refuse_to_start_over(
   if jax.process_index() == 0 and not accept:
     if checkpoints.refused():
       problem = f'none of the checkpoints in {checkpoints.folder} can be used'
-    elif record.first_checkpoint is not None or (run_dir / folder.RESULT).exists():
-      problem = (
-        f'the run has saved checkpoints, and {checkpoints.folder} holds none that is whole; '
-        'is a disk away?'
-      )
+    else:
+      problem = _lost_checkpoints(record, run_dir)
   if multihost.any_process(bool(problem)):
     told = problem or 'no checkpoint can be used'
     raise UsageError(f'--run_dir: {told}; --checkpoint.start_over begins again at step 0')

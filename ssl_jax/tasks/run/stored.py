@@ -59,7 +59,7 @@ def open_run(config: Config, log: Callable[[str], None] = print) -> StoredRun:
   restored = _best(kept, template, log) if config.evaluate.checkpoint == 'best' else None
   restored = restored or restored_from(kept, template)
   if restored is None:
-    raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
+    raise record.without_checkpoint('--run_dir', path)
   return StoredRun(path, experiment, *restored)
 
 
@@ -115,7 +115,7 @@ def check_run(config: Config) -> None:
   run_config(config)
   path = pathlib.Path(config.run_dir)
   if record.checkpoints_of(path, lambda line: None).latest_step() is None:
-    raise UsageError(f'--run_dir: found no checkpoint in {path}, must be a run that has saved one')
+    raise record.without_checkpoint('--run_dir', path)
 
 
 def run_config(config: Config) -> Config:
@@ -181,16 +181,12 @@ def with_frozen_encoder(
     OSError: its files cannot be read.
   """
   run = pathlib.Path(frozen_encoder_run(experiment.method))
-  kept = run / folder.CHECKPOINTS
-  if not kept.is_dir():
+  if not run.is_dir():
     where = '' if run.is_absolute() else f' (relative to {pathlib.Path.cwd()})'
-    raise UsageError(
-      f'--method.dsa_prior_run: {run}{where} is not the folder of a run, it has no '
-      f'{folder.CHECKPOINTS}/'
-    )
+    raise UsageError(f'--method.dsa_prior_run: {run}{where} is not the folder of a run')
   found = record.checkpoints_of(run, log).read()
   if found is None:
-    raise UsageError(f'--method.dsa_prior_run: {run} has no checkpoint that can be used')
+    raise record.without_checkpoint('--method.dsa_prior_run', run)
   stored, step = found
   same = mesh_lib.replicated(experiment.mesh)
   frozen = []

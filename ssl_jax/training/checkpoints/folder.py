@@ -25,7 +25,7 @@ def prepare(folder: pathlib.Path) -> None:
   """Creates the folder and writes a byte to it, so that an error comes before training.
 
   Raises:
-    CheckpointError: the path is a file, or cannot be written to.
+    CheckpointError: the path, or one of a checkpoint in it, is a file, or cannot be written to.
   """
   try:
     if folder.is_symlink() and not folder.exists():
@@ -34,6 +34,10 @@ def prepare(folder: pathlib.Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
       file.write(b'0')
       file.flush()
+    with os.scandir(folder) as entries:
+      for entry in entries:
+        if _is_step(entry.name) and not _is_dir(entry):
+          raise CheckpointError(f'{entry.path}: is no folder, as a checkpoint is; move it away')
   except CheckpointError:
     raise
   except (FileExistsError, NotADirectoryError):
@@ -52,14 +56,18 @@ def steps_in(folder: pathlib.Path) -> list[int]:
   try:
     with os.scandir(folder) as entries:
       for entry in entries:
-        # The name must be the number as `save` writes it: '007' is another program's folder.
-        if _NUMBER.fullmatch(entry.name) and int(entry.name) <= MOST_STEPS and _is_dir(entry):
+        if _is_step(entry.name) and _is_dir(entry):
           found.append(int(entry.name))
   except (FileNotFoundError, NotADirectoryError):
     return []
   except OSError as error:
     raise unreadable(folder, error) from error
   return sorted(found)
+
+
+def _is_step(name: str) -> bool:
+  """Whether it is a number as `save` writes it: '007' is another program's."""
+  return bool(_NUMBER.fullmatch(name)) and int(name) <= MOST_STEPS
 
 
 def _is_dir(entry: os.DirEntry) -> bool:

@@ -42,7 +42,8 @@ class Checkpoints:
 
   Raises:
     ArgumentError: `keep_last` or `keep_best` is out of range.
-    CheckpointError: the folder cannot be created or written to.
+    CheckpointError: the folder cannot be created or written to, or holds a file in the place of a
+      checkpoint.
   """
 
   def __init__(
@@ -106,7 +107,7 @@ class Checkpoints:
     def start() -> None:
       # The storage library would make it anew, without the rest of the run that was deleted.
       self.folder.stat()
-      if path.exists() and jax.process_index() == 0:
+      if os.path.lexists(path) and jax.process_index() == 0:
         storage.delete(path)
       self._damaged.discard(step)
       self._storage.save(path, state_tree.pack(state))

@@ -84,10 +84,17 @@ def _is_stored(value: Any) -> bool:
 def delete(path: pathlib.Path) -> None:
   """Deletes a checkpoint folder; a kill in between leaves nothing that looks like a checkpoint."""
   doomed = path.with_name(path.name + _DELETED)
-  if doomed.exists():
-    shutil.rmtree(doomed)
+  _remove(doomed)
   path.rename(doomed)
-  shutil.rmtree(doomed)
+  _remove(doomed)
+
+
+def _remove(path: pathlib.Path, *, ignore_errors: bool = False) -> None:
+  """Deletes a folder with what it holds; of a link the link alone."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path, ignore_errors=ignore_errors)
+  else:
+    path.unlink(missing_ok=True)
 
 
 def clean(folder: pathlib.Path) -> None:
@@ -95,7 +102,8 @@ def clean(folder: pathlib.Path) -> None:
   with contextlib.suppress(OSError):
     for pattern in (_TEMPORARY, f'[0-9]*{_DELETED}'):
       for path in folder.glob(pattern):
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+          _remove(path, ignore_errors=True)
     for path in folder.glob('[0-9]*'):
       delete_partial(path)
 

@@ -213,7 +213,7 @@ class StudyTest(TaskTest):
 
     for checkpoint in (run_dir / 'checkpoints').iterdir():
       checkpoint.rename(self.folder / f'gone-{checkpoint.name}')
-    self.assertIn('found no checkpoint in', self.refused(f'--run_dir={run_dir}', *QUICK))
+    self.assertIn('has saved checkpoints, and', self.refused(f'--run_dir={run_dir}', *QUICK))
 
   def check_sweep(self, run_dir):
     """A folder of runs: here of one run twice, as if it had been trained with another batch."""

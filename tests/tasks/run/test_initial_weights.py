@@ -131,7 +131,7 @@ class StartingStateTest(chex.TestCase):
     self.saved_encoder(wider, 'wide.npz')
     for name, expected in (
       ('nosuch', 'must be the folder of a run or a file of weights'),
-      ('empty', 'a run that has saved a checkpoint'),
+      ('empty', 'must be a run that has saved one'),
       ('mlp.npz', 'of which no array fits the encoder'),
       ('wide.npz', 'of which no array fits the encoder'),
     ):

@@ -144,6 +144,21 @@ class RecordTest(chex.TestCase):
         self.refuse(known or record.Record('a'), kept)
       self.refuse(known or record.Record('a'), kept, accept=True)
 
+  def test_a_reader_is_told_that_checkpoints_are_gone(self):
+    words = lambda: str(record.without_checkpoint('--run_dir', self.run_dir))
+    self.assertEqual(
+      words(), f'--run_dir: found no checkpoint in {self.run_dir}, must be a run that has saved one'
+    )
+    record.Record('a', first_checkpoint=3).write(self.run_dir)
+    kept = self.run_dir / 'checkpoints'
+    told = f'--run_dir: the run has saved checkpoints, and {kept} '
+    self.assertEqual(words(), f'{told}is no folder; is a disk away?')
+    kept.touch()
+    self.assertEqual(words(), f'{told}is no folder; is a disk away?')
+    kept.unlink()
+    self.checkpoints()
+    self.assertEqual(words(), f'{told}holds none that is whole; is a disk away?')
+
   def test_consents_are_not_stored(self):
     flags = ['--data.accept_changes', '--checkpoint.start_over', '--seed=4']
     config = config_lib.parse(flags)

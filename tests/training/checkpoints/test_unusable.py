@@ -158,11 +158,39 @@ class LeftBehindTest(CheckpointsTestCase):
     for name in (*left, *foreign):
       (self.folder / name).mkdir()
     (self.folder / '99999999999999999999').symlink_to('99999999999999999999')
-    (self.folder / '8').symlink_to('8')
-    os.mkfifo(self.folder / '6')
+    (self.folder / '5.deleted').touch()
+    (self.folder / '6.deleted').symlink_to('notes')
+    (self.folder / '7.deleted').symlink_to('7.deleted')
     partial = self.folder / '1' / '.manifest.json.77.partial'
     partial.touch()
     self.assert_restores(self.open(), 1)
     names = {path.name for path in self.folder.iterdir()}
-    self.assertEqual(names, {'1', '6', '8', '99999999999999999999', *foreign})
+    self.assertEqual(names, {'1', '99999999999999999999', *foreign})
     self.assertFalse(partial.exists())
+
+  def test_what_stands_in_the_place_of_a_checkpoint_is_named_at_the_start(self):
+    self.filled(1)
+    path = self.folder / '6'
+    for make in (
+      path.touch,
+      lambda: os.mkfifo(path),
+      lambda: path.symlink_to('6'),
+      lambda: path.symlink_to('none'),
+    ):
+      make()
+      with self.assertRaisesRegex(CheckpointError, f'^{path}: is no folder, as a check'):
+        self.open()
+      self.assert_restores(self.open(read_only=True), 1)
+      path.unlink()
+
+  def test_a_link_to_a_checkpoint_is_used_and_deleted_as_a_link(self):
+    self.filled(1, 2)
+    elsewhere = self.folder.parent / 'elsewhere'
+    (self.folder / '1').rename(elsewhere)
+    (self.folder / '1').symlink_to(elsewhere)
+    checkpoints = self.open(keep_last=2, keep_best=0)
+    self.assertEqual(checkpoints.steps(), [1, 2])
+    checkpoints.save(3, simple(3))
+    checkpoints.finish()
+    self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ['2', '3'])
+    self.assertTrue((elsewhere / 'manifest.json').exists())
